@@ -1,0 +1,35 @@
+"""Baton: from images and what annotators said of them to CNNs compared on a test set.
+
+`snakemake -n` shows what would be done, `snakemake` does it, and `snakemake` again goes on where the
+last session stopped. `config.yaml` holds every choice; `snakemake --list-target-rules` lists what
+can be asked for by name.
+"""
+
+from snakemake.utils import min_version
+
+min_version("9.19")
+
+
+configfile: f"{workflow.basedir}/config.yaml"
+
+
+if config["data"]["source"] == "demo":
+
+    configfile: f"{workflow.basedir}/examples/demo.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/data.smk"
+include: "rules/train.smk"
+include: "rules/evaluate.smk"
+
+
+rule all:
+    """The whole study, to results/report.html."""
+    default_target: True
+    input:
+        "results/report.html",
+
+
+onerror:
+    tell_how_to_go_on()

@@ -1,0 +1,140 @@
+"""What all parts need: the config, checked; the RUNS to train; the folders that are watched.
+
+A run is one training: a model (an entry of `models:`) with one of its seeds.
+"""
+
+import difflib
+import json
+import os
+import re
+from itertools import chain
+from types import SimpleNamespace
+
+from snakemake.exceptions import WorkflowError
+from snakemake.utils import validate
+
+
+def explain(error):
+    """Return a jsonschema error as one sentence that names the key and, for a typo, the likely one."""
+    key = ".".join(str(part) for part in error.absolute_path) or "the config"
+    if error.validator == "additionalProperties":
+        known = error.schema.get("properties", {})
+        unknown = [name for name in error.instance if name not in known]
+        guesses = [difflib.get_close_matches(str(name), known, n=1) for name in unknown]
+        hints = [f" (did you mean {guess[0]}?)" if guess else "" for guess in guesses]
+        named = ", ".join(f"{name}{hint}" for name, hint in zip(unknown, hints))
+        return f"config: unknown key in {key}: {named}. Known there: {', '.join(known)}."
+    hint = ""
+    if isinstance(error.instance, str) and re.fullmatch(
+        r"[-+]?\d+e[-+]?\d+", error.instance, re.IGNORECASE
+    ):
+        hint = " YAML takes this for text: write it with a point, such as 1.0e-3."
+    if isinstance(error.instance, bool):
+        hint = " YAML takes yes, no, on and off for true and false: put the word in quotes."
+    return f"config: {key}: {error.message}.{hint}"
+
+
+def check(config):
+    """Refuse what a schema cannot: keys that depend on one another, and files that are not there."""
+    data = config["data"]
+    needed = ["images"] + ["annotations"] * (data["source"] in ("annotations", "demo"))
+    for key in needed:
+        path = data[key]
+        if path is None:
+            raise WorkflowError(f"config: data.{key} is needed for source: {data['source']}.")
+        if data["source"] != "demo" and not os.path.exists(path):
+            raise WorkflowError(
+                f"config: data.{key}: there is no {path} (looked in {os.getcwd()})."
+            )
+        if data["source"] != "demo" and os.path.isdir(path) != (key == "images"):
+            kind = "folder" if key == "images" else "file"
+            raise WorkflowError(f"config: data.{key}: {path} is not a {kind}.")
+    if isinstance(data["classes"], dict):
+        merged = [str(label) for label in chain(*data["classes"].values())]
+        twice = sorted({label for label in merged if merged.count(label) > 1})
+        if twice:
+            raise WorkflowError(
+                f"config: data.classes: in more than one class: {', '.join(twice)}."
+            )
+    if config["images"]["synthetic_fraction"] and not any(config["augmentation"].values()):
+        raise WorkflowError(
+            "config: images.synthetic_fraction: with every augmentation off the new images would be "
+            "copies. Turn one on, or set it to 0."
+        )
+    names = [model["name"] for model in config["models"]]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise WorkflowError(f"config: models: a name is used twice: {', '.join(twice)}.")
+    size = config["images"]["size"]
+    for model in config["models"]:
+        if size >> model["layers"] < 1:
+            raise WorkflowError(
+                f"config: models: {model['name']} halves {size} px {model['layers']} times, to nothing. "
+                "Give it fewer layers, or raise images.size."
+            )
+
+
+def list_runs(config):
+    """Return what to train: name, model, seed, architecture and training settings of each."""
+    runs = []
+    for model in config["models"]:
+        settings = {**config["training"], **model}
+        seeds = settings.pop("seeds")
+        for seed in seeds:
+            name = model["name"] if len(seeds) == 1 else f"{model['name']}_seed_{seed}"
+            runs.append(
+                SimpleNamespace(
+                    name=name,
+                    model=model["name"],
+                    seed=seed,
+                    folder=f"{model['name']}/seed_{seed}",
+                    settings=settings,
+                )
+            )
+    names = [run.name for run in runs]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise WorkflowError(f"config: models: two trainings would be called {', '.join(twice)}.")
+    return runs
+
+
+def watched_folders(data):
+    """Return the user's folders in which a file added or removed must be noticed: one level, no images."""
+    depth = {"class_folders": 1, "split_folders": 2}.get(data["source"], 0)
+    folders = [data["images"]]
+    for _ in range(depth):
+        folders = [
+            entry.path
+            for folder in folders
+            for entry in os.scandir(folder)
+            if entry.is_dir() and not entry.name.startswith(".")
+        ]
+    return sorted(folders)
+
+
+def tell_how_to_go_on():
+    """Print how far each run is, and that the same command goes on."""
+    for run in RUNS:
+        try:
+            with open(f"state/{run.folder}/progress.json") as file:
+                at = json.load(file)
+        except FileNotFoundError:
+            continue
+        done = "done" if at["complete"] else f"epoch {at['epoch']} of {at['epochs']}"
+        print(f"{run.name}: {done}", file=sys.stderr)
+    print("Run the same command again to go on from here.", file=sys.stderr)
+
+
+try:
+    # Types first: filling in the defaults trips over a section that is not one.
+    validate(config, "schemas/config.schema.yaml", set_default=False)
+    validate(config, "schemas/config.schema.yaml")
+except WorkflowError as error:
+    raise WorkflowError(explain(error.__context__)) from None
+check(config)
+RUNS = list_runs(config)
+ENVIRONMENT = "../envs/baton.yaml"
+RUNS_BY_MODEL = {
+    model["name"]: [run for run in RUNS if run.model == model["name"]]
+    for model in config["models"]
+}

@@ -1,0 +1,133 @@
+"""Data: from the user's images and labels to packed arrays, a split and class weights.
+
+Needs `data`, `holdout`, `images` and `augmentation` of the config. Makes results/data/: a manifest a
+stage (classes.csv, split.csv, images.csv, corrupt.csv), folders of links to look at (classes/,
+dataset/), class_weights.json, and packed/, the only thing that training reads.
+"""
+
+# None where the splits are given.
+HOLDOUT = None if config["data"]["source"] == "split_folders" else config["holdout"]
+
+if config["data"]["source"] == "demo":
+
+    rule draw_demo:
+        """Write the demo's images (handwritten digits) and annotations."""
+        output:
+            images=directory("results/demo/images"),
+            annotations="results/demo/annotations.csv",
+        log:
+            "logs/draw_demo.log",
+        benchmark:
+            "benchmarks/draw_demo.tsv"
+        conda:
+            ENVIRONMENT
+        script:
+            "../scripts/draw_demo.py"
+
+
+rule sort_into_classes:
+    """Give every image its class, and link it into results/data/classes/CLASS/."""
+    input:
+        annotations=config["data"]["annotations"] or [],
+        watched=watched_folders(config["data"]),
+    output:
+        classes="results/data/classes.csv",
+        left_out="results/data/left_out.csv",
+        folder=directory("results/data/classes"),
+    params:
+        data=config["data"],
+    log:
+        "logs/sort_into_classes.log",
+    benchmark:
+        "benchmarks/sort_into_classes.tsv"
+    conda:
+        ENVIRONMENT
+    script:
+        "../scripts/sort_into_classes.py"
+
+
+rule split_holdout:
+    """Draw the images held out for validation and test, or take the given splits."""
+    input:
+        classes="results/data/classes.csv",
+    output:
+        split="results/data/split.csv",
+    params:
+        holdout=HOLDOUT,
+    log:
+        "logs/split_holdout.log",
+    benchmark:
+        "benchmarks/split_holdout.tsv"
+    conda:
+        ENVIRONMENT
+    script:
+        "../scripts/split_holdout.py"
+
+
+rule filter_corrupt:
+    """Decode every image; set the damaged ones aside and link the others into dataset/SPLIT/CLASS/."""
+    input:
+        split="results/data/split.csv",
+        images=ancient(config["data"]["images"]),
+    output:
+        images="results/data/images.csv",
+        corrupt="results/data/corrupt.csv",
+        folder=directory("results/data/dataset"),
+    params:
+        holdout=HOLDOUT,
+    log:
+        "logs/filter_corrupt.log",
+    benchmark:
+        "benchmarks/filter_corrupt.tsv"
+    threads: workflow.cores or 1
+    conda:
+        ENVIRONMENT
+    script:
+        "../scripts/filter_corrupt.py"
+
+
+rule weigh_classes:
+    """Number the classes, and weigh each by how rare it is in training."""
+    input:
+        images="results/data/images.csv",
+    output:
+        weights="results/data/class_weights.json",
+    params:
+        classes=list(config["data"]["classes"] or []),
+    log:
+        "logs/weigh_classes.log",
+    benchmark:
+        "benchmarks/weigh_classes.tsv"
+    conda:
+        ENVIRONMENT
+    script:
+        "../scripts/weigh_classes.py"
+
+
+rule pack_images:
+    """Decode and resize every image once, into arrays that training maps into memory."""
+    input:
+        manifest="results/data/images.csv",
+        weights="results/data/class_weights.json",
+        images=ancient(config["data"]["images"]),
+    output:
+        train="results/data/packed/train.npy",
+        validation="results/data/packed/validation.npy",
+        test="results/data/packed/test.npy",
+        train_manifest="results/data/packed/train.csv",
+        validation_manifest="results/data/packed/validation.csv",
+        test_manifest="results/data/packed/test.csv",
+    params:
+        size=config["images"]["size"],
+        synthetic_fraction=config["images"]["synthetic_fraction"],
+        augmentation=config["augmentation"] if config["images"]["synthetic_fraction"] else None,
+        seed=config["holdout"]["seed"],
+    log:
+        "logs/pack_images.log",
+    benchmark:
+        "benchmarks/pack_images.tsv"
+    threads: workflow.cores or 1
+    conda:
+        ENVIRONMENT
+    script:
+        "../scripts/pack_images.py"

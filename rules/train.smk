@@ -1,0 +1,58 @@
+"""Training: one rule a run (a model with a seed), each going on from its state.
+
+Needs results/data/packed and class_weights.json. Makes results/models/MODEL/seed_N/: the model, its
+history and curves. The state is in state/MODEL/seed_N/, declared by no rule: Snakemake would delete
+it when a session ends early. Models train once a seed; `train_model_3` is model_3 with all its seeds.
+"""
+
+for run in RUNS:
+
+    rule:
+        name:
+            f"train_{run.name}"
+        input:
+            train="results/data/packed/train.npy",
+            train_manifest="results/data/packed/train.csv",
+            validation="results/data/packed/validation.npy",
+            validation_manifest="results/data/packed/validation.csv",
+            weights="results/data/class_weights.json",
+        output:
+            model=f"results/models/{run.folder}/model.keras",
+            history=f"results/models/{run.folder}/history.csv",
+            curves=f"results/models/{run.folder}/curves.svg",
+            summary=f"results/models/{run.folder}/training.json",
+        params:
+            settings=run.settings,
+            augmentation=config["augmentation"],
+            size=config["images"]["size"],
+            seed=run.seed,
+            state=f"state/{run.folder}",
+            board=f"logs/tensorboard/{run.folder}",
+        log:
+            f"logs/train/{run.folder}.log",
+        benchmark:
+            f"benchmarks/train/{run.folder}.tsv"
+        threads: 2
+        resources:
+            # Minutes. The training saves its state and stops before they are over.
+            runtime=300,
+        conda:
+            ENVIRONMENT
+        script:
+            "../scripts/train.py"
+
+
+for model, runs in RUNS_BY_MODEL.items():
+    if len(runs) > 1:
+
+        rule:
+            name:
+                f"train_{model}"
+            input:
+                [f"results/models/{run.folder}/model.keras" for run in runs],
+
+
+rule train:
+    """All trainings."""
+    input:
+        [f"results/models/{run.folder}/model.keras" for run in RUNS],

@@ -1,0 +1,145 @@
+"""Images: finding files, decoding them to upright RGB, and noticing those that are damaged.
+
+The filter and the packing both decode with `decode_image`, so that what the filter lets through
+is what training is fed, pixel for pixel.
+"""
+
+import errno
+import hashlib
+import mmap
+import os
+import re
+import stat
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from baton.logs import UserError
+
+# Formats of photographs and scans. Pillow knows others that start programs (EPS) or nobody takes photos in.
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM")
+SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
+# After a JPEG's start of scan: the next marker that is neither a stuffed byte, a restart nor a fill byte.
+JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
+ABOUT_THE_FILE = (None, errno.ENOENT, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG)
+BATCH = 256
+
+
+class DamagedImage(Exception):
+    """The image cannot be used; the message says why."""
+
+
+def list_files(folder):
+    """Return the files below `folder`, as sorted relative paths with "/"; links are followed.
+
+    A folder named like an image (x.jpg) is listed as if it were one and not entered, so that the
+    filter can report it. Raises UserError for a folder that cannot be read.
+    """
+
+    def refuse(error):
+        raise UserError(f"cannot read the folder {error.filename}: {error.strerror}")
+
+    found, entered = [], set()
+    for parent, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
+        real = os.path.realpath(parent)
+        if real in entered:  # a link that leads back up
+            folders.clear()
+            continue
+        entered.add(real)
+        named_like_images = [name for name in folders if name.lower().endswith(SUFFIXES)]
+        folders[:] = [name for name in folders if name not in named_like_images]
+        found += [os.path.join(parent, name) for name in files + named_like_images]
+    return sorted(os.path.relpath(path, folder).replace(os.sep, "/") for path in found)
+
+
+def decode_image(path):
+    """Decode the whole image at `path`: a PIL image, upright, RGB, transparent parts on white.
+
+    Raises DamagedImage for whatever cannot be decoded to its last byte.
+    """
+    try:
+        mode = os.stat(path).st_mode
+        if not stat.S_ISREG(mode):  # opening a pipe would wait for ever
+            raise DamagedImage("a folder, not a file" if stat.S_ISDIR(mode) else "not a regular file")
+        with Image.open(path, formats=FORMATS) as image:
+            file_format = image.format
+            image.load()
+            upright = ImageOps.exif_transpose(image)
+            rgb = _to_rgb(upright)
+        if not _reaches_its_end(path, file_format):
+            raise DamagedImage(f"the end of the {file_format} file is missing")
+    except (DamagedImage, MemoryError):
+        raise
+    except Image.DecompressionBombError as error:
+        raise DamagedImage("too many pixels, a decompression bomb") from error
+    # A damaged file can make a decoder raise nearly anything: all of it means the image is unusable.
+    except Exception as error:
+        # A drive that went away or a table of open files that is full says nothing about the image.
+        if getattr(error, "errno", None) not in ABOUT_THE_FILE:
+            raise
+        raise DamagedImage(_reason(path, error)) from error
+    return rgb
+
+
+def _reason(path, error):
+    if os.path.exists(path) and os.path.getsize(path) == 0:
+        return "the file is empty"
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "not an image in a known format"
+    # The path would only repeat the row's own, and differ between machines.
+    return str(error).replace(str(path), "").strip(" :'") or type(error).__name__
+
+
+def _to_rgb(image):
+    if image.mode.startswith("I;16") or image.mode == "I":
+        # Pillow clips 16-bit grey at 255; the high byte is the picture.
+        pixels = np.asarray(image).astype(np.int64)
+        image = Image.fromarray((np.clip(pixels, 0, 65535) >> 8).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        background = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(background, image)
+    return image.convert("RGB")
+
+
+def _reaches_its_end(path, file_format):
+    """Whether the file's own end mark is there: decoders forgive a missing last piece, pixels or not."""
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        if file_format in ("JPEG", "MPO"):
+            return _jpeg_reaches_its_end(data)
+        if file_format == "PNG":
+            return data.rfind(b"IEND\xaeB`\x82") > 0
+        if file_format == "GIF":
+            return data[:].rstrip(b"\0").endswith(b";")
+        if file_format == "WEBP":
+            return int.from_bytes(data[4:8], "little") <= len(data) - 8
+        return True  # the pixels of the other formats are not compressed, or stand before the end
+
+
+def _jpeg_reaches_its_end(data):
+    """Walk from marker to marker (ITU T.81, annex B) until the end of image, 0xFFD9."""
+    at = 2
+    while marker := JPEG_MARKER.search(data, at):
+        code = marker[0][1]
+        if code == 0xD9:
+            return True
+        at = marker.end()
+        at += int.from_bytes(data[at : at + 2], "big")
+    return False
+
+
+def digest_file(path):
+    """Return the SHA-256 of the file at `path`, as hexadecimal text."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def map_images(function, paths, threads):
+    """Yield function(path) for each path, in order, on `threads` threads and with flat memory.
+
+    Threads, not processes: Pillow and hashlib let go of the interpreter while they work.
+    """
+    with ThreadPoolExecutor(threads) as pool:
+        for start in range(0, len(paths), BATCH):
+            yield from pool.map(function, paths[start : start + BATCH])

@@ -1,0 +1,29 @@
+"""Class labels: how they are compared and ordered."""
+
+import math
+
+
+def as_number(text):
+    """Return the finite number that `text` spells, or None."""
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def normalize_label(value):
+    """Return a label as text; a whole number loses its decimals, so that "3.0", "03" and 3 are one label."""
+    text = str(value).strip()
+    number = as_number(text)
+    if number is None:
+        return text
+    return str(int(number)) if number.is_integer() else repr(number)
+
+
+def sort_labels(labels):
+    """Return the distinct labels in order: as numbers where all of them are (1, 2, ..., 10), else as text."""
+    labels = sorted(set(labels))
+    if all(as_number(label) is not None for label in labels):
+        labels.sort(key=float)
+    return labels

@@ -1,0 +1,56 @@
+"""Folders of links to images, one a class, for people and for other tools to look at."""
+
+import hashlib
+import os
+import re
+import shutil
+from collections import Counter
+from pathlib import Path, PurePosixPath
+
+# What some file system refuses in a name, and "%" itself, so that two labels never share a folder.
+UNSAFE = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|%]|^[. ]|[. ]$')
+LONGEST_NAME = 120
+
+
+def folder_name(label):
+    """Return `label` as a name that stays inside its folder on every file system ("a/b" -> "a%2Fb")."""
+    name = UNSAFE.sub(lambda match: f"%{ord(match[0]):02X}", label)
+    if len(name) > LONGEST_NAME:
+        name = f"{name[:LONGEST_NAME]}%{_short_digest(label)}"
+    return name
+
+
+def link_images(folder, images, labels, root):
+    """Fill `folder` with CLASS/NAME links to the files `root`/image; where no link can be made, a copy.
+
+    images: relative paths; labels: the class of each. Images of one name in different folders get
+    different link names. What the folder held is removed first.
+    """
+    folder = Path(folder)
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    for label in sorted(set(labels)):
+        (folder / folder_name(label)).mkdir()
+    names = [PurePosixPath(image).name for image in images]
+    # casefold: two names that differ in case alone are one on macOS and Windows
+    times = Counter((label, name.casefold()) for label, name in zip(labels, names, strict=True))
+    for image, label, name in zip(images, labels, names, strict=True):
+        if times[label, name.casefold()] > 1:
+            name = f"{PurePosixPath(name).stem} {_short_digest(image)}{PurePosixPath(name).suffix}"
+        _link(os.path.abspath(os.path.join(root, image)), folder / folder_name(label) / name)
+
+
+def _link(target, link):
+    try:
+        link.symlink_to(target)
+    except OSError:  # no right to make links (Windows), or a file system without them
+        try:
+            os.link(target, link)
+        except OSError:
+            if os.path.isfile(target):
+                shutil.copy2(target, link)
+
+
+def _short_digest(text):
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:8]

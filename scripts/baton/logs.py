@@ -1,0 +1,72 @@
+"""Log records and errors, sent to a rule's log file and to the terminal."""
+
+import errno
+import logging
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+log = logging.getLogger("baton")
+
+# What a user can mend, so that a sentence helps and a traceback does not.
+MENDABLE = {
+    errno.ENOSPC: "the disk is full: free some space and run the same command again",
+    errno.EDQUOT: "your disk quota is used up: free some space and run the same command again",
+    errno.EROFS: "the file system is read-only: run in a folder that can be written to",
+    errno.EACCES: "permission denied: give this user access to it",
+    errno.EPERM: "not permitted: give this user access to it",
+}
+
+
+class UserError(Exception):
+    """Something the user can mend; the message says what is wrong, where, and what to do."""
+
+
+class SessionEnded(Exception):
+    """The session is over before the training is; the message says where it stopped."""
+
+
+class Terminal(logging.Handler):
+    """Writes records to the terminal, above a progress bar if there is one."""
+
+    def emit(self, record):
+        tqdm.write(self.format(record), file=sys.stderr)
+
+
+def show_progress(items, title, total, unit, initial=0):
+    """Iterate over `items` with a progress bar; where no terminal shows it, with a line now and then."""
+    live = sys.stderr.isatty()
+    return tqdm(
+        items, title, total, leave=False, initial=initial, unit=unit, mininterval=0.5 if live else 30, maxinterval=60
+    )
+
+
+def start(path):
+    """Send log records to the file `path` (logs/RULE/...) and to the terminal, errors included."""
+    path = Path(path)
+    name = path.with_suffix("").as_posix().removeprefix("logs/")
+    to_file, to_terminal = logging.FileHandler(path, encoding="utf-8"), Terminal()
+    to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    to_terminal.setFormatter(logging.Formatter(f"{name}: %(message)s"))
+    # File names that are not UTF-8 reach Python as lone surrogates, which a terminal cannot print.
+    sys.stderr.reconfigure(errors="backslashreplace")
+    to_file.stream.reconfigure(errors="backslashreplace")
+    log.setLevel(logging.INFO)
+    log.handlers = [to_file, to_terminal]
+    sys.excepthook = log_error
+
+
+def log_error(kind, error, traceback):
+    """Log an uncaught exception: one sentence where the user can mend it, else its traceback."""
+    if isinstance(error, UserError):
+        log.error("error: %s", error)
+    elif isinstance(error, SessionEnded):
+        log.warning("%s", error)
+    elif isinstance(error, KeyboardInterrupt):
+        log.error("stopped by the keyboard")
+    elif isinstance(error, OSError) and error.errno in MENDABLE:
+        where = f"{error.filename}: " if error.filename else ""
+        log.error("error: %s%s", where, MENDABLE[error.errno])
+    else:
+        log.critical("this is a mistake in Baton", exc_info=(kind, error, traceback))

@@ -1,0 +1,17 @@
+"""Manifests: the small CSV files that the rules pass on, all text, sorted, the same bytes from the same input."""
+
+import pandas as pd
+
+
+def read_manifest(path):
+    """Return the manifest at `path` as a DataFrame of strings; an empty cell is the empty string."""
+    return pd.read_csv(
+        path, dtype=str, keep_default_na=False, encoding="utf-8", encoding_errors="surrogateescape"
+    )
+
+
+def write_manifest(frame, path):
+    """Write a DataFrame to `path`; file names that are not UTF-8 survive the way there and back."""
+    frame.to_csv(
+        path, index=False, lineterminator="\n", encoding="utf-8", errors="surrogateescape"
+    )

@@ -1,0 +1,130 @@
+"""The CNNs, and how Keras is set up so that training gives the same bits each time."""
+
+import os
+import platform
+import re
+from contextlib import contextmanager
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+@contextmanager
+def _hushed():
+    """Keep what native code writes to the terminal while TensorFlow is imported: no setting hushes it yet."""
+    kept = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+with _hushed():
+    import keras
+    import tensorflow as tf
+    from keras import layers
+
+
+def set_up(threads, precision, seed):
+    """Make TensorFlow deterministic on `threads` threads and set the precision; return the one in force.
+
+    precision: "float32", "mixed_bfloat16", "mixed_float16", or "auto" for bfloat16 where the hardware
+    has it. The thread count is part of the promise: another one adds up in another order.
+    """
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(threads)
+    tf.config.experimental.enable_op_determinism()
+    for device in tf.config.list_physical_devices("GPU"):
+        # Two trainings may share a GPU; without this the first would take all its memory.
+        tf.config.experimental.set_memory_growth(device, True)
+    keras.utils.set_random_seed(seed)
+    if precision == "auto":
+        precision = "mixed_bfloat16" if _has_bfloat16() else "float32"
+    keras.config.set_dtype_policy(precision)
+    return precision
+
+
+def _has_bfloat16():
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        capability = tf.config.experimental.get_device_details(gpus[0]).get("compute_capability", (0, 0))
+        return capability >= (8, 0)  # NVIDIA Ampere
+    if platform.system() != "Linux":
+        return False
+    flags = Path("/proc/cpuinfo").read_text()
+    return re.search(r"^(flags|Features)\b.*\b(avx512_bf16|amx_bf16|bf16)\b", flags, re.MULTILINE) is not None
+
+
+def augmentation_layers(augmentation, seed):
+    """Return the layers for the config's `augmentation` that are on; input and output are 0 to 255.
+
+    They compute in float32 always: bfloat16 has too few digits for the coordinates of a turned image.
+    """
+    make = {
+        "flip": lambda value, **how: layers.RandomFlip(value, **how),
+        "rotation": lambda value, **how: layers.RandomRotation(value, **how),
+        "zoom": lambda value, **how: layers.RandomZoom(value, **how),
+        "brightness": lambda value, **how: layers.RandomBrightness(value, value_range=(0, 255), **how),
+        "contrast": lambda value, **how: layers.RandomContrast(value, value_range=(0, 255), **how),
+    }
+    return [
+        make[kind](augmentation[kind], seed=seed + number, dtype="float32", name=f"random_{kind}")
+        for number, kind in enumerate(make)
+        if augmentation[kind]
+    ]
+
+
+def build_network(settings, augmentation, size, classes, seed):
+    """Return the CNN as a Keras model from pixels to the probability of each class.
+
+    settings: kernels, kernel_size, dense, layers, l2, dropout, initializer, stddev; size: side of
+    the images in pixels; classes: how many. Input: (batch, size, size, 3), plain pixels, 0 to 255.
+    Output: (batch, classes), float32. The layer "logits" holds what the softmax is taken of.
+    """
+
+    def initializer(place):
+        # One seed a place, so that all models draw the same weights for layers of one place and shape.
+        kinds = {
+            "normal": lambda s: keras.initializers.RandomNormal(0.0, settings["stddev"], seed=s),
+            "he_normal": lambda s: keras.initializers.HeNormal(seed=s),
+            "glorot_uniform": lambda s: keras.initializers.GlorotUniform(seed=s),
+        }
+        return kinds[settings["initializer"]](1000 * seed + place)
+
+    def weights(place):
+        penalty = keras.regularizers.L2(settings["l2"]) if settings["l2"] else None
+        return {"kernel_initializer": initializer(place), "kernel_regularizer": penalty}
+
+    images = keras.Input((size, size, 3), name="pixels", dtype="float32")
+    x = images
+    for layer in augmentation_layers(augmentation, seed):
+        x = layer(x)
+    x = layers.Rescaling(1 / 255, dtype="float32", name="scale")(x)
+    for number in range(settings["layers"]):
+        x = layers.Conv2D(
+            settings["kernels"] * 2**number,
+            settings["kernel_size"],
+            padding="same",
+            activation="relu",
+            name=f"convolution_{number + 1}",
+            **weights(number),
+        )(x)
+        x = layers.MaxPooling2D(2, name=f"pooling_{number + 1}")(x)
+    x = layers.Flatten(name="flatten")(x)
+    x = layers.Dense(settings["dense"], activation="relu", name="dense", **weights(100))(x)
+    if settings["dropout"]:
+        x = layers.Dropout(settings["dropout"], seed=seed, name="dropout")(x)
+    logits = layers.Dense(classes, dtype="float32", name="logits", **weights(101))(x)
+    return keras.Model(images, layers.Softmax(dtype="float32", name="probabilities")(logits))
+
+
+def to_logits(network):
+    """Return the part of `network` up to its logits: same layers, same weights.
+
+    The loss is taken from these. From the probabilities it would be cut off where they round to 0,
+    and with it the gradient, which happens at once with weights as large as the study's.
+    """
+    return keras.Model(network.input, network.get_layer("logits").output)

@@ -1,0 +1,233 @@
+"""Training one network: the steps, the epochs, and all that a state must hold to go on from any step."""
+
+import math
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from baton.logs import UserError, show_progress
+from baton.manifests import read_manifest
+from baton.networks import to_logits
+
+VALIDATION_BATCH = 64
+
+
+class Split:
+    """The images of a split, mapped from disk, with label and weight of each.
+
+    images: (n, size, size, 3) uint8; labels: (n,) int32; weights: (n,) float32.
+    """
+
+    def __init__(self, array, manifest, class_weights=None):
+        self.images = np.load(array, mmap_mode="r")
+        self.labels = read_manifest(manifest)["label"].to_numpy(np.int32)
+        self.weights = np.ones(len(self.labels), np.float32)
+        if class_weights is not None:
+            self.weights = np.asarray(class_weights, np.float32)[self.labels]
+
+    def __len__(self):
+        return len(self.labels)
+
+    def batches(self, batch_size, order=None, first=0):
+        """Return (images, labels, weights) batches, read ahead of their use, from number `first` on.
+
+        order: the rows, in the order they are wanted; None: as they are.
+        """
+        order = np.arange(len(self)) if order is None else order
+
+        def read(number):
+            rows = order[number * batch_size : (number + 1) * batch_size]
+            return np.asarray(self.images[rows]), self.labels[rows], self.weights[rows]
+
+        kinds = (tf.uint8, tf.int32, tf.float32)
+        numbers = tf.data.Dataset.range(first, math.ceil(len(order) / batch_size))
+        return numbers.map(lambda number: tf.numpy_function(read, [number], kinds)).prefetch(2)
+
+
+def order_of_epoch(count, seed, epoch):
+    """Return the order of `count` training images in an epoch: it follows from (seed, epoch) alone."""
+    return np.random.default_rng([seed, epoch]).permutation(count)
+
+
+class Trainer:
+    """A network, its optimizer and metrics, and the compiled steps on a batch."""
+
+    def __init__(self, network, learning_rate):
+        self.network = network
+        self.logits = to_logits(network)
+        self.weights = self.logits.trainable_variables
+        self.optimizer = keras.optimizers.Adam(learning_rate)
+        if keras.config.dtype_policy().name == "mixed_float16":
+            self.optimizer = keras.optimizers.LossScaleOptimizer(self.optimizer)
+        self.optimizer.build(self.weights)
+        self.training_metrics = Metrics()
+        self.validation_metrics = Metrics()
+        size = network.input.shape[1]
+        batch = [
+            tf.TensorSpec((None, size, size, 3), tf.uint8),
+            tf.TensorSpec((None,), tf.int32),
+            tf.TensorSpec((None,), tf.float32),
+        ]
+        self.train_step = tf.function(self._train_step, input_signature=batch)
+        self.validation_step = tf.function(self._validation_step, input_signature=batch)
+        self.l2_penalty = tf.function(self._l2_penalty)
+
+    def _train_step(self, images, labels, weights):
+        """One step: the loss is the mean of weight x cross-entropy over the batch, plus the L2 penalty."""
+        with tf.GradientTape() as tape:
+            logits = self.logits(images, training=True)
+            entropy = weights * keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+            loss = self.optimizer.scale_loss(tf.reduce_mean(entropy) + self._l2_penalty())
+        self.optimizer.apply(tape.gradient(loss, self.weights), self.weights)
+        self.training_metrics.update(entropy, labels, logits)
+
+    def _validation_step(self, images, labels, weights):
+        logits = self.logits(images, training=False)
+        entropy = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+        self.validation_metrics.update(entropy, labels, logits)
+
+    def _l2_penalty(self):
+        return tf.add_n([tf.cast(loss, tf.float32) for loss in self.logits.losses] or [tf.zeros(())])
+
+    def variables(self):
+        """Return every variable of the training by a name that tells its place.
+
+        The generators of dropout and augmentation are among the network's; the metrics' hold the
+        sums of the unfinished epoch.
+        """
+        groups = {
+            "network": self.network.variables,
+            "optimizer": self.optimizer.variables,
+            "metrics": self.training_metrics.variables,
+        }
+        return {
+            f"{group}/{number:03}/{variable.path}": variable
+            for group, variables in groups.items()
+            for number, variable in enumerate(variables)
+        }
+
+
+class Metrics:
+    """Mean loss and accuracy over the batches since the last reset."""
+
+    def __init__(self):
+        self.loss = keras.metrics.Mean("loss")
+        self.accuracy = keras.metrics.SparseCategoricalAccuracy("accuracy")
+        self.variables = self.loss.variables + self.accuracy.variables
+
+    def update(self, losses, labels, logits):
+        self.loss.update_state(losses)
+        self.accuracy.update_state(labels, logits)
+
+    def results(self):
+        return float(self.loss.result()), float(self.accuracy.result())
+
+    def reset(self):
+        self.loss.reset_state()
+        self.accuracy.reset_state()
+
+
+class Training:
+    """One training: where it is, what it has seen, and the best weights so far.
+
+    `epoch` and `step` (from 0) are what comes next. After an epoch's last step, `step` is their
+    number until the epoch is validated, so that a session can end between the two. `history` has a
+    row an epoch, with loss and val_loss as cross-entropy and the L2 penalty apart; `best_epoch`
+    counts from 1, as the history does.
+    """
+
+    def __init__(self, trainer, train, validation, settings, seed):
+        self.trainer, self.train, self.validation = trainer, train, validation
+        self.settings, self.seed = settings, seed
+        self.steps = math.ceil(len(train) / settings["batch_size"])
+        self.epoch, self.step, self.history = 0, 0, []
+        self.best_epoch, self.best_weights = None, []
+        self.seconds, self.sessions = 0.0, []
+
+    def to_state(self):
+        """Return (arrays, values) for `save_state`."""
+        arrays = {name: np.asarray(variable) for name, variable in self.trainer.variables().items()}
+        arrays |= {f"best/{number:03}": weight for number, weight in enumerate(self.best_weights)}
+        kept = ("epoch", "step", "history", "best_epoch", "seconds", "sessions")
+        return arrays, {name: getattr(self, name) for name in kept}
+
+    def restore(self, arrays, values):
+        """Take everything from a state. Raises UserError when its arrays are not this network's."""
+        variables = self.trainer.variables()
+        if set(variables) != {name for name in arrays if not name.startswith("best/")}:
+            raise UserError("the state's variables are not this network's: were packages updated since?")
+        for name, variable in variables.items():
+            variable.assign(arrays[name])
+        self.best_weights = [arrays[name] for name in sorted(arrays) if name.startswith("best/")]
+        for name, value in values.items():
+            setattr(self, name, value)
+
+    @property
+    def complete(self):
+        """Whether all epochs are trained, or none of the last `patience` was better than the best."""
+        patience = self.settings["patience"]
+        waited = self.epoch - (self.best_epoch or 0)
+        return self.epoch >= self.settings["epochs"] or (patience is not None and waited >= patience)
+
+    def run_epoch(self, pause):
+        """Train what is left of the epoch, then validate it.
+
+        pause() is called after every batch; it may save the state, and ends the session by raising.
+        """
+        start = time.monotonic()
+
+        def turn():
+            nonlocal start
+            now = time.monotonic()
+            self.seconds += now - start
+            start = now
+            pause()
+
+        order = order_of_epoch(len(self.train), self.seed, self.epoch)
+        batches = self.train.batches(self.settings["batch_size"], order, self.step)
+        title = f"{self.settings['name']} seed {self.seed}, epoch {self.epoch + 1} of {self.settings['epochs']}"
+        for batch in show_progress(batches, title, self.steps, "step", initial=self.step):
+            self.trainer.train_step(*batch)
+            self.step += 1
+            turn()
+        self.trainer.validation_metrics.reset()
+        for batch in self.validation.batches(VALIDATION_BATCH):
+            self.trainer.validation_step(*batch)
+            turn()
+        self._end_epoch()
+
+    def _end_epoch(self):
+        loss, accuracy = self.trainer.training_metrics.results()
+        val_loss, val_accuracy = self.trainer.validation_metrics.results()
+        self.trainer.training_metrics.reset()
+        self.epoch += 1
+        self.step = 0
+        self.history.append(
+            {
+                "epoch": self.epoch,
+                "loss": loss,
+                "l2": float(self.trainer.l2_penalty()),
+                "accuracy": accuracy,
+                "val_loss": val_loss,
+                "val_accuracy": val_accuracy,
+            }
+        )
+        if self.best_epoch is None or self._better(self.history[-1], self.history[self.best_epoch - 1]):
+            self.best_epoch = self.epoch
+            self.best_weights = [weight.numpy() for weight in self.trainer.weights]
+
+    def _better(self, row, best):
+        """Whether an epoch is better than the best; NaN is worse than any number, a tie is not better."""
+        monitor = self.settings["monitor"]
+        value, best_value = row[monitor], best[monitor]
+        if math.isnan(value) or math.isnan(best_value):
+            return math.isnan(best_value) and not math.isnan(value)
+        return value > best_value if monitor == "val_accuracy" else value < best_value
+
+    def best_network(self):
+        """Return the network with the weights of the epoch that is kept."""
+        for variable, weight in zip(self.trainer.weights, self.best_weights, strict=True):
+            variable.assign(weight)
+        return self.trainer.network

@@ -1,0 +1,266 @@
+"""Give every image its class, from a CSV of annotations or from the folders it lies in."""
+
+import csv
+import unicodedata
+from pathlib import PurePosixPath
+from posixpath import normpath
+
+import pandas as pd
+
+from baton import logs
+from baton.images import SUFFIXES, list_files
+from baton.labels import as_number, normalize_label, sort_labels
+from baton.links import link_images
+from baton.logs import UserError, log
+from baton.manifests import write_manifest
+
+NO_ANSWER = ("", "NA", "N/A", "NaN", "nan")
+SPLITS = ("train", "validation", "test")
+
+
+class LeftOut:
+    """What was left out and why: rows of reason, unit (rows, images, answers, files) and count."""
+
+    def __init__(self):
+        self.rows = []
+
+    def add(self, count, unit, reason):
+        if count:
+            self.rows.append((reason, unit, int(count)))
+            log.info("left out: %d %s: %s", count, unit, reason)
+
+    def to_frame(self):
+        return pd.DataFrame(self.rows, columns=["reason", "unit", "count"])
+
+
+def some(items, most=5):
+    """Return a few of `items` as text, and how many more there are."""
+    items = [str(item) for item in items]
+    more = f" and {len(items) - most} more" if len(items) > most else ""
+    return ", ".join(items[:most]) + more
+
+
+def read_annotations(path, columns):
+    """Read the CSV at `path` as text; add `row`, the line a reader would look for (the header is 1).
+
+    The separator (comma, semicolon, tab) is the one that makes the asked columns appear. Raises
+    UserError when the file is no UTF-8 CSV or lacks a column.
+    """
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            text = file.read()
+    except UnicodeDecodeError as error:
+        with open(path, "rb") as file:
+            row = file.read()[: error.start].count(b"\n") + 1
+        raise UserError(
+            f"{path}, row {row}: not UTF-8 text. Save the file as UTF-8 CSV and run again."
+        ) from None
+    if not text.strip():
+        raise UserError(f"{path} is empty: a header row and a row an answer are needed.")
+    header = text.lstrip().splitlines()[0]
+    headers = {mark: [name.strip() for name in next(csv.reader([header], delimiter=mark))] for mark in ",;\t"}
+    separator = max(
+        headers, key=lambda mark: (sum(name in headers[mark] for name in columns), len(headers[mark]))
+    )
+    missing = [name for name in columns if name not in headers[separator]]
+    if missing:
+        raise UserError(
+            f"{path}: no column {some(missing)}. Its columns are: {some(headers[separator], 20)}. "
+            "Set data.image_column, data.label_column and data.where to columns that are there."
+        )
+    try:
+        frame = pd.read_csv(
+            path,
+            sep=separator,
+            dtype=str,
+            keep_default_na=False,
+            na_filter=False,
+            encoding="utf-8-sig",
+            skipinitialspace=True,
+            index_col=False,
+        )
+    except pd.errors.ParserError as error:
+        raise UserError(f"{path}: not a well-formed CSV: {str(error).strip()}.") from None
+    frame.columns = [str(name).strip() for name in frame.columns]
+    twice = [name for name in columns if list(frame.columns).count(name) > 1]
+    if twice:
+        raise UserError(f"{path}: more than one column is called {some(twice)}.")
+    if frame.empty:
+        raise UserError(f"{path} has a header and no rows.")
+    return frame.assign(row=range(2, len(frame) + 2))
+
+
+def select_answers(frame, data, left_out):
+    """Return the rows that `data.where` asks for and that hold an answer: image, label, row."""
+    keep = frame
+    for column, value in data["where"].items():
+        wanted = keep[column].map(normalize_label) == normalize_label(value)
+        if not wanted.any():
+            there = sort_labels(keep[column].map(normalize_label))
+            raise UserError(
+                f"{data['annotations']}: no row has {value} in column {column} "
+                f"(data.where). There: {some(there, 20)}."
+            )
+        keep = keep[wanted]
+    left_out.add(len(frame) - len(keep), "rows", "not what data.where asks for")
+    keep = keep[[data["image_column"], data["label_column"], "row"]]
+    keep.columns = ["image", "label", "row"]
+    keep = keep.assign(image=keep["image"].str.strip(), label=keep["label"].map(normalize_label))
+    no_image = keep["image"] == ""
+    left_out.add(no_image.sum(), "rows", "the image column is empty")
+    no_answer = keep["label"].isin(NO_ANSWER) & ~no_image
+    left_out.add(no_answer.sum(), "rows", "no answer")
+    keep = keep[~no_image & ~no_answer]
+    if keep.empty:
+        raise UserError(
+            f"{data['annotations']}: no answer is left. Check data.label_column ({data['label_column']}) "
+            "and data.where."
+        )
+    return keep
+
+
+def find_images(frame, data, left_out):
+    """Replace what the CSV calls an image by the file's path below data.images; drop or refuse the missing.
+
+    Only files found below the folder can match, so no cell leads out of it. Letters that can be
+    written in two ways (é as one sign or as e and an accent) match either way.
+    """
+    files = {unicodedata.normalize("NFC", path): path for path in list_files(data["images"])}
+    if not files:
+        raise UserError(f"data.images: the folder {data['images']} holds no files.")
+    names = frame["image"].map(
+        lambda cell: unicodedata.normalize("NFC", normpath(cell.replace("\\", "/")))
+    )
+    found = names.map(files)
+    missing = frame[found.isna()].drop_duplicates("image")
+    if len(missing):
+        where = [f"{image} (row {row})" for image, row in zip(missing["image"], missing["row"], strict=True)]
+        if data["missing_images"] == "error":
+            raise UserError(
+                f"{data['annotations']}: {len(missing)} images are not below {data['images']}: {some(where)}. "
+                "Set data.images to the folder their names are relative to, or data.missing_images to skip."
+            )
+        left_out.add(len(missing), "images", "not in the folder of images")
+    frame = frame.assign(image=found)[found.notna()]
+    asked = set(frame["image"])
+    unasked = sum(path.lower().endswith(SUFFIXES) and path not in asked for path in files.values())
+    left_out.add(unasked, "images", "in the folder, but no answer that is asked for")
+    if frame.empty:
+        raise UserError(
+            f"{data['annotations']}: none of its images is below {data['images']} (data.images)."
+        )
+    return frame
+
+
+def combine_answers(frame, combine, left_out):
+    """Return one row an image: its label, from one answer or combined from several.
+
+    combine: None, "median", "mean" (rounded to a whole number, halves up) or "majority" (ties are
+    left out). Raises UserError for several answers with None, and for answers that are no numbers
+    with "median" and "mean".
+    """
+    if combine is None:
+        answers = frame.groupby("image").size()
+        several = answers[answers > 1]
+        if len(several):
+            raise UserError(
+                f"{len(several)} images have several answers (up to {several.max()}): {some(several.index)}. "
+                "Keep the rows of one annotator and one question with data.where, or set data.combine."
+            )
+        return frame[["image", "label"]]
+    if combine == "majority":
+        votes = frame.groupby(["image", "label"]).size().rename("votes").reset_index()
+        most = votes.groupby("image")["votes"].transform("max")
+        winners = votes[votes["votes"] == most]
+        tied = winners["image"].duplicated(keep=False)
+        left_out.add(winners[tied]["image"].nunique(), "images", "no majority: a tie between answers")
+        combined = winners[~tied][["image", "label"]]
+    else:
+        numbers = frame["label"].map(as_number)
+        for row, label in frame.loc[numbers.isna(), ["row", "label"]].itertuples(index=False):
+            raise UserError(
+                f"row {row}: the answer {label} is not a number, which data.combine: {combine} needs."
+            )
+        values = numbers.groupby(frame["image"]).agg(combine)
+        whole = (values + 0.5).floordiv(1).astype(int).astype(str)
+        combined = whole.rename_axis("image").rename("label").reset_index()
+    left_out.add(len(frame) - len(combined), "answers", f"combined into one an image by {combine}")
+    return combined
+
+
+def choose_classes(frame, classes, left_out):
+    """Return image and class: labels kept (a list), merged (new name: old labels) or as they are (None)."""
+    if classes is None:
+        return frame.rename(columns={"label": "class"})
+    if isinstance(classes, dict):
+        new_name = {normalize_label(old): str(new) for new, olds in classes.items() for old in olds}
+    else:
+        new_name = {normalize_label(label): normalize_label(label) for label in classes}
+    chosen = frame.assign(**{"class": frame["label"].map(new_name)})
+    lacking = [name for name in dict.fromkeys(new_name.values()) if not (chosen["class"] == name).any()]
+    if lacking:
+        raise UserError(
+            f"data.classes: no image is labelled {some(lacking)}. "
+            f"Labels there are: {some(sort_labels(frame['label']), 30)}."
+        )
+    left_out.add(chosen["class"].isna().sum(), "images", "a label that data.classes does not name")
+    return chosen[chosen["class"].notna()][["image", "class"]]
+
+
+def from_annotations(data, left_out):
+    """Return image and label of every image that the CSV of annotations answers for."""
+    columns = dict.fromkeys([data["image_column"], data["label_column"], *data["where"]])
+    frame = read_annotations(data["annotations"], list(columns))
+    log.info("%s: %d rows", data["annotations"], len(frame))
+    frame = select_answers(frame, data, left_out)
+    frame = find_images(frame, data, left_out)
+    return combine_answers(frame, data["combine"], left_out)
+
+
+def from_folders(data, left_out):
+    """Return image and label of every image in SPLIT/CLASS/ (split_folders) or CLASS/ (class_folders)."""
+    depth = 2 if data["source"] == "split_folders" else 1
+    shape = "train/CLASS/, validation/CLASS/ and test/CLASS/" if depth == 2 else "CLASS/"
+    images, others, outside = [], 0, 0
+    for path in list_files(data["images"]):
+        parts = PurePosixPath(path).parts
+        if any(part.startswith(".") for part in parts) or not path.lower().endswith(SUFFIXES):
+            others += 1
+        elif len(parts) <= depth or (depth == 2 and parts[0] not in SPLITS):
+            outside += 1
+        else:
+            images.append((path, parts[depth - 1]))
+    left_out.add(others, "files", "hidden, or not named like an image")
+    left_out.add(outside, "files", f"not in a folder {shape}")
+    splits = {path.split("/")[0] for path, _ in images}
+    if not images or (depth == 2 and not splits.issuperset(SPLITS)):
+        lacking = [split for split in SPLITS if split not in splits] if depth == 2 else []
+        raise UserError(
+            f"data.images: {data['images']} holds no images{' for ' + some(lacking) if lacking else ''}: "
+            f"for source: {data['source']} they lie in {shape}."
+        )
+    return pd.DataFrame(images, columns=["image", "label"])
+
+
+def main(data, classes_csv, left_out_csv, folder):
+    """Write classes.csv (image, class), left_out.csv and the folders of links."""
+    left_out = LeftOut()
+    read = from_folders if data["source"].endswith("folders") else from_annotations
+    frame = choose_classes(read(data, left_out), data["classes"], left_out)
+    frame = frame.sort_values("image", ignore_index=True)
+    counts = frame["class"].value_counts()
+    if len(counts) < 2:
+        raise UserError(
+            f"all {len(frame)} images are of one class, {some(counts.index)}: at least two are needed. "
+            "Check data.label_column, data.where and data.classes."
+        )
+    for label in sort_labels(counts.index):
+        log.info("class %s: %d images", label, counts[label])
+    write_manifest(frame, classes_csv)
+    write_manifest(left_out.to_frame(), left_out_csv)
+    link_images(folder, frame["image"], frame["class"], data["images"])
+
+
+if __name__ == "__main__":
+    logs.start(snakemake.log[0])
+    main(snakemake.params.data, snakemake.output.classes, snakemake.output.left_out, snakemake.output.folder)
