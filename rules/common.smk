@@ -25,9 +25,7 @@ def explain(error):
         named = ", ".join(f"{name}{hint}" for name, hint in zip(unknown, hints))
         return f"config: unknown key in {key}: {named}. Known there: {', '.join(known)}."
     hint = ""
-    if isinstance(error.instance, str) and re.fullmatch(
-        r"[-+]?\d+e[-+]?\d+", error.instance, re.IGNORECASE
-    ):
+    if isinstance(error.instance, str) and re.fullmatch(r"[-+]?\d+e[-+]?\d+", error.instance, re.IGNORECASE):
         hint = " YAML takes this for text: write it with a point, such as 1.0e-3."
     if isinstance(error.instance, bool):
         hint = " YAML takes yes, no, on and off for true and false: put the word in quotes."
@@ -43,9 +41,7 @@ def check(config):
         if path is None:
             raise WorkflowError(f"config: data.{key} is needed for source: {data['source']}.")
         if data["source"] != "demo" and not os.path.exists(path):
-            raise WorkflowError(
-                f"config: data.{key}: there is no {path} (looked in {os.getcwd()})."
-            )
+            raise WorkflowError(f"config: data.{key}: there is no {path} (looked in {os.getcwd()}).")
         if data["source"] != "demo" and os.path.isdir(path) != (key == "images"):
             kind = "folder" if key == "images" else "file"
             raise WorkflowError(f"config: data.{key}: {path} is not a {kind}.")
@@ -53,9 +49,7 @@ def check(config):
         merged = [str(label) for label in chain(*data["classes"].values())]
         twice = sorted({label for label in merged if merged.count(label) > 1})
         if twice:
-            raise WorkflowError(
-                f"config: data.classes: in more than one class: {', '.join(twice)}."
-            )
+            raise WorkflowError(f"config: data.classes: in more than one class: {', '.join(twice)}.")
     if config["images"]["synthetic_fraction"] and not any(config["augmentation"].values()):
         raise WorkflowError(
             "config: images.synthetic_fraction: with every augmentation off the new images would be "
@@ -135,6 +129,5 @@ check(config)
 RUNS = list_runs(config)
 ENVIRONMENT = "../envs/baton.yaml"
 RUNS_BY_MODEL = {
-    model["name"]: [run for run in RUNS if run.model == model["name"]]
-    for model in config["models"]
+    model["name"]: [run for run in RUNS if run.model == model["name"]] for model in config["models"]
 }

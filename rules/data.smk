@@ -34,14 +34,14 @@ rule sort_into_classes:
         classes="results/data/classes.csv",
         left_out="results/data/left_out.csv",
         folder=directory("results/data/classes"),
-    params:
-        data=config["data"],
     log:
         "logs/sort_into_classes.log",
     benchmark:
         "benchmarks/sort_into_classes.tsv"
     conda:
         ENVIRONMENT
+    params:
+        data=config["data"],
     script:
         "../scripts/sort_into_classes.py"
 
@@ -52,14 +52,14 @@ rule split_holdout:
         classes="results/data/classes.csv",
     output:
         split="results/data/split.csv",
-    params:
-        holdout=HOLDOUT,
     log:
         "logs/split_holdout.log",
     benchmark:
         "benchmarks/split_holdout.tsv"
     conda:
         ENVIRONMENT
+    params:
+        holdout=HOLDOUT,
     script:
         "../scripts/split_holdout.py"
 
@@ -73,15 +73,15 @@ rule filter_corrupt:
         images="results/data/images.csv",
         corrupt="results/data/corrupt.csv",
         folder=directory("results/data/dataset"),
-    params:
-        holdout=HOLDOUT,
     log:
         "logs/filter_corrupt.log",
     benchmark:
         "benchmarks/filter_corrupt.tsv"
-    threads: workflow.cores or 1
     conda:
         ENVIRONMENT
+    threads: workflow.cores or 1
+    params:
+        holdout=HOLDOUT,
     script:
         "../scripts/filter_corrupt.py"
 
@@ -92,14 +92,14 @@ rule weigh_classes:
         images="results/data/images.csv",
     output:
         weights="results/data/class_weights.json",
-    params:
-        classes=list(config["data"]["classes"] or []),
     log:
         "logs/weigh_classes.log",
     benchmark:
         "benchmarks/weigh_classes.tsv"
     conda:
         ENVIRONMENT
+    params:
+        classes=list(config["data"]["classes"] or []),
     script:
         "../scripts/weigh_classes.py"
 
@@ -117,17 +117,17 @@ rule pack_images:
         train_manifest="results/data/packed/train.csv",
         validation_manifest="results/data/packed/validation.csv",
         test_manifest="results/data/packed/test.csv",
+    log:
+        "logs/pack_images.log",
+    benchmark:
+        "benchmarks/pack_images.tsv"
+    conda:
+        ENVIRONMENT
+    threads: workflow.cores or 1
     params:
         size=config["images"]["size"],
         synthetic_fraction=config["images"]["synthetic_fraction"],
         augmentation=config["augmentation"] if config["images"]["synthetic_fraction"] else None,
         seed=config["holdout"]["seed"],
-    log:
-        "logs/pack_images.log",
-    benchmark:
-        "benchmarks/pack_images.tsv"
-    threads: workflow.cores or 1
-    conda:
-        ENVIRONMENT
     script:
         "../scripts/pack_images.py"

@@ -21,9 +21,9 @@ for run in RUNS:
             f"logs/evaluate/{run.folder}.log",
         benchmark:
             f"benchmarks/evaluate/{run.folder}.tsv"
-        threads: 2
         conda:
             ENVIRONMENT
+        threads: 2
         script:
             "../scripts/evaluate.py"
 
@@ -59,14 +59,14 @@ rule write_report:
         metrics=[f"results/evaluation/{run.folder}/metrics.json" for run in RUNS],
     output:
         report="results/report.html",
-    params:
-        config=config,
     log:
         "logs/write_report.log",
     benchmark:
         "benchmarks/write_report.tsv"
     conda:
         ENVIRONMENT
+    params:
+        config=config,
     script:
         "../scripts/write_report.py"
 

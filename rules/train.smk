@@ -21,6 +21,16 @@ for run in RUNS:
             history=f"results/models/{run.folder}/history.csv",
             curves=f"results/models/{run.folder}/curves.svg",
             summary=f"results/models/{run.folder}/training.json",
+        log:
+            f"logs/train/{run.folder}.log",
+        benchmark:
+            f"benchmarks/train/{run.folder}.tsv"
+        conda:
+            ENVIRONMENT
+        threads: 2
+        resources:
+            # Minutes. The training saves its state and stops before they are over.
+            runtime=300,
         params:
             settings=run.settings,
             augmentation=config["augmentation"],
@@ -28,16 +38,6 @@ for run in RUNS:
             seed=run.seed,
             state=f"state/{run.folder}",
             board=f"logs/tensorboard/{run.folder}",
-        log:
-            f"logs/train/{run.folder}.log",
-        benchmark:
-            f"benchmarks/train/{run.folder}.tsv"
-        threads: 2
-        resources:
-            # Minutes. The training saves its state and stops before they are over.
-            runtime=300,
-        conda:
-            ENVIRONMENT
         script:
             "../scripts/train.py"
 

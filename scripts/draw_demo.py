@@ -44,7 +44,7 @@ def draw_images(folder):
         image.convert("RGB").save(folder / name, quality=95)
         drawn.append((name, int(digit)))
     good = (folder / drawn[0][0]).read_bytes()
-    for digit, name, damage in DAMAGED:
+    for _, name, damage in DAMAGED:
         (folder / name).write_bytes(damage(good))
     return drawn + [(name, digit) for digit, name, _ in DAMAGED]
 
@@ -74,9 +74,7 @@ def main(images, annotations):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["image", "annotator", "question", "answer"])
         writer.writerows(rows)
-    log.info(
-        "%d images (%d of them damaged) and %d answers", len(drawn), len(DAMAGED), len(rows)
-    )
+    log.info("%d images (%d of them damaged) and %d answers", len(drawn), len(DAMAGED), len(rows))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ BATCH = 32
 
 
 def predict(network, images):
-    """Return the probability of each class, (n, classes), for (n, size, size, 3) images, a batch at a time."""
+    """Return the probability of each class, (n, classes), for (n, size, size, 3) images."""
     return np.concatenate([network(images[i : i + BATCH]) for i in range(0, len(images), BATCH)])
 
 

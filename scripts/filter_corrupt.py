@@ -61,7 +61,7 @@ def check_enough(frame, asked):
 
 
 def warn_of_duplicates(frame):
-    """Log how many files are byte for byte the same, and how many of these stand in different splits or classes."""
+    """Log which files are byte for byte the same and stand in different splits or classes."""
     for column, trouble in (
         ("split", "in different splits: a model is tested on what it was trained on"),
         ("class", "in different classes: no model can be right about both"),

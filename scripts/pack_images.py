@@ -72,7 +72,7 @@ def pack_split(frame, root, array, size, threads):
 
 
 def add_synthetic(frame, array, size, fraction, augmentation, seed):
-    """Append synthetic images to the .npy file `array`; return `frame` with a row for each, naming its parent."""
+    """Append synthetic images to the .npy file `array`; return `frame` with a row for each."""
     parents = choose_parents(frame, fraction, seed)
     pixels = np.load(array, mmap_mode="r")
     new = augment(pixels, parents.index.to_numpy(), augmentation, seed)

@@ -128,16 +128,14 @@ def find_images(frame, data, left_out):
     files = {unicodedata.normalize("NFC", path): path for path in list_files(data["images"])}
     if not files:
         raise UserError(f"data.images: the folder {data['images']} holds no files.")
-    names = frame["image"].map(
-        lambda cell: unicodedata.normalize("NFC", normpath(cell.replace("\\", "/")))
-    )
+    names = frame["image"].map(lambda cell: unicodedata.normalize("NFC", normpath(cell.replace("\\", "/"))))
     found = names.map(files)
     missing = frame[found.isna()].drop_duplicates("image")
     if len(missing):
         where = [f"{image} (row {row})" for image, row in zip(missing["image"], missing["row"], strict=True)]
         if data["missing_images"] == "error":
             raise UserError(
-                f"{data['annotations']}: {len(missing)} images are not below {data['images']}: {some(where)}. "
+                f"{data['annotations']}: {len(missing)} images are not in {data['images']}: {some(where)}. "
                 "Set data.images to the folder their names are relative to, or data.missing_images to skip."
             )
         left_out.add(len(missing), "images", "not in the folder of images")
@@ -146,9 +144,7 @@ def find_images(frame, data, left_out):
     unasked = sum(path.lower().endswith(SUFFIXES) and path not in asked for path in files.values())
     left_out.add(unasked, "images", "in the folder, but no answer that is asked for")
     if frame.empty:
-        raise UserError(
-            f"{data['annotations']}: none of its images is below {data['images']} (data.images)."
-        )
+        raise UserError(f"{data['annotations']}: none of its images is below {data['images']} (data.images).")
     return frame
 
 

@@ -89,7 +89,9 @@ class TensorBoard:
 
     def __init__(self, folder, history):
         shutil.rmtree(folder, ignore_errors=True)
-        self.writers = {split: tf.summary.create_file_writer(f"{folder}/{split}") for split in ("train", "validation")}
+        self.writers = {
+            split: tf.summary.create_file_writer(f"{folder}/{split}") for split in ("train", "validation")
+        }
         for row in history:
             self.add(row)
 
@@ -121,8 +123,8 @@ def train(training, states, session, board):
         if reason := session.reason_to_stop(slowest + 2 * states.cost):
             leave(reason)
             raise SessionEnded(
-                f"stopped in epoch {training.epoch + 1} of {training.settings['epochs']} (step {training.step} of "
-                f"{training.steps}) because {reason}. Everything is saved: the same command goes on from here."
+                f"stopped at step {training.step} of {training.steps} in epoch {training.epoch + 1} of "
+                f"{training.settings['epochs']}: {reason}. All is saved: the same command goes on from here."
             )
         if states.due:
             states.save(training)
@@ -131,8 +133,11 @@ def train(training, states, session, board):
     while not training.complete:
         training.run_epoch(pause)
         row = training.history[-1]
-        log.info("epoch %(epoch)d: loss %(loss).4f, accuracy %(accuracy).4f, "
-                 "val_loss %(val_loss).4f, val_accuracy %(val_accuracy).4f, l2 %(l2).4f", row)
+        log.info(
+            "epoch %(epoch)d: loss %(loss).4f, accuracy %(accuracy).4f, "
+            "val_loss %(val_loss).4f, val_accuracy %(val_accuracy).4f, l2 %(l2).4f",
+            row,
+        )
         board.add(row)
     leave("all done")
 
@@ -153,15 +158,29 @@ def draw_curves(history, best_epoch, title, path):
     """Draw loss and accuracy of each epoch (training red, validation blue, the kept epoch marked) as SVG."""
     epochs = [row["epoch"] for row in history]
     figure = Figure(figsize=(9, 3.4), layout="constrained")
+    losses = [row[name] for row in history for name in ("loss", "val_loss") if row[name] > 0]
+    # Weights as large as the study's start at a loss that would flatten all that follows.
+    scale = "log" if losses and max(losses) > 20 * min(losses) else "linear"
     for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
-        axes.plot(epochs, [row[name] for row in history], "o-", color="tab:red", markersize=3, label="training")
-        axes.plot(epochs, [row[f"val_{name}"] for row in history], "o-", color="tab:blue", markersize=3, label="validation")
+        axes.plot(
+            epochs, [row[name] for row in history], "o-", color="tab:red", markersize=3, label="training"
+        )
+        axes.plot(
+            epochs,
+            [row[f"val_{name}"] for row in history],
+            "o-",
+            color="tab:blue",
+            markersize=3,
+            label="validation",
+        )
         axes.axvline(best_epoch, color="grey", linestyle=":", label=f"kept: epoch {best_epoch}")
-        axes.set(xlabel="epoch", title=name if name == "accuracy" else "loss (cross-entropy)")
+        axes.set(xlabel="epoch", title=name)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         if name == "accuracy":
             axes.set_ylim(0, 1.02)
+        else:
+            axes.set(yscale=scale, title=f"loss (cross-entropy{', log scale' if scale == 'log' else ''})")
         axes.legend()
     figure.suptitle(title)
     rcParams["svg.hashsalt"] = "baton"  # the same bytes from the same history
@@ -208,7 +227,9 @@ def main(packed, weights, outputs, state, board, threads, runtime, settings, aug
     train_split = Split(packed["train"], packed["train_manifest"], classes["weights"] if balanced else None)
     validation_split = Split(packed["validation"], packed["validation_manifest"])
     network = networks.build_network(settings, augmentation, size, len(classes["classes"]), seed)
-    training = Training(Trainer(network, settings["learning_rate"]), train_split, validation_split, settings, seed)
+    training = Training(
+        Trainer(network, settings["learning_rate"]), train_split, validation_split, settings, seed
+    )
 
     identity = {key: value for key, value in settings.items() if key not in ("name", "epochs", "precision")}
     identity |= {f"augmentation.{key}": value for key, value in augmentation.items()}
@@ -240,7 +261,8 @@ def main(packed, weights, outputs, state, board, threads, runtime, settings, aug
         "training_images": len(train_split),
         "precision": precision,
         "threads": threads,
-        "versions": {"python": sys.version.split()[0]} | {name: importlib.metadata.version(name) for name in PACKAGES},
+        "versions": {"python": sys.version.split()[0]}
+        | {name: importlib.metadata.version(name) for name in PACKAGES},
     }
     write_outputs(training, facts, **outputs)
 

@@ -1,4 +1,4 @@
-"""Write results/report.html: what was asked, the data at each stage, the models, curves and confusion matrices."""
+"""Write results/report.html: the question, the data at each stage, the models and their test figures."""
 
 import base64
 import json
@@ -23,7 +23,7 @@ def read_json(path):
 def count_classes(classes, labelled, images, corrupt, packed, weights):
     """Return a row a class (in the order of `classes`) with its images at each stage, and a row of sums.
 
-    labelled, images, corrupt, packed: the manifests classes.csv, images.csv, corrupt.csv and packed/train.csv.
+    labelled, images, corrupt, packed: the manifests classes.csv, images.csv, corrupt.csv, packed/train.csv.
     """
     found, damaged = Counter(labelled["class"]), Counter(corrupt["class"])
     placed = Counter(zip(images["class"], images["split"], strict=True))
@@ -87,7 +87,10 @@ def number(value):
 
 def main(files, summaries, curves, metrics, report, config):
     """Fill the template; files: the paths of template, weights and the data manifests, by name."""
-    manifests = {name: read_manifest(files[name]) for name in ("left_out", "classes", "images", "corrupt", "train_manifest")}
+    manifests = {
+        name: read_manifest(files[name])
+        for name in ("left_out", "classes", "images", "corrupt", "train_manifest")
+    }
     mapping = read_json(files["weights"])
     rows, sums = count_classes(
         mapping["classes"],

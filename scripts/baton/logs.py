@@ -36,9 +36,9 @@ class Terminal(logging.Handler):
 
 def show_progress(items, title, total, unit, initial=0):
     """Iterate over `items` with a progress bar; where no terminal shows it, with a line now and then."""
-    live = sys.stderr.isatty()
+    wait = 0 if sys.stderr.isatty() else 30  # seconds
     return tqdm(
-        items, title, total, leave=False, initial=initial, unit=unit, mininterval=0.5 if live else 30, maxinterval=60
+        items, title, total, leave=False, initial=initial, unit=unit, mininterval=max(wait, 0.5), delay=wait
     )
 
 

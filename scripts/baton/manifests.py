@@ -1,4 +1,4 @@
-"""Manifests: the small CSV files that the rules pass on, all text, sorted, the same bytes from the same input."""
+"""Manifests: the small CSV files that the rules pass on, the same bytes from the same input."""
 
 import pandas as pd
 
@@ -12,6 +12,4 @@ def read_manifest(path):
 
 def write_manifest(frame, path):
     """Write a DataFrame to `path`; file names that are not UTF-8 survive the way there and back."""
-    frame.to_csv(
-        path, index=False, lineterminator="\n", encoding="utf-8", errors="surrogateescape"
-    )
+    frame.to_csv(path, index=False, lineterminator="\n", encoding="utf-8", errors="surrogateescape")

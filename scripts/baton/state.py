@@ -70,7 +70,7 @@ def _read(path):
             header = file.metadata() or {}
             if header.get("baton") != str(FORMAT):
                 raise UnreadableState("not a state of this version of Baton")
-            arrays = {name: file.get_tensor(name) for name in file.keys()}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise UnreadableState(f"damaged ({error})") from error
     if header.get("sha256") != _digest(arrays, header.get("values", "")):

@@ -187,7 +187,9 @@ class Training:
 
         order = order_of_epoch(len(self.train), self.seed, self.epoch)
         batches = self.train.batches(self.settings["batch_size"], order, self.step)
-        title = f"{self.settings['name']} seed {self.seed}, epoch {self.epoch + 1} of {self.settings['epochs']}"
+        title = (
+            f"{self.settings['name']} seed {self.seed}, epoch {self.epoch + 1} of {self.settings['epochs']}"
+        )
         for batch in show_progress(batches, title, self.steps, "step", initial=self.step):
             self.trainer.train_step(*batch)
             self.step += 1

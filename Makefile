@@ -1,0 +1,32 @@
+# `make run`: the demo study, to results/report.html. `make test`: every test. `make check`: the linters.
+# All three set up .venv first, from requirements.lock. PYTHON names the Python to use (3.11 to 3.13).
+
+PYTHON = python3
+
+.PHONY: run test check bench lock
+
+run: .venv/installed
+	.venv/bin/snakemake
+
+test: .venv/installed
+	.venv/bin/python -m pytest
+
+check: .venv/installed
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/snakefmt --check Snakefile rules
+	.venv/bin/snakemake --lint
+
+# Prints the figures of the README: training speed against a batch in memory, precision, dry run, memory.
+bench: .venv/installed
+	PYTHONPATH=scripts .venv/bin/python tests/benchmark.py
+
+# Renews requirements.lock from pyproject.toml; needs uv.
+lock:
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	  --no-emit-index-url --no-emit-find-links --group dev pyproject.toml --output-file requirements.lock
+
+.venv/installed: requirements.lock
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --require-hashes --requirement requirements.lock
+	touch .venv/installed

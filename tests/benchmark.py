@@ -1,0 +1,175 @@
+"""Print the figures that the README states. Run it with `make bench`; nothing else should be running.
+
+Timings on a shared machine drift, so two things are compared in turns, in one process, and the
+median of the ratios is what counts.
+"""
+
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import yaml
+from PIL import Image
+
+from baton import networks
+from baton.manifests import write_manifest
+from baton.training import Split, Trainer
+
+# isort: split
+import keras
+import pandas as pd
+
+ROOT = Path(__file__).parents[1]
+CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
+
+
+def settings_of(name):
+    model = next(model for model in CONFIG["models"] if model["name"] == name)
+    return {**CONFIG["training"], **model}
+
+
+def make_split(folder, count, size):
+    """Write a packed split of `count` random images, in nine classes, and open it."""
+    draw = np.random.default_rng(1)
+    np.save(folder / "images.npy", draw.integers(0, 256, (count, size, size, 3), np.uint8))
+    write_manifest(pd.DataFrame({"label": draw.integers(0, 9, count)}), folder / "images.csv")
+    return Split(folder / "images.npy", folder / "images.csv", np.ones(9))
+
+
+def make_trainer(name, size, precision):
+    networks.set_up(2, precision, seed=1)
+    settings = settings_of(name)
+    network = networks.build_network(settings, CONFIG["augmentation"], size, 9, seed=1)
+    return Trainer(network, settings["learning_rate"])
+
+
+def seconds_for(trainer, batches):
+    start = time.perf_counter()
+    for batch in batches:
+        trainer.train_step(*batch)
+    return time.perf_counter() - start
+
+
+def input_speed(name, size, steps, pairs):
+    """Print how long training on one batch in memory takes, as a share of training from the packed file."""
+    with tempfile.TemporaryDirectory() as folder:
+        split = make_split(Path(folder), 32 * steps, size)
+        trainer = make_trainer(name, size, "auto")
+        memory = next(iter(split.batches(32)))
+        seconds_for(trainer, [memory] * 3)
+        ratios = []
+        for number in range(pairs):
+            order = np.random.default_rng(number).permutation(len(split))
+            batches = [split.batches(32, order), [memory] * steps]
+            if number % 2:  # who goes first changes, or a drift would favour one
+                constant, packed = (seconds_for(trainer, some) for some in reversed(batches))
+            else:
+                packed, constant = (seconds_for(trainer, some) for some in batches)
+            ratios.append(constant / packed)
+    speed = 32 * steps / packed
+    print(
+        f"input: {name} at {size} px, {speed:.0f} images/s; packed file against one batch in memory: "
+        f"{statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f}, {pairs} pairs)"
+    )
+
+
+def precision_speed(name, size, steps, pairs):
+    """Print how much faster mixed_bfloat16 trains than float32."""
+    with tempfile.TemporaryDirectory() as folder:
+        split = make_split(Path(folder), 32, size)
+        batch = next(iter(split.batches(32)))
+        trainers = [make_trainer(name, size, precision) for precision in ("mixed_bfloat16", "float32")]
+        for trainer, precision in zip(trainers, ("mixed_bfloat16", "float32"), strict=True):
+            keras.config.set_dtype_policy(precision)
+            seconds_for(trainer, [batch] * 2)
+        ratios = []
+        for _ in range(pairs):
+            half, full = (seconds_for(trainer, [batch] * steps) for trainer in trainers)
+            ratios.append(full / half)
+    print(
+        f"precision: {name} at {size} px: mixed_bfloat16 is {statistics.median(ratios):.2f} times as fast as "
+        f"float32 ({min(ratios):.2f} to {max(ratios):.2f}, {pairs} pairs)"
+    )
+
+
+def dry_run(count):
+    """Print how long `snakemake -n` takes with `count` images in three class folders."""
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        for label in ("a", "b", "c"):
+            (folder / "images" / label).mkdir(parents=True)
+            for number in range(count // 3):
+                (folder / "images" / label / f"{number}.jpg").touch()
+        config = {"data": {"source": "class_folders", "images": "images"}}
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+        command = [sys.executable, "-m", "snakemake", "-n", "--snakefile", ROOT / "Snakefile"]
+        command += ["--directory", folder, "--configfile", folder / "config.yaml"]
+        times = []
+        for _ in range(5):
+            start = time.perf_counter()
+            subprocess.run(command, check=True, capture_output=True)
+            times.append(time.perf_counter() - start)
+    print(f"dry run: {count} images: {statistics.median(times):.2f} s")
+
+
+def packing_memory(count):
+    """Print the most memory that packing `count` photos of 640 x 480 px takes, in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        Image.fromarray(np.random.default_rng(1).integers(0, 256, (480, 640, 3), np.uint8)).save(
+            folder / "photo.jpg"
+        )
+        rows = [("photo.jpg", "a", split, "") for split in ("train",) * count + ("validation", "test")]
+        write_manifest(
+            pd.DataFrame(rows, columns=["image", "class", "split", "sha256"]), folder / "images.csv"
+        )
+        (folder / "weights.json").write_text(json.dumps({"classes": ["a"], "weights": [1.0]}))
+        subprocess.run(
+            [sys.executable, __file__, "pack", folder], check=True, stderr=subprocess.DEVNULL, text=True
+        )
+
+
+def pack(folder):
+    import pack_images
+
+    splits = ("train", "validation", "test")
+    start = time.perf_counter()
+    pack_images.main(
+        folder / "images.csv",
+        folder / "weights.json",
+        folder,
+        {split: folder / f"{split}.npy" for split in splits},
+        {split: folder / f"{split}.csv" for split in splits},
+        threads=2,
+        size=150,
+        synthetic_fraction=0,
+        augmentation=None,
+        seed=1,
+    )
+    seconds = time.perf_counter() - start
+    count = len(np.load(folder / "train.npy", mmap_mode="r"))
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"packing: {count} photos of 640 x 480 px in {seconds:.1f} s, at most {most:.0f} MB of memory")
+
+
+def main():
+    if sys.argv[1:2] == ["pack"]:
+        pack(Path(sys.argv[2]))
+        return
+    for count in (1_000, 8_000):
+        packing_memory(count)
+    dry_run(1_000_000)
+    input_speed("model_3", 32, steps=40, pairs=9)
+    input_speed("model_3", 150, steps=8, pairs=5)
+    precision_speed("model_3", 32, steps=20, pairs=5)
+    precision_speed("model_1", 64, steps=5, pairs=5)
+
+
+if __name__ == "__main__":
+    main()
