@@ -19,6 +19,7 @@ if config["data"]["source"] == "demo":
 
 
 include: "rules/common.smk"
+include: "rules/session.smk"
 include: "rules/data.smk"
 include: "rules/train.smk"
 include: "rules/evaluate.smk"
@@ -31,5 +32,26 @@ rule all:
         "results/report.html",
 
 
+rule status:
+    """Print how far each training is; trains nothing."""
+    log:
+        "logs/status.log",
+    run:
+        tell_progress()
+
+
+announce_end(config["session_minutes"])
+release_dead_lock()
+
+
+onstart:
+    note_session()
+
+
+onsuccess:
+    forget_session()
+
+
 onerror:
-    tell_how_to_go_on()
+    forget_session()
+    tell_progress()

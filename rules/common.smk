@@ -4,7 +4,6 @@ A run is one training: a model (an entry of `models:`) with one of its seeds.
 """
 
 import difflib
-import json
 import os
 import re
 from itertools import chain
@@ -59,6 +58,8 @@ def check(config):
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise WorkflowError(f"config: models: a name is used twice: {', '.join(twice)}.")
+    if config["verify"] not in (None, *names):
+        raise WorkflowError(f"config: verify: there is no model {config['verify']}.")
     size = config["images"]["size"]
     for model in config["models"]:
         if size >> model["layers"] < 1:
@@ -92,6 +93,16 @@ def list_runs(config):
     return runs
 
 
+def count_weights(settings, size):
+    """Return about how many weights a network has; without its last layer, which depends on the data."""
+    channels, weights = 3, 0
+    for number in range(settings["layers"]):
+        kernels = settings["kernels"] * 2**number
+        weights += kernels * (channels * settings["kernel_size"] ** 2 + 1)
+        channels, size = kernels, size // 2
+    return weights + settings["dense"] * (size * size * channels + 1)
+
+
 def watched_folders(data):
     """Return the user's folders in which a file added or removed must be noticed: one level, no images."""
     depth = {"class_folders": 1, "split_folders": 2}.get(data["source"], 0)
@@ -106,19 +117,6 @@ def watched_folders(data):
     return sorted(folders)
 
 
-def tell_how_to_go_on():
-    """Print how far each run is, and that the same command goes on."""
-    for run in RUNS:
-        try:
-            with open(f"state/{run.folder}/progress.json") as file:
-                at = json.load(file)
-        except FileNotFoundError:
-            continue
-        done = "done" if at["complete"] else f"epoch {at['epoch']} of {at['epochs']}"
-        print(f"{run.name}: {done}", file=sys.stderr)
-    print("Run the same command again to go on from here.", file=sys.stderr)
-
-
 try:
     # Types first: filling in the defaults trips over a section that is not one.
     validate(config, "schemas/config.schema.yaml", set_default=False)
@@ -128,6 +126,7 @@ except WorkflowError as error:
 check(config)
 RUNS = list_runs(config)
 ENVIRONMENT = "../envs/baton.yaml"
+SMALLEST = min(RUNS, key=lambda run: count_weights(run.settings, config["images"]["size"]))
 RUNS_BY_MODEL = {
     model["name"]: [run for run in RUNS if run.model == model["name"]] for model in config["models"]
 }

@@ -66,7 +66,7 @@ rule write_report:
     conda:
         ENVIRONMENT
     params:
-        config=config,
+        config={key: value for key, value in config.items() if key not in ("session_minutes", "verify")},
     script:
         "../scripts/write_report.py"
 

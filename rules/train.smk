@@ -56,3 +56,30 @@ rule train:
     """All trainings."""
     input:
         [f"results/models/{run.folder}/model.keras" for run in RUNS],
+
+
+# The model that config verify names, else the smallest, with its first seed.
+tried = RUNS_BY_MODEL[config["verify"] or SMALLEST.model][0]
+
+
+rule verify_resume:
+    """Train a few epochs straight and again with kills; fail where a bit differs."""
+    input:
+        train="results/data/packed/train.npy",
+        train_manifest="results/data/packed/train.csv",
+        validation="results/data/packed/validation.npy",
+        validation_manifest="results/data/packed/validation.csv",
+        weights="results/data/class_weights.json",
+    log:
+        "logs/verify_resume.log",
+    conda:
+        ENVIRONMENT
+    threads: 2
+    params:
+        settings=tried.settings,
+        augmentation=config["augmentation"],
+        size=config["images"]["size"],
+        seed=tried.seed,
+        folder="state/verify_resume",
+    script:
+        "../scripts/verify_resume.py"

@@ -13,6 +13,9 @@ from baton.images import BATCH, decode_image, map_images
 from baton.logs import log, show_progress
 from baton.manifests import read_manifest, write_manifest
 
+# How often a synthetic image that came out as its parent is drawn anew: some parents are symmetric.
+TRIES = 20
+
 
 def decode_resized(path, size):
     """Return the image at `path` as a (size, size, 3) array of uint8, stretched to the square."""
@@ -60,7 +63,13 @@ def augment(pixels, rows, augmentation, seed):
     layers = keras.Sequential(augmentation_layers(augmentation, seed))
     for start in range(0, len(rows), BATCH):
         parents = pixels[rows[start : start + BATCH]].astype(np.float32)
-        yield np.clip(np.rint(layers(parents, training=True)), 0, 255)
+        new = np.rint(layers(parents, training=True))
+        for _ in range(TRIES):  # a flip alone leaves every other image as it is
+            same = (new == parents).all(axis=(1, 2, 3))
+            if not same.any():
+                break
+            new[same] = np.rint(layers(parents[same], training=True))
+        yield np.clip(new, 0, 255)
 
 
 def pack_split(frame, root, array, size, threads):

@@ -1,6 +1,8 @@
 """Give every image its class, from a CSV of annotations or from the folders it lies in."""
 
 import csv
+import io
+import re
 import unicodedata
 from pathlib import PurePosixPath
 from posixpath import normpath
@@ -41,7 +43,7 @@ def some(items, most=5):
 
 
 def read_annotations(path, columns):
-    """Read the CSV at `path` as text; add `row`, the line a reader would look for (the header is 1).
+    """Read the asked columns of the CSV at `path` as text; the index is the row an editor shows.
 
     The separator (comma, semicolon, tab) is the one that makes the asked columns appear. Raises
     UserError when the file is no UTF-8 CSV or lacks a column.
@@ -50,8 +52,8 @@ def read_annotations(path, columns):
         with open(path, encoding="utf-8-sig", newline="") as file:
             text = file.read()
     except UnicodeDecodeError as error:
-        with open(path, "rb") as file:
-            row = file.read()[: error.start].count(b"\n") + 1
+        before = error.object[: error.start].decode("utf-8-sig")
+        row = len(re.findall(r"\r\n|\r|\n", before)) + 1
         raise UserError(
             f"{path}, row {row}: not UTF-8 text. Save the file as UTF-8 CSV and run again."
         ) from None
@@ -68,26 +70,38 @@ def read_annotations(path, columns):
             f"{path}: no column {some(missing)}. Its columns are: {some(headers[separator], 20)}. "
             "Set data.image_column, data.label_column and data.where to columns that are there."
         )
-    try:
-        frame = pd.read_csv(
-            path,
-            sep=separator,
-            dtype=str,
-            keep_default_na=False,
-            na_filter=False,
-            encoding="utf-8-sig",
-            skipinitialspace=True,
-            index_col=False,
-        )
-    except pd.errors.ParserError as error:
-        raise UserError(f"{path}: not a well-formed CSV: {str(error).strip()}.") from None
-    frame.columns = [str(name).strip() for name in frame.columns]
-    twice = [name for name in columns if list(frame.columns).count(name) > 1]
+    twice = [name for name in columns if headers[separator].count(name) > 1]
     if twice:
         raise UserError(f"{path}: more than one column is called {some(twice)}.")
+    rows = dict(read_rows(path, text, separator, columns))
+    frame = pd.DataFrame(list(rows.values()), index=list(rows), columns=columns, dtype=str)
     if frame.empty:
         raise UserError(f"{path} has a header and no rows.")
-    return frame.assign(row=range(2, len(frame) + 2))
+    return frame
+
+
+def read_rows(path, text, separator, columns):
+    """Yield the row's number and its cells in `columns`, as text, of each row below the header of a CSV."""
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
+    places, first = None, 1
+    try:
+        for cells in lines:
+            row, first = first, lines.line_num + 1  # a quoted cell may hold several lines
+            if not any(cell.strip() for cell in cells):
+                continue
+            if places is None:
+                header = [cell.strip() for cell in cells]
+                places = [header.index(name) for name in columns]
+                continue
+            if any(cells[len(header) :]):
+                raise UserError(
+                    f"{path}: not a well-formed CSV: row {row} has {len(cells)} cells and the header {len(header)}. "
+                    "Put quotes round a cell that holds the separator."
+                )
+            cells += [""] * (len(header) - len(cells))
+            yield row, [cells[place] for place in places]
+    except csv.Error as error:
+        raise UserError(f"{path}: not a well-formed CSV: row {first}: {error}.") from None
 
 
 def select_answers(frame, data, left_out):
@@ -103,8 +117,8 @@ def select_answers(frame, data, left_out):
             )
         keep = keep[wanted]
     left_out.add(len(frame) - len(keep), "rows", "not what data.where asks for")
-    keep = keep[[data["image_column"], data["label_column"], "row"]]
-    keep.columns = ["image", "label", "row"]
+    keep = keep[[data["image_column"], data["label_column"]]].set_axis(["image", "label"], axis=1)
+    keep = keep.assign(row=keep.index)
     keep = keep.assign(image=keep["image"].str.strip(), label=keep["label"].map(normalize_label))
     no_image = keep["image"] == ""
     left_out.add(no_image.sum(), "rows", "the image column is empty")
@@ -125,11 +139,12 @@ def find_images(frame, data, left_out):
     Only files found below the folder can match, so no cell leads out of it. Letters that can be
     written in two ways (é as one sign or as e and an accent) match either way.
     """
-    files = {unicodedata.normalize("NFC", path): path for path in list_files(data["images"])}
+    paths = list_files(data["images"])
+    files = {unicodedata.normalize("NFC", path): path for path in paths} | {path: path for path in paths}
     if not files:
         raise UserError(f"data.images: the folder {data['images']} holds no files.")
-    names = frame["image"].map(lambda cell: unicodedata.normalize("NFC", normpath(cell.replace("\\", "/"))))
-    found = names.map(files)
+    names = frame["image"].map(lambda cell: normpath(cell.replace("\\", "/")))
+    found = names.map(lambda name: files.get(name) or files.get(unicodedata.normalize("NFC", name)))
     missing = frame[found.isna()].drop_duplicates("image")
     if len(missing):
         where = [f"{image} (row {row})" for image, row in zip(missing["image"], missing["row"], strict=True)]
@@ -141,7 +156,7 @@ def find_images(frame, data, left_out):
         left_out.add(len(missing), "images", "not in the folder of images")
     frame = frame.assign(image=found)[found.notna()]
     asked = set(frame["image"])
-    unasked = sum(path.lower().endswith(SUFFIXES) and path not in asked for path in files.values())
+    unasked = sum(path.lower().endswith(SUFFIXES) and path not in asked for path in paths)
     left_out.add(unasked, "images", "in the folder, but no answer that is asked for")
     if frame.empty:
         raise UserError(f"{data['annotations']}: none of its images is below {data['images']} (data.images).")
@@ -171,6 +186,9 @@ def combine_answers(frame, combine, left_out):
         tied = winners["image"].duplicated(keep=False)
         left_out.add(winners[tied]["image"].nunique(), "images", "no majority: a tie between answers")
         combined = winners[~tied][["image", "label"]]
+        if combined.empty:
+            raise UserError("data.combine: majority leaves no image: every one has a tie between answers.")
+        frame = frame[frame["image"].isin(combined["image"])]
     else:
         numbers = frame["label"].map(as_number)
         for row, label in frame.loc[numbers.isna(), ["row", "label"]].itertuples(index=False):
@@ -188,10 +206,15 @@ def choose_classes(frame, classes, left_out):
     """Return image and class: labels kept (a list), merged (new name: old labels) or as they are (None)."""
     if classes is None:
         return frame.rename(columns={"label": "class"})
+    there = set(frame["label"])
+
+    def as_there(label):  # a folder's name stands as it is ("01"), the CSV's labels are normalized
+        return str(label) if str(label) in there else normalize_label(label)
+
     if isinstance(classes, dict):
-        new_name = {normalize_label(old): str(new) for new, olds in classes.items() for old in olds}
+        new_name = {as_there(old): str(new) for new, olds in classes.items() for old in olds}
     else:
-        new_name = {normalize_label(label): normalize_label(label) for label in classes}
+        new_name = {as_there(label): as_there(label) for label in classes}
     chosen = frame.assign(**{"class": frame["label"].map(new_name)})
     lacking = [name for name in dict.fromkeys(new_name.values()) if not (chosen["class"] == name).any()]
     if lacking:

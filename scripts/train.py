@@ -8,13 +8,13 @@ import os
 import shutil
 import sys
 import time
-from datetime import UTC, datetime
+from collections import deque
 from pathlib import Path
 
 from baton import logs, networks  # networks first: it sets TensorFlow up to be quiet
+from baton.keeper import SAVING_SHARE, Keeper, now
 from baton.logs import SessionEnded, UserError, log
-from baton.session import Session
-from baton.state import load_state, save_state
+from baton.session import Session, find_snakemake, session_end
 from baton.training import Split, Trainer, Training
 
 # isort: split
@@ -23,65 +23,8 @@ from matplotlib import rcParams
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-SAVING_SHARE = 0.01  # of the time, at most
-SHORTEST_BETWEEN_SAVES = 30  # seconds
 PACKAGES = ("tensorflow", "keras", "numpy", "pillow", "snakemake")
-
-
-class States:
-    """The states of one run, in state/MODEL/SEED/FINGERPRINT/, and progress.json beside them.
-
-    The fingerprint is of all that the training follows from: change one thing and the training is
-    another one, with a folder of its own. Change it back, and the first goes on.
-    """
-
-    def __init__(self, folder, identity):
-        """folder: state/MODEL/SEED; identity: what the training follows from, by name."""
-        self.folder, self.identity = Path(folder), identity
-        text = json.dumps(identity, sort_keys=True)
-        self.current = self.folder / hashlib.sha256(text.encode()).hexdigest()[:12]
-        self.cost, self.saved = 0.0, None
-
-    def load(self):
-        """Return the state to go on from, or None; say so where there is one of another training."""
-        progress = self.folder / "progress.json"
-        before = json.loads(progress.read_text()) if progress.exists() else None
-        if before and before["state"] != self.current.name:
-            names = sorted(set(self.identity) | set(before["identity"]))
-            changes = [
-                f"{name} was {before['identity'].get(name)} and is {self.identity.get(name)}"
-                for name in names
-                if before["identity"].get(name) != self.identity.get(name)
-            ]
-            log.warning(
-                "the last session trained something else: %s. Its state stays in %s.",
-                "; ".join(changes),
-                self.folder / before["state"],
-            )
-        return load_state(self.current)
-
-    def save(self, training):
-        """Save the state of `training`, and how far it is for people to read."""
-        start = time.monotonic()
-        save_state(self.current, *training.to_state())
-        self.saved = time.monotonic()
-        self.cost = self.saved - start
-        progress = {
-            "epoch": training.epoch,
-            "epochs": training.settings["epochs"],
-            "complete": training.complete,
-            "state": self.current.name,
-            "identity": self.identity,
-        }
-        aside = self.folder / "progress.tmp"
-        aside.write_text(json.dumps(progress, indent=2) + "\n")
-        os.replace(aside, self.folder / "progress.json")
-
-    @property
-    def due(self):
-        """Whether saving now keeps to SAVING_SHARE of the time."""
-        between = max(SHORTEST_BETWEEN_SAVES, self.cost / SAVING_SHARE)
-        return time.monotonic() - self.saved >= between
+MARGIN = 2  # seconds kept for leaving
 
 
 class TensorBoard:
@@ -106,30 +49,55 @@ class TensorBoard:
             writer.flush()
 
 
-def train(training, states, session, board):
+def train(training, keeper, session, board):
     """Train to the end, or until the session says stop: then save and raise SessionEnded."""
-    this = {"started": now(), "ended": None, "reason": None, "from_epoch": training.epoch, "to_epoch": None}
+    this = {
+        "started": now(),
+        "ended": None,
+        "reason": None,
+        "from": [training.epoch, training.step],
+        "to": None,
+    }
     training.sessions.append(this)
-    states.save(training)  # learns what a save costs, and that there is room for one
-    slowest, before = 0.0, time.monotonic()
+    epochs = training.settings["epochs"]
+    recent = deque(maxlen=20)  # seconds of the last steps; the very first one compiles and is no measure
+    before = 0.0
 
-    def leave(reason):
-        this.update(ended=now(), reason=reason, to_epoch=training.epoch)
-        states.save(training)
+    def save(reason=None):
+        this.update(ended=now(), reason=reason, to=[training.epoch, training.step])
+        return keeper.save(training)
+
+    def needed():
+        return max(recent, default=0.0) + 2 * keeper.cost + MARGIN
 
     def pause():
-        nonlocal slowest, before
-        slowest, before = max(slowest, time.monotonic() - before), time.monotonic()
-        if reason := session.reason_to_stop(slowest + 2 * states.cost):
+        nonlocal before
+        recent.append(time.monotonic() - before)
+        if reason := session.reason_to_stop(needed()):
             leave(reason)
-            raise SessionEnded(
-                f"stopped at step {training.step} of {training.steps} in epoch {training.epoch + 1} of "
-                f"{training.settings['epochs']}: {reason}. All is saved: the same command goes on from here."
-            )
-        if states.due:
-            states.save(training)
-            before = time.monotonic()
+        if keeper.due:
+            save()
+        before = time.monotonic()
 
+    def leave(reason):
+        place = f"step {training.step} of {training.steps} in epoch {training.epoch + 1} of {epochs}"
+        if save(reason):
+            raise SessionEnded(
+                f"stopped at {place}: {reason}. All is saved: the same command goes on from here."
+            )
+        epoch, step = keeper.saved_at
+        raise SessionEnded(
+            f"stopped at {place}: {reason}, and the state cannot be saved ({keeper.trouble}). Once it can be, the "
+            f"same command goes on from step {step} in epoch {epoch + 1}."
+        )
+
+    keeper.first_save(training)
+    if session.seconds_left() < needed():
+        raise SessionEnded(
+            f"not trained: the {max(session.seconds_left(), 0):.0f} s left of {session.limit} are too short for one "
+            f"step and one save of this model. Give it more time and run the same command again."
+        )
+    before = time.monotonic()
     while not training.complete:
         training.run_epoch(pause)
         row = training.history[-1]
@@ -139,11 +107,7 @@ def train(training, states, session, board):
             row,
         )
         board.add(row)
-    leave("all done")
-
-
-def now():
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    save("all done")
 
 
 def digest_data(*paths):
@@ -211,14 +175,26 @@ def write_outputs(training, facts, model, history, curves, summary):
     os.replace(aside, model)
 
 
-def main(packed, weights, outputs, state, board, threads, runtime, settings, augmentation, size, seed):
+def main(
+    packed,
+    weights,
+    outputs,
+    state,
+    board,
+    threads,
+    session,
+    settings,
+    augmentation,
+    size,
+    seed,
+    saving_share=SAVING_SHARE,
+):
     """Train, and write model, history, curves and summary.
 
     packed: arrays and manifests of train and validation (train, train_manifest, ...); weights:
     class_weights.json; outputs: model, history, curves and summary; state and board: folders;
-    runtime: minutes, or None; settings: the model's architecture and training settings.
+    settings: the model's architecture and training settings; saving_share: of the time, at most.
     """
-    session = Session(runtime)
     session.catch_signals()
     precision = networks.set_up(threads, settings["precision"], seed)
     with open(weights, encoding="utf-8") as file:
@@ -235,29 +211,27 @@ def main(packed, weights, outputs, state, board, threads, runtime, settings, aug
     identity |= {f"augmentation.{key}": value for key, value in augmentation.items()}
     identity |= {"size": size, "seed": seed, "precision": precision, "threads": threads}
     identity["data"] = digest_data(packed["train_manifest"], packed["validation_manifest"], weights)
-    states = States(state, identity)
-    if found := states.load():
-        training.restore(*found)
-        if training.epoch > settings["epochs"]:
-            raise UserError(
-                f"{training.epoch} epochs are trained already and the config asks for {settings['epochs']}: "
-                f"a training cannot be shortened. Set epochs to {training.epoch} or more, or move "
-                f"{states.current} away to train anew."
-            )
-        log.info("going on from epoch %d, step %d", training.epoch, training.step)
-    parameters = network.count_params()
-    log.info("%d parameters, %s, %d threads, %d images", parameters, precision, threads, len(train_split))
-    if training.complete:
-        log.info("all %d epochs are trained already", training.epoch)
-    else:
-        train(training, states, session, TensorBoard(board, training.history))
+    keeper = Keeper(state, identity, saving_share)
+    with keeper.only_writer():
+        go_on(training, keeper)
+        log.info(
+            "%d parameters, %s, %d threads, %d images",
+            network.count_params(),
+            precision,
+            threads,
+            len(train_split),
+        )
+        if training.complete:
+            log.info("all epochs are trained already")
+        else:
+            train(training, keeper, session, TensorBoard(board, training.history))
 
     facts = {
         "model": settings["name"],
         "seed": seed,
         "settings": settings,
         "augmentation": augmentation,
-        "parameters": parameters,
+        "parameters": network.count_params(),
         "training_images": len(train_split),
         "precision": precision,
         "threads": threads,
@@ -267,6 +241,21 @@ def main(packed, weights, outputs, state, board, threads, runtime, settings, aug
     write_outputs(training, facts, **outputs)
 
 
+def go_on(training, keeper):
+    """Give `training` what the last session left. Raises UserError where fewer epochs are asked than are trained."""
+    found = keeper.load()
+    if found is None:
+        return
+    training.restore(*found)
+    asked = training.settings["epochs"]
+    if training.epoch > asked:
+        raise UserError(
+            f"{training.epoch} epochs are trained and the config asks for {asked}: a training cannot be shortened. "
+            f"Set epochs to {training.epoch} or more, or move {keeper.current} away to train anew."
+        )
+    log.info("going on from epoch %d, step %d", training.epoch + 1, training.step)
+
+
 if __name__ == "__main__":
     logs.start(snakemake.log[0])
     main(
@@ -274,6 +263,6 @@ if __name__ == "__main__":
         snakemake.input.weights,
         dict(snakemake.output.items()),
         threads=snakemake.threads,
-        runtime=snakemake.resources.get("runtime"),
+        session=Session(snakemake.resources.get("runtime"), session_end(), find_snakemake()),
         **snakemake.params,
     )

@@ -40,15 +40,16 @@ def list_files(folder):
     def refuse(error):
         raise UserError(f"cannot read the folder {error.filename}: {error.strerror}")
 
-    found, entered = [], set()
-    for parent, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
+    found, above = [], {str(folder): frozenset()}
+    for parent, folders, files in os.walk(str(folder), onerror=refuse, followlinks=True):
         real = os.path.realpath(parent)
-        if real in entered:  # a link that leads back up
+        parents = above.pop(parent)
+        if real in parents:  # a link that leads back up
             folders.clear()
             continue
-        entered.add(real)
         named_like_images = [name for name in folders if name.lower().endswith(SUFFIXES)]
         folders[:] = [name for name in folders if name not in named_like_images]
+        above |= {os.path.join(parent, name): parents | {real} for name in folders}
         found += [os.path.join(parent, name) for name in files + named_like_images]
     return sorted(os.path.relpath(path, folder).replace(os.sep, "/") for path in found)
 
@@ -65,8 +66,7 @@ def decode_image(path):
         with Image.open(path, formats=FORMATS) as image:
             file_format = image.format
             image.load()
-            upright = ImageOps.exif_transpose(image)
-            rgb = _to_rgb(upright)
+            rgb = _to_rgb(_turn_upright(image))
         if not _reaches_its_end(path, file_format):
             raise DamagedImage(f"the end of the {file_format} file is missing")
     except (DamagedImage, MemoryError):
@@ -80,6 +80,13 @@ def decode_image(path):
             raise
         raise DamagedImage(_reason(path, error)) from error
     return rgb
+
+
+def _turn_upright(image):
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # EXIF that cannot be read says nothing about the pixels, which are there
+        return image
 
 
 def _reason(path, error):
@@ -111,7 +118,7 @@ def _reaches_its_end(path, file_format):
         if file_format == "PNG":
             return data.rfind(b"IEND\xaeB`\x82") > 0
         if file_format == "GIF":
-            return data[:].rstrip(b"\0").endswith(b";")
+            return _gif_reaches_its_end(data)
         if file_format == "WEBP":
             return int.from_bytes(data[4:8], "little") <= len(data) - 8
         return True  # the pixels of the other formats are not compressed, or stand before the end
@@ -127,6 +134,27 @@ def _jpeg_reaches_its_end(data):
         at = marker.end()
         at += int.from_bytes(data[at : at + 2], "big")
     return False
+
+
+def _gif_reaches_its_end(data):
+    """Walk from block to block (GIF89a, appendix B) until the trailer, 0x3B."""
+
+    def size_of_colours(flags):
+        return 3 << (flags & 7) + 1 if flags & 0x80 else 0
+
+    at = 13 + size_of_colours(data[10])
+    while at < len(data) and data[at] != 0x3B:
+        if data[at] == 0x2C and at + 9 < len(data):  # image: its place, its colours, the code size
+            at += 11 + size_of_colours(data[at + 9])
+        elif data[at] == 0x21:  # extension: its kind
+            at += 2
+        else:  # decoders step over what stands between blocks
+            at += 1
+            continue
+        while at < len(data) and data[at]:  # pieces, each after its length, until one of length 0
+            at += data[at] + 1
+        at += 1
+    return at < len(data)
 
 
 def digest_file(path):

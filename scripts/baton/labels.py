@@ -1,14 +1,18 @@
 """Class labels: how they are compared and ordered."""
 
 import math
+import re
+from decimal import Decimal
+
+# What Python's float() takes beyond this is no number to a reader: "2024_01" is a month.
+NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
 
 
 def as_number(text):
     """Return the finite number that `text` spells, or None."""
-    try:
-        number = float(text)
-    except ValueError:
+    if not NUMBER.fullmatch(text.strip()):
         return None
+    number = float(text)
     return number if math.isfinite(number) else None
 
 
@@ -18,7 +22,9 @@ def normalize_label(value):
     number = as_number(text)
     if number is None:
         return text
-    return str(int(number)) if number.is_integer() else repr(number)
+    # Decimal: float has 15 digits, and an identifier may have more.
+    exact = Decimal(text)
+    return str(int(exact)) if exact == exact.to_integral_value() else repr(number)
 
 
 def sort_labels(labels):

@@ -9,14 +9,14 @@ from pathlib import Path, PurePosixPath
 
 # What some file system refuses in a name, and "%" itself, so that two labels never share a folder.
 UNSAFE = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|%]|^[. ]|[. ]$')
-LONGEST_NAME = 120
+LONGEST_NAME = 120  # bytes; file systems allow 255, encrypted ones 143
 
 
 def folder_name(label):
     """Return `label` as a name that stays inside its folder on every file system ("a/b" -> "a%2Fb")."""
     name = UNSAFE.sub(lambda match: f"%{ord(match[0]):02X}", label)
-    if len(name) > LONGEST_NAME:
-        name = f"{name[:LONGEST_NAME]}%{_short_digest(label)}"
+    if not name or len(os.fsencode(name)) > LONGEST_NAME:
+        name = f"{_shorten(name)}%{_short_digest(label)}"
     return name
 
 
@@ -37,7 +37,7 @@ def link_images(folder, images, labels, root):
     times = Counter((label, name.casefold()) for label, name in zip(labels, names, strict=True))
     for image, label, name in zip(images, labels, names, strict=True):
         if times[label, name.casefold()] > 1:
-            name = f"{PurePosixPath(name).stem} {_short_digest(image)}{PurePosixPath(name).suffix}"
+            name = f"{_shorten(PurePosixPath(name).stem)} {_short_digest(image)}{PurePosixPath(name).suffix}"
         _link(os.path.abspath(os.path.join(root, image)), folder / folder_name(label) / name)
 
 
@@ -50,6 +50,10 @@ def _link(target, link):
         except OSError:
             if os.path.isfile(target):
                 shutil.copy2(target, link)
+
+
+def _shorten(name):
+    return name.encode("utf-8", "surrogateescape")[:LONGEST_NAME].decode("utf-8", "ignore")
 
 
 def _short_digest(text):

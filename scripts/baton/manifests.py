@@ -6,7 +6,12 @@ import pandas as pd
 def read_manifest(path):
     """Return the manifest at `path` as a DataFrame of strings; an empty cell is the empty string."""
     return pd.read_csv(
-        path, dtype=str, keep_default_na=False, encoding="utf-8", encoding_errors="surrogateescape"
+        path,
+        lineterminator="\n",
+        dtype=str,
+        keep_default_na=False,
+        encoding="utf-8",
+        encoding_errors="surrogateescape",
     )
 
 

@@ -1,21 +1,30 @@
 """The session: how long this process may train, and what asks it to stop."""
 
+import math
+import os
 import signal
 import time
 
+import psutil
+
 SIGNALS = [name for name in ("SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)]
+# The Snakefile puts here when the session ends (seconds since 1970), for all jobs of one call of snakemake.
+ENDS = "BATON_SESSION_ENDS"
 
 
 class Session:
-    """Tells a training when to stop: shortly before its time is up, or after a signal.
+    """Tells a training when to stop: before its time is up, after a signal, or without its Snakemake.
 
-    minutes: time given, None for no limit; started and clock: seconds, for tests.
+    runtime: minutes this job has, None for no limit; ends: when the session ends, in seconds since
+    1970, None for never; parent: the process without which to stop; clock: for tests.
     """
 
-    def __init__(self, minutes=None, started=None, clock=time.time):
-        self.clock = clock
-        self.started = clock() if started is None else started
-        self.ends = None if minutes is None else self.started + 60 * minutes
+    def __init__(self, runtime=None, ends=None, parent=None, clock=time.time):
+        self.clock, self.parent = clock, parent
+        job_ends = math.inf if runtime is None else clock() + 60 * runtime
+        session_ends = math.inf if ends is None else ends
+        self.ends = min(job_ends, session_ends)
+        self.limit = "the job's runtime" if job_ends <= session_ends else "session_minutes"
         self.signal = None
 
     def catch_signals(self):
@@ -34,6 +43,39 @@ class Session:
         """
         if self.signal:
             return f"it got {self.signal}"
-        if self.ends is not None and self.clock() + seconds_needed > self.ends:
-            return "its time is up"
+        if self.parent is not None and not is_alive(self.parent):
+            return "its Snakemake is gone"
+        if self.seconds_left() < seconds_needed:
+            return f"the time is up ({self.limit})"
         return None
+
+    def seconds_left(self):
+        return self.ends - self.clock()
+
+
+def session_end():
+    """Return when the session ends that the Snakefile announced, in seconds since 1970, or None."""
+    text = os.environ.get(ENDS)
+    return float(text) if text else None
+
+
+def find_snakemake():
+    """Return the nearest Snakemake above this process (psutil.Process), or None.
+
+    Killed outright, it cannot tell its jobs; each has to look whether it is still there.
+    """
+    for process in psutil.Process().parents():
+        try:
+            if any("snakemake" in os.path.basename(word) for word in process.cmdline()[:3]):
+                return process
+        except psutil.Error:
+            continue
+    return None
+
+
+def is_alive(process):
+    """Whether a psutil.Process runs still; one that ended and was not yet waited for does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

@@ -17,7 +17,7 @@ from safetensors.numpy import save_file
 from baton.logs import UserError, log
 
 FORMAT = 1
-NEWEST, PREVIOUS = "state.safetensors", "previous.safetensors"
+NEWEST, PREVIOUS, UNREADABLE = "state.safetensors", "previous.safetensors", "unreadable.safetensors"
 
 
 class UnreadableState(Exception):
@@ -25,18 +25,25 @@ class UnreadableState(Exception):
 
 
 def save_state(folder, arrays, values):
-    """Save `arrays` (numpy arrays by name) and `values` (whatever JSON holds) in `folder`, in one rename."""
+    """Save `arrays` (numpy arrays by name) and `values` (whatever JSON holds) in `folder`.
+
+    The folder must be there: a drive that went away must not be replaced by a folder in its place.
+    Raises OSError; the states that were there before are then as good as they were.
+    """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    aside, newest = folder / "state.tmp", folder / NEWEST
+    aside, newest = folder / "aside.tmp", folder / NEWEST
     text = json.dumps(values)
     header = {"baton": str(FORMAT), "values": text, "sha256": _digest(arrays, text)}
-    save_file(arrays, aside, metadata=header)
-    _flush(aside)
+    try:
+        save_file(arrays, aside, metadata=header)
+        flush(aside)
+    except (OSError, SafetensorError) as trouble:
+        aside.unlink(missing_ok=True)  # half a state would only take the room of a whole one
+        raise trouble if isinstance(trouble, OSError) else OSError(str(trouble)) from trouble
     if newest.exists():
         os.replace(newest, folder / PREVIOUS)
     os.replace(aside, newest)
-    _flush(folder)
+    flush(folder)
 
 
 def load_state(folder):
@@ -44,32 +51,39 @@ def load_state(folder):
 
     Raises UserError when there are state files and none can be read: they are left alone.
     """
-    troubles = []
+    folder, troubles = Path(folder), []
     for name in (NEWEST, PREVIOUS):
-        path = Path(folder) / name
         try:
-            state = _read(path)
+            state = _read(folder / name)
         except FileNotFoundError:
             continue
         except UnreadableState as trouble:
-            troubles.append(f"{path}: {trouble}")
+            troubles.append(f"{folder / name} is {trouble}")
             continue
-        for trouble in troubles:
-            log.warning("%s; going on from the state before it", trouble)
+        if troubles:
+            log.warning("%s; going on from the state before it", troubles[0])
+            # Out of the way: the next save would put it in the place of the one that is good.
+            os.replace(folder / NEWEST, folder / UNREADABLE)
         return state
     if troubles:
         raise UserError(
-            f"no state can be read: {'; '.join(troubles)}. Move {folder} away to train from the start."
+            f"no state can be read: {'; '.join(troubles)}. To train from the start, move {folder} away."
         )
     return None
 
 
 def _read(path):
+    if not path.exists():
+        raise FileNotFoundError(path)
     try:
         with safe_open(path, framework="numpy") as file:
             header = file.metadata() or {}
-            if header.get("baton") != str(FORMAT):
-                raise UnreadableState("not a state of this version of Baton")
+            if "baton" not in header:
+                raise UnreadableState("not a state of Baton")
+            if header["baton"] != str(FORMAT):
+                raise UnreadableState(
+                    f"a state of format {header['baton']}, and this Baton reads format {FORMAT}"
+                )
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise UnreadableState(f"damaged ({error})") from error
@@ -87,11 +101,11 @@ def _digest(arrays, text):
     return digest.hexdigest()
 
 
-def _flush(path):
-    """Have the system write `path` to the disk, so that a power cut after the rename finds it whole."""
+def flush(path):
+    """Have the system write `path`, a file or a folder, to the disk: a power cut then finds it whole."""
     if os.name == "nt" and os.path.isdir(path):
         return  # Windows opens no folders
-    handle = os.open(path, os.O_RDWR if os.path.isfile(path) else os.O_RDONLY)
+    handle = os.open(path, os.O_RDONLY if os.path.isdir(path) else os.O_RDWR)
     try:
         os.fsync(handle)
     finally:

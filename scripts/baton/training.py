@@ -153,6 +153,11 @@ class Training:
         kept = ("epoch", "step", "history", "best_epoch", "seconds", "sessions")
         return arrays, {name: getattr(self, name) for name in kept}
 
+    def state_bytes(self):
+        """Return the size of a state in bytes, with the best weights that the first epoch adds."""
+        variables = list(self.trainer.variables().values()) + list(self.trainer.weights)
+        return sum(math.prod(variable.shape) * np.dtype(variable.dtype).itemsize for variable in variables)
+
     def restore(self, arrays, values):
         """Take everything from a state. Raises UserError when its arrays are not this network's."""
         variables = self.trainer.variables()

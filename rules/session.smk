@@ -1,0 +1,77 @@
+"""The session, which is one call of snakemake: its end, its lock after a crash, and how far it came.
+
+Snakemake's own lock stays behind when its process is killed or the power goes, and keeps the next
+call from starting. It does not say whose it is; so each call leaves its name in .snakemake/baton/.
+"""
+
+import glob
+import json
+import os
+import socket
+import sys
+import time
+
+import psutil
+
+SESSIONS = ".snakemake/baton"
+
+
+def announce_end(minutes):
+    """Tell the jobs of this call when its session ends (seconds since 1970; empty for never)."""
+    # The jobs read this file too, later; the first to set it is the call itself.
+    os.environ.setdefault("BATON_SESSION_ENDS", "" if minutes is None else f"{time.time() + 60 * minutes}")
+
+
+def session_file(process):
+    return f"{SESSIONS}/{socket.gethostname()} {process.pid}"
+
+
+def is_dead(name):
+    """Whether the call that left `name` ended; of another machine nobody knows."""
+    host, pid = name.rsplit(" ", 1)
+    if host != socket.gethostname():
+        return False
+    try:
+        return not any("snakemake" in word for word in psutil.Process(int(pid)).cmdline())
+    except psutil.NoSuchProcess:
+        return True
+
+
+def note_session():
+    os.makedirs(SESSIONS, exist_ok=True)
+    open(session_file(psutil.Process()), "w").close()
+
+
+def forget_session():
+    if os.path.exists(session_file(psutil.Process())):
+        os.remove(session_file(psutil.Process()))
+
+
+def release_dead_lock():
+    """Take Snakemake's lock away where every call that could hold it is dead."""
+    names = os.listdir(SESSIONS) if os.path.isdir(SESSIONS) else []
+    if names and all(is_dead(name) for name in names):
+        for lock in glob.glob(".snakemake/locks/*.lock"):
+            os.remove(lock)
+        for name in names:
+            os.remove(f"{SESSIONS}/{name}")
+
+
+def tell_progress():
+    """Print how far each run is, and that the same command goes on."""
+    unfinished = 0
+    for run in RUNS:
+        try:
+            with open(f"state/{run.folder}/progress.json") as file:
+                at = json.load(file)
+            trained = f"{at['epoch']} of {run.settings['epochs']} epochs"
+            done = at["complete"] and at["epochs"] == run.settings["epochs"]
+        except (FileNotFoundError, ValueError):
+            trained, done = "not begun", False
+        unfinished += not done
+        print(f"{run.name}: {'done, ' if done else ''}{trained}", file=sys.stderr)
+    if unfinished:
+        print(
+            f"{unfinished} of {len(RUNS)} trainings are not done: the same command goes on with them.",
+            file=sys.stderr,
+        )

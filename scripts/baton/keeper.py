@@ -1,0 +1,144 @@
+"""Keeping the state of a run: whose it is, when to save it, and what to do when the disk will not have it."""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import socket
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from baton.logs import UserError, log
+from baton.state import load_state, save_state
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+SAVING_SHARE = 0.01  # of the training time, at most
+SOONEST_RETRY = 10  # seconds after a save that failed
+
+
+class Keeper:
+    """The states of one run, in state/MODEL/SEED/FINGERPRINT/, and progress.json beside them for people.
+
+    The fingerprint is of all that the training follows from. Change one thing and the training is
+    another one, with a folder of its own; change it back, and the first goes on.
+    """
+
+    def __init__(self, folder, identity, saving_share=SAVING_SHARE):
+        """folder: state/MODEL/SEED; identity: what the training follows from, by name."""
+        self.folder, self.identity, self.saving_share = Path(folder), identity, saving_share
+        text = json.dumps(identity, sort_keys=True)
+        self.current = self.folder / hashlib.sha256(text.encode()).hexdigest()[:12]
+        self.cost = 0.0  # seconds of the last save
+        self.next_save = 0.0
+        self.saved_at = None  # (epoch, step) of the last good save
+        self.trouble = None  # why the last save failed
+
+    @contextlib.contextmanager
+    def only_writer(self):
+        """Hold the run for this process. Raises UserError, with who and since when, where another does.
+
+        The system gives the lock back when its process ends, however it ends.
+        """
+        self.current.mkdir(parents=True, exist_ok=True)
+        with open(self.folder / "lock", "a+", encoding="utf-8") as file:
+            try:
+                if fcntl is None:
+                    raise OSError("this system has no such locks")
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                raise UserError(
+                    f"{self.folder} is in use by {file.read().strip() or 'another process'}. Wait for it to end, "
+                    "or end it; nothing was changed."
+                ) from None
+            except OSError as trouble:
+                log.warning(
+                    "%s cannot be locked (%s): do not train it twice at a time, nobody would notice",
+                    self.folder,
+                    trouble,
+                )
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()} since {now()}")
+            file.flush()
+            yield
+
+    def load(self):
+        """Return the state to go on from, or None; say so where the last one was of another training."""
+        progress = self.folder / "progress.json"
+        before = None
+        with contextlib.suppress(OSError, ValueError):  # it is for people: its loss is no harm
+            before = json.loads(progress.read_text(encoding="utf-8"))
+        if before and before["state"] != self.current.name:
+            was = before["identity"]
+            changes = [
+                f"{name} was {was.get(name)} and is {self.identity.get(name)}"
+                for name in sorted(set(self.identity) | set(was))
+                if was.get(name) != self.identity.get(name)
+            ]
+            log.warning(
+                "the last session trained something else: %s. Its state is kept in %s.",
+                "; ".join(changes),
+                self.folder / before["state"],
+            )
+        return load_state(self.current)
+
+    def first_save(self, training):
+        """Save before the first step: this shows that it can be done, and what it costs.
+
+        Raises UserError where the disk has no room for the states of a training (three, while saving).
+        """
+        one = training.state_bytes()
+        there = sum(file.stat().st_size for file in self.current.glob("*.safetensors"))
+        free = shutil.disk_usage(self.current).free
+        if free + there < 3 * one:
+            raise UserError(
+                f"{self.current} needs {3 * one / 1e6:.0f} MB for the states of this model, and its disk has "
+                f"{free / 1e6:.0f} MB free. Free some space and run the same command again."
+            )
+        if not self.save(training):
+            raise UserError(f"{self.current}: {self.trouble}. Nothing was trained.")
+
+    def save(self, training):
+        """Save the state and return True; where the disk will not have it, log why and return False."""
+        start = time.monotonic()
+        try:
+            save_state(self.current, *training.to_state())
+            self._tell_progress(training)
+        except OSError as trouble:
+            self.trouble = trouble.strerror or str(trouble)
+            log.warning("the state could not be saved (%s); trying again later", self.trouble)
+            self.next_save = time.monotonic() + max(SOONEST_RETRY, self.cost / self.saving_share)
+            return False
+        self.trouble = None
+        self.saved_at = (training.epoch, training.step)
+        self.cost = time.monotonic() - start
+        self.next_save = time.monotonic() + self.cost / self.saving_share
+        return True
+
+    @property
+    def due(self):
+        """Whether to save now: as often as its share of the time allows, and after a failure once in a while."""
+        return time.monotonic() >= self.next_save
+
+    def _tell_progress(self, training):
+        progress = {
+            "epoch": training.epoch,
+            "epochs": training.settings["epochs"],
+            "complete": training.complete,
+            "state": self.current.name,
+            "identity": self.identity,
+        }
+        aside = self.folder / "progress.tmp"
+        aside.write_text(json.dumps(progress, indent=2) + "\n", encoding="utf-8")
+        os.replace(aside, self.folder / "progress.json")
+
+
+def now():
+    """Return the time in UTC, as ISO 8601 text."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,176 @@
+"""What the workflow tests share: images made here, and a study that runs `snakemake` itself.
+
+A study is a temporary folder with a config.yaml of its own; nothing here reads images or labels from
+anywhere else, and nothing needs a network.
+"""
+
+import csv
+import hashlib
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+import zipfile
+from collections import Counter
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+COLOURS = {"red": (200, 60, 60), "green": (60, 200, 60), "blue": (60, 60, 200)}
+PATIENCE = 300  # seconds until a process counts as hung; nothing here waits for them to pass
+
+
+class Outcome:
+    """How a command ended: its exit code, and all it printed."""
+
+    def __init__(self, code, output):
+        self.code, self.output = code, output
+
+    def jobs(self):
+        """Return the jobs of the first table "Job stats", by rule; empty where there is nothing to do."""
+        _, _, table = self.output.partition("Job stats:\n")
+        rows = [line.split() for line in table.partition("\n\n")[0].splitlines()[2:]]
+        return {rule: int(count) for rule, count in rows if rule != "total"}
+
+
+class Study:
+    """A study in a folder of its own, run with the workflow of this repository."""
+
+    def __init__(self, folder, config):
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.configure(config)
+
+    def __truediv__(self, path):
+        return self.folder / path
+
+    def configure(self, config):
+        """Write config.yaml; `config` is what differs from the repository's, or the text of the file."""
+        self.config = config
+        text = (
+            config if isinstance(config, str) else yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+        )
+        (self / "config.yaml").write_text(text, encoding="utf-8")
+
+    def command(self, *arguments, cores=2, python=()):
+        """Return the command line; targets and flags go before --configfile, which takes several files."""
+        fixed = ["--snakefile", REPOSITORY / "Snakefile", "--directory", self.folder, "--cores", cores]
+        command = [sys.executable, *python, "-m", "snakemake", *fixed, *arguments]
+        return [str(part) for part in [*command, "--configfile", self / "config.yaml"]]
+
+    def try_run(self, *arguments, **options):
+        """Run snakemake in this study and return its Outcome."""
+        done = subprocess.run(
+            self.command(*arguments, **options),
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            timeout=PATIENCE,
+        )
+        return Outcome(done.returncode, done.stdout)
+
+    def run(self, *arguments, **options):
+        """Run snakemake in this study, which must succeed; return its Outcome."""
+        outcome = self.try_run(*arguments, **options)
+        assert outcome.code == 0, outcome.output
+        return outcome
+
+    def rows(self, path):
+        """Return the rows of a CSV below results/, as dictionaries of text."""
+        with open(self / "results" / path, encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+
+    def json(self, path):
+        """Return what a JSON file below results/ holds."""
+        return json.loads((self / "results" / path).read_text(encoding="utf-8"))
+
+    def read(self, path):
+        """Return the bytes of a file below the study's folder."""
+        return (self / path).read_bytes()
+
+    def log(self, rule):
+        """Return the text of logs/RULE.log."""
+        return (self / f"logs/{rule}.log").read_text(encoding="utf-8")
+
+    def counts(self):
+        """Return how many images of images.csv each (class, split) has."""
+        return Counter((row["class"], row["split"]) for row in self.rows("data/images.csv"))
+
+    def links(self, folder):
+        """Return what each link below the folder `folder` leads to, by its path relative to `folder`."""
+        return {
+            path.relative_to(self / folder).as_posix(): os.readlink(path)
+            for path in (self / folder).rglob("*")
+            if path.is_symlink()
+        }
+
+
+def save_image(path, colour, number=0, **how):
+    """Save a 16 x 16 image of noise round a colour to `path`; the same number gives the same image."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng([number, *COLOURS[colour]]).integers(-40, 41, (16, 16, 3))
+    pixels = np.clip(np.array(COLOURS[colour]) + noise, 0, 255).astype(np.uint8)
+    Image.fromarray(pixels).save(path, **how)
+
+
+def save_images(folder, colour, count):
+    """Save `count` images of a colour to `folder` as 1.png, 2.png, ..."""
+    for number in range(1, count + 1):
+        save_image(Path(folder) / f"{number}.png", colour, number)
+
+
+def write_csv(path, rows, separator=",", line_end="\n", encoding="utf-8"):
+    """Write rows of text to a CSV file."""
+    with open(path, "w", encoding=encoding, newline="") as file:
+        csv.writer(file, delimiter=separator, lineterminator=line_end).writerows(rows)
+
+
+def take_stock(folder):
+    """Return all there is below `folder`: time of change of everything, target of links, content of files."""
+    stock = {}
+    for path in [Path(folder), *Path(folder).rglob("*")]:
+        if path.is_symlink():
+            content = os.readlink(path)
+        else:
+            content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+        stock[path.relative_to(folder).as_posix()] = (path.lstat().st_mtime_ns, content)
+    return stock
+
+
+def read_weights(model):
+    """Return the arrays of a .keras file by name, without TensorFlow."""
+    arrays = {}
+
+    def note(name, item):
+        if isinstance(item, h5py.Dataset):
+            arrays[name] = item[()]
+
+    with zipfile.ZipFile(model) as archive, h5py.File(io.BytesIO(archive.read("model.weights.h5"))) as file:
+        file.visititems(note)
+    return arrays
+
+
+def same_arrays(one, other):
+    """Return whether two dictionaries hold the same arrays, to the last bit, and hold any."""
+    return (
+        bool(one) and set(one) == set(other) and all(np.array_equal(one[name], other[name]) for name in one)
+    )
+
+
+def wait_until(condition, what):
+    """Return the first true value of condition(), asked again and again; fail when PATIENCE is over."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        if value := condition():
+            return value
+        time.sleep(0.01)
+    pytest.fail(f"waited {PATIENCE} s for {what}")

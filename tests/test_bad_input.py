@@ -1,0 +1,369 @@
+"""Bad input: each is refused with one clear sentence, no traceback, and nothing half-written.
+
+The cases run two at a time, each in a folder of its own, since most of their time is the start of
+Snakemake. The user's folder is compared before and after.
+"""
+
+import re
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+
+import pytest
+from conftest import Study, save_image, save_images, take_stock, write_csv
+
+MODEL = {"name": "net", "kernels": 2, "kernel_size": 3, "dense": 4, "layers": 1}
+ROWS = [[f"{label}/{number}.png", label] for label in ("red", "green") for number in range(1, 7)]
+
+
+def config(data=(), **sections):
+    """Return a config of annotated images that is right, but for what is given."""
+    whole = {
+        "data": {"source": "annotations", "images": "photos", "annotations": "answers.csv"},
+        "holdout": {"validation": 2, "test": 2},
+        "images": {"size": 16},
+        "training": {"epochs": 1},
+        "models": [MODEL],
+    }
+    whole["data"] |= dict(data)
+    return whole | sections
+
+
+def text(line):
+    """Return a right config in which one line is written as it is: `SECTION: {KEY: VALUE}`."""
+    section, _, value = line.partition(":")
+    right = {
+        "data": "data: {source: annotations, images: photos, annotations: answers.csv}",
+        "images": "images: {size: 16}",
+        "models": "models: [{name: net, kernels: 2, kernel_size: 3, dense: 4, layers: 1}]",
+    }
+    if section == "data" and value.strip().startswith("{"):
+        value = f" {{source: annotations, images: photos, annotations: answers.csv,{value.strip()[1:]}"
+    return "\n".join((right | {section: f"{section}:{value}"}).values()) + "\n"
+
+
+# Of the config: what is wrong in it, and what the sentence must say.
+CONFIGS = {
+    "unknown section": (text("trainning: {epochs: 3}"), ["trainning", "did you mean training?"]),
+    "unknown key in data": (
+        text("data: {lable_column: x}"),
+        ["data: lable_column", "did you mean label_column?"],
+    ),
+    "unknown key in holdout": (text("holdout: {tests: 3}"), ["holdout: tests", "did you mean test?"]),
+    "unknown key in images": (text("images: {sise: 16}"), ["images: sise", "did you mean size?"]),
+    "unknown key in augmentation": (
+        text("augmentation: {flips: 0}"),
+        ["augmentation: flips", "did you mean flip?"],
+    ),
+    "unknown key in training": (text("training: {epoch: 3}"), ["training: epoch ", "did you mean epochs?"]),
+    "unknown key in a model": (
+        config(models=[MODEL, MODEL | {"name": "b", "learning_rat": 1}]),
+        ["models.1: learning_rat", "did you mean learning_rate?"],
+    ),
+    "a model without layers": (
+        config(models=[{key: MODEL[key] for key in MODEL if key != "layers"}]),
+        ["models.0", "'layers'"],
+    ),
+    "unknown source": (text("data: {combine: modus}"), ["data.combine", "modus", "majority"]),
+    "dropout out of range": (text("training: {dropout: 1}"), ["training.dropout", "1"]),
+    "holdout out of range": (text("holdout: {test: 0}"), ["holdout.test", "0", "minimum of 1"]),
+    "epochs out of range": (config(models=[MODEL | {"epochs": 0}]), ["models.0.epochs", "minimum of 1"]),
+    "not a number": (text("training: {l2: .nan}"), ["training.l2", "nan"]),
+    "infinite": (text("training: {learning_rate: .inf}"), ["training.learning_rate", "inf"]),
+    "text for a number": (text("training: {epochs: many}"), ["training.epochs", "'many'", "integer"]),
+    "a yes for a number": (text("training: {epochs: yes}"), ["training.epochs", "True", "quotes"]),
+    "a section that is none": (text("training: 3"), ["training", "3", "object"]),
+    "an exponent that YAML takes for text": (
+        text("training: {learning_rate: 1e-3}"),
+        ["training.learning_rate", "'1e-3'", "1.0e-3"],
+    ),
+    "classes: [yes, no]": (text("data: {classes: [yes, no]}"), ["data.classes", "quotes"]),
+    "yes among merged labels": (text("data: {classes: {a: [1, yes], b: [2]}}"), ["data.classes", "quotes"]),
+    "yes as a new class": (text("data: {classes: {yes: [1], no: [2]}}"), ["data.classes", "quotes"]),
+    "one class alone": (text("data: {classes: [red]}"), ["data.classes", "red"]),
+    "a label in two classes": (
+        text("data: {classes: {a: [1, 2], b: [2]}}"),
+        ["data.classes", "more than one", ": 2"],
+    ),
+    "a model's name twice": (config(models=[MODEL, MODEL]), ["models", "twice", "net"]),
+    "a model named like a seed": (
+        config(models=[MODEL | {"seeds": [1, 2]}, MODEL | {"name": "net_seed_2"}]),
+        ["models", "net_seed_2"],
+    ),
+    "a seed twice": (text("training: {seeds: [1, 1]}"), ["training.seeds", "[1, 1]"]),
+    "too many layers": (config(models=[MODEL | {"layers": 5}]), ["net", "16 px", "5 times", "fewer layers"]),
+    "layers with a point": (config(models=[MODEL | {"layers": 1.0}]), ["models.0.layers", "1.0"]),
+    "batch with a point": (text("training: {batch_size: 8.0}"), ["training.batch_size", "8.0"]),
+    "copies for synthetic images": (
+        config(images={"size": 16, "synthetic_fraction": 0.2}, augmentation={"flip": None, "rotation": 0}),
+        ["images.synthetic_fraction", "augmentation", "copies"],
+    ),
+    "no folder of images": (config({"images": "fotos"}), ["data.images", "there is no fotos"]),
+    "no CSV": (config({"annotations": "answer.csv"}), ["data.annotations", "there is no answer.csv"]),
+    "a file for a folder": (
+        config({"images": "answers.csv"}),
+        ["data.images", "answers.csv is not a folder"],
+    ),
+    "a folder for a file": (config({"annotations": "photos"}), ["data.annotations", "photos is not a file"]),
+    "images not named": (config({"images": None}), ["data.images is needed"]),
+    "annotations not named": (config({"annotations": None}), ["data.annotations is needed"]),
+}
+
+
+def with_csv(*rows, header=("image", "label"), **how):
+    """Return what writes a CSV of these rows."""
+    return lambda study: write_csv(study / "answers.csv", [header, *rows], **how)
+
+
+def with_text(content):
+    return lambda study: (study / "answers.csv").write_bytes(content)
+
+
+def one_image_of_a_class(study):
+    save_image(study / "photos/blue/1.png", "blue")
+    write_csv(study / "answers.csv", [["image", "label"], *ROWS, ["blue/1.png", "blue"]])
+
+
+def damage(*images):
+    def spoil(study):
+        for image in images:
+            (study / "photos" / image).write_bytes(b"")
+
+    return spoil
+
+
+def empty_folder(study):
+    (study / "empty").mkdir()
+
+
+def split_folders(**counts):
+    """Return what makes split/train, split/validation ... with so many red and green images."""
+
+    def make(study):
+        (study / "split").mkdir()
+        for split, (red, green) in counts.items():
+            save_images(study / f"split/{split}/red", "red", red)
+            save_images(study / f"split/{split}/green", "green", green)
+
+    return make
+
+
+SPLIT = {"source": "split_folders", "images": "split"}
+# Of the data: the rule that refuses, what is done to a right study, its config, what the sentence must say.
+DATA = {
+    "an empty CSV": ("sort_into_classes", with_text(b""), config(), ["answers.csv is empty", "header row"]),
+    "a CSV of blank lines": ("sort_into_classes", with_text(b"\n \n"), config(), ["answers.csv is empty"]),
+    "a header alone": ("sort_into_classes", with_csv(), config(), ["answers.csv", "header and no rows"]),
+    "no such column": (
+        "sort_into_classes",
+        with_csv(*ROWS, header=("image", "mood")),
+        config(),
+        ["answers.csv", "no column label", "image, mood", "data.label_column"],
+    ),
+    "no such column to select by": (
+        "sort_into_classes",
+        with_csv(*ROWS),
+        config({"where": {"rater": "a1"}}),
+        ["answers.csv", "no column rater", "data.where"],
+    ),
+    "no such annotator": (
+        "sort_into_classes",
+        with_csv(*ROWS),
+        config({"where": {"label": "blue"}}),
+        ["answers.csv", "blue", "column label", "There: green, red"],
+    ),
+    "no UTF-8": (
+        "sort_into_classes",
+        with_text("image,label\nred/1.png,red\nred/2.png,gr\u00fcn\n".encode("latin-1")),
+        config(),
+        ["answers.csv, row 3", "not UTF-8"],
+    ),
+    "a ragged row": (
+        "sort_into_classes",
+        with_text(b"image,label\nred/1.png,red\nred/2.png,red,,x,\n"),
+        config(),
+        ["answers.csv", "line 3"],
+    ),
+    "no answers": (
+        "sort_into_classes",
+        with_csv(*([image, ""] for image, _ in ROWS)),
+        config(),
+        ["answers.csv", "no answer is left", "data.label_column"],
+    ),
+    "several answers": (
+        "sort_into_classes",
+        with_csv(*ROWS, ["red/1.png", "green"], ["red/2.png", "red"], ["red/2.png", "red"]),
+        config(),
+        ["2 images have several answers (up to 3)", "red/1.png, red/2.png", "data.combine"],
+    ),
+    "text for a median": (
+        "sort_into_classes",
+        with_csv(*([image, "3"] for image, _ in ROWS[:5]), ["green/6.png", "high"]),
+        config({"combine": "median"}),
+        ["row 7", "high", "not a number", "median"],
+    ),
+    "an image that is not there": (
+        "sort_into_classes",
+        with_csv(*ROWS, ["red/7.png", "red"], ["red/8.png", "red"]),
+        config(),
+        [
+            "answers.csv",
+            "2 images",
+            "photos",
+            "red/7.png (row 14), red/8.png (row 15)",
+            "data.missing_images",
+        ],
+    ),
+    "an image outside of the folder": (
+        "sort_into_classes",
+        with_csv(*ROWS, ["../config.yaml", "red"]),
+        config(),
+        ["answers.csv", "../config.yaml (row 14)"],
+    ),
+    "a class nobody named": (
+        "sort_into_classes",
+        with_csv(*ROWS),
+        config({"classes": ["red", "grean"]}),
+        ["data.classes", "grean", "green, red"],
+    ),
+    "one class in all": (
+        "sort_into_classes",
+        with_csv(*ROWS[:6]),
+        config(),
+        ["6 images are of one class, red", "data.label_column"],
+    ),
+    "an empty folder of images": (
+        "sort_into_classes",
+        empty_folder,
+        config({"images": "empty"}),
+        ["data.images", "empty holds no files"],
+    ),
+    "an empty folder of class folders": (
+        "sort_into_classes",
+        empty_folder,
+        config({"source": "class_folders", "images": "empty"}),
+        ["data.images", "empty holds no images", "CLASS/"],
+    ),
+    "a class folder without images": (
+        "sort_into_classes",
+        lambda study: (study / "photos/blue").mkdir(),
+        config({"source": "class_folders"}),
+        ["photos", "blue", "no images"],
+    ),
+    "no validation folder": (
+        "sort_into_classes",
+        split_folders(train=(3, 3), test=(2, 2)),
+        config(SPLIT),
+        [
+            "data.images",
+            "split holds no images for validation",
+            "train/CLASS/, validation/CLASS/ and test/CLASS/",
+        ],
+    ),
+    "a class that is not in training": (
+        "split_holdout",
+        split_folders(train=(3, 0), validation=(2, 2), test=(2, 2)),
+        config(SPLIT | {"classes": ["red", "green"]}),
+        ["no training images of class green", "train/"],
+    ),
+    "a label with one image": (
+        "split_holdout",
+        one_image_of_a_class,
+        config(),
+        ["blue has 1, of 5 needed", "holdout.validation", "data.classes"],
+    ),
+    "classes too small": (
+        "split_holdout",
+        with_csv(*ROWS),
+        config(holdout={"validation": 3, "test": 3}),
+        ["class green has 6, class red has 6, of 7 needed"],
+    ),
+    "too many damaged images": (
+        "filter_corrupt",
+        damage("red/1.png", "red/2.png"),
+        config(),
+        ["red", "2 damaged", "holdout.validation"],
+    ),
+}
+
+# What the rules before these leave behind, and what the refusing rule must not.
+OUTPUTS = {
+    "sort_into_classes": ["classes.csv", "left_out.csv", "classes"],
+    "split_holdout": ["split.csv"],
+    "filter_corrupt": ["images.csv", "corrupt.csv", "dataset"],
+}
+
+
+def users_own(study):
+    """Return the stock of what is the user's in the study."""
+    stock = take_stock(study.folder)
+    made = ("results", "logs", "benchmarks", "state", ".snakemake")
+    return {path: entry for path, entry in stock.items() if path != "." and path.split("/")[0] not in made}
+
+
+def refuse(folder, settings, spoil, *arguments):
+    """Make a right study, spoil it, and run it."""
+    study = Study(folder, settings)
+    save_images(study / "photos/red", "red", 6)
+    save_images(study / "photos/green", "green", 6)
+    write_csv(study / "answers.csv", [["image", "label"], *ROWS])
+    spoil(study)
+    before = users_own(study)
+    outcome = study.try_run(*arguments)
+    return SimpleNamespace(study=study, outcome=outcome, untouched=before == users_own(study))
+
+
+@pytest.fixture(scope="module")
+def refusals(tmp_path_factory):
+    """What came of every case, as futures by name."""
+    folder = tmp_path_factory.mktemp("bad")
+    pool = ThreadPoolExecutor(2)
+    futures = {}
+    for number, (name, (settings, _)) in enumerate(CONFIGS.items()):
+        futures[name] = pool.submit(
+            refuse, folder / f"config {number}", settings, lambda study: None, "--dry-run"
+        )
+    for number, (name, (_, spoil, settings, _)) in enumerate(DATA.items()):
+        futures[name] = pool.submit(refuse, folder / f"data {number}", settings, spoil, "pack_images")
+    yield futures
+    pool.shutdown(cancel_futures=True)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_bad_config_is_refused_by_its_key(name, refusals):
+    refusal = refusals[name].result()
+    output = refusal.outcome.output
+    assert refusal.outcome.code != 0
+    said = re.findall(r"^config: .*$", output, re.MULTILINE)
+    assert len(said) == 1, output
+    assert [part for part in CONFIGS[name][1] if part not in said[0]] == [], said[0]
+    assert said[0].endswith((".", ".)"))
+    assert "Traceback" not in output
+    assert not (refusal.study / "results").exists()
+    assert refusal.untouched
+
+
+@pytest.mark.parametrize("name", DATA)
+def test_bad_data_is_refused_by_file_and_row(name, refusals):
+    refusal = refusals[name].result()
+    output, (rule, _, _, parts) = refusal.outcome.output, DATA[name]
+    assert refusal.outcome.code != 0, output
+    said = re.findall(r"^(\w+): error: (.*)$", output, re.MULTILINE)
+    assert [who for who, _ in said] == [rule], output
+    assert [part for part in parts if part not in said[0][1]] == [], said[0][1]
+    assert f"ERROR error: {said[0][1]}" in refusal.study.log(rule)
+    assert "Traceback" not in output
+    left = [name for name in OUTPUTS[rule] if (refusal.study / "results/data" / name).exists()]
+    assert left == []
+    assert refusal.untouched
+
+
+def test_missing_images_that_are_skipped_are_counted(tmp_path):
+    study = Study(tmp_path, config({"missing_images": "skip"}))
+    save_images(study / "photos/red", "red", 6)
+    save_images(study / "photos/green", "green", 6)
+    write_csv(study / "answers.csv", [["image", "label"], *ROWS, ["red/7.png", "red"], ["red/8.png", "red"]])
+    study.run("split_holdout")
+    assert study.rows("data/left_out.csv") == [
+        {"reason": "not in the folder of images", "unit": "images", "count": "2"}
+    ]
+    assert [row["image"] for row in study.rows("data/classes.csv")] == sorted(image for image, _ in ROWS)

@@ -1,0 +1,281 @@
+"""Trainings that are stopped and run again, to the last bit; and what retrains a finished one.
+
+Two studies of the same images and config: one trained in one go, one stopped in each way a machine
+may stop it. All is on that makes an epoch random: order, dropout, flip and rotation.
+"""
+
+import csv
+import os
+import re
+import signal
+import subprocess
+from types import SimpleNamespace
+
+import psutil
+import pytest
+from conftest import PATIENCE, Outcome, Study, read_weights, same_arrays, save_images, take_stock, wait_until
+from safetensors.numpy import load_file
+
+EPOCHS = 24
+RUN = "results/models/net/seed_1"
+CONFIG = {
+    "data": {"source": "class_folders", "images": "photos"},
+    "holdout": {"validation": 4, "test": 2},
+    "images": {"size": 16},
+    "augmentation": {"flip": "horizontal", "rotation": 0.1},
+    "training": {"epochs": EPOCHS, "batch_size": 4, "dropout": 0.5, "precision": "float32"},
+    "models": [{"name": "net", "kernels": 2, "kernel_size": 3, "dense": 8, "layers": 1}],
+}
+
+
+def prepare(folder):
+    """Return a study whose images are packed, ready to train."""
+    study = Study(folder, CONFIG)
+    save_images(study / "photos/red", "red", 20)
+    save_images(study / "photos/green", "green", 15)
+    study.run("pack_images")
+    return study
+
+
+def with_training(**settings):
+    return CONFIG | {"training": CONFIG["training"] | settings}
+
+
+def newest_state(study):
+    """Return the arrays of the study's state: weights, optimizer, generators, best weights."""
+    progress = study.json("../state/net/seed_1/progress.json")
+    return load_file(study / f"state/net/seed_1/{progress['state']}/state.safetensors")
+
+
+def epochs_in_log(study):
+    """Return the epochs that the last session trained."""
+    return [int(epoch) for epoch in re.findall(r" epoch (\d+): loss", study.log("train/net/seed_1"))]
+
+
+def find_training(process):
+    """Return the training below the snakemake `process`, or None while there is none."""
+    for child in psutil.Process(process.pid).children(recursive=True):
+        try:
+            command = child.cmdline()
+        except psutil.NoSuchProcess:
+            continue
+        if command and "python" in command[0] and command[-1].endswith(".train.py"):
+            return child
+    return None
+
+
+def stop_after(study, epoch, number):
+    """Run the training, send it (and nothing else) the signal `number` after an epoch; return the Outcome."""
+    log = study / "logs/train/net/seed_1.log"
+    log.unlink(missing_ok=True)
+    with open(study / "output.txt", "w+", encoding="utf-8") as output:
+        process = subprocess.Popen(
+            study.command("train_net"), cwd=study.folder, stdout=output, stderr=subprocess.STDOUT
+        )
+        try:
+            wait_until(
+                lambda: log.exists() and f" epoch {epoch}: loss" in log.read_text(),
+                f"the end of epoch {epoch}",
+            )
+            os.kill(find_training(process).pid, number)
+            code = process.wait(PATIENCE)
+        finally:
+            process.kill()
+        output.seek(0)
+        return Outcome(code, output.read())
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The study trained in one go; `history`, `weights` and `state` are what came of it."""
+    study = prepare(tmp_path_factory.mktemp("whole"))
+    outcome = study.run("train_net")
+    return SimpleNamespace(
+        study=study,
+        outcome=outcome,
+        history=study.read(f"{RUN}/history.csv"),
+        weights=read_weights(study / f"{RUN}/model.keras"),
+        state=newest_state(study),
+        summary=study.json("models/net/seed_1/training.json"),
+    )
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory):
+    """The study stopped by its clock after one step, by SIGTERM and by SIGKILL, then run to the end.
+
+    `stops` has, for each session, its Outcome, the epochs in its log, the progress and the files it left.
+    """
+    study = prepare(tmp_path_factory.mktemp("stopped"))
+    stops = {}
+
+    def note(name, outcome):
+        stops[name] = SimpleNamespace(
+            outcome=outcome,
+            epochs=epochs_in_log(study),
+            progress=study.json("../state/net/seed_1/progress.json"),
+            outputs=sorted(path.name for path in (study / RUN).glob("*")),
+        )
+
+    note("time", study.try_run("train_net", "--set-resources", "train_net:runtime=0"))
+    note("SIGTERM", stop_after(study, 4, signal.SIGTERM))
+    note("SIGKILL", stop_after(study, 12, signal.SIGKILL))
+    note("end", study.run("train_net"))
+    return SimpleNamespace(
+        study=study,
+        stops=stops,
+        history=study.read(f"{RUN}/history.csv"),
+        weights=read_weights(study / f"{RUN}/model.keras"),
+        state=newest_state(study),
+        summary=study.json("models/net/seed_1/training.json"),
+    )
+
+
+def sentence(outcome):
+    """Return the one sentence in which the training says why its session is over."""
+    said = re.findall(r"^train/net/seed_1: ((?:stopped|not trained).*)$", outcome.output, re.MULTILINE)
+    assert len(said) == 1, outcome.output
+    return said[0]
+
+
+class TestStopped:
+    def test_too_short_a_time_ends_the_session_in_one_sentence(self, stopped):
+        stop = stopped.stops["time"]
+        assert stop.outcome.code != 0
+        assert "runtime" in sentence(stop.outcome) and "run the same command again" in sentence(stop.outcome)
+        assert stop.epochs == [] and stop.progress["epoch"] == 0
+
+    def test_sigterm_ends_the_session_in_one_sentence(self, stopped):
+        stop = stopped.stops["SIGTERM"]
+        assert stop.outcome.code != 0
+        assert f"of {EPOCHS}: it got SIGTERM. All is saved" in sentence(stop.outcome)
+        assert stop.epochs[:4] == [1, 2, 3, 4] and 4 <= len(stop.epochs) < 12
+        assert stop.progress["epoch"] == stop.epochs[-1] and not stop.progress["complete"]
+
+    def test_a_stopped_session_prints_no_traceback_and_how_far_it_is(self, stopped):
+        for name in ("time", "SIGTERM", "SIGKILL"):
+            stop = stopped.stops[name]
+            assert "Traceback" not in stop.outcome.output
+            assert f"net: {stop.progress['epoch']} of {EPOCHS} epochs" in stop.outcome.output
+            assert "the same command goes on" in stop.outcome.output
+
+    def test_a_stopped_session_leaves_no_model(self, stopped):
+        for name in ("time", "SIGTERM", "SIGKILL"):
+            assert stopped.stops[name].outputs == [], name
+
+    def test_kill_9_loses_what_came_after_the_last_save_and_no_more(self, stopped):
+        before, killed, end = (stopped.stops[name] for name in ("SIGTERM", "SIGKILL", "end"))
+        assert killed.outcome.code != 0
+        assert killed.epochs[0] == before.epochs[-1] + 1 and 12 in killed.epochs
+        assert before.progress["epoch"] <= killed.progress["epoch"] <= killed.epochs[-1] + 1 < EPOCHS
+        assert end.epochs == list(range(killed.progress["epoch"] + 1, EPOCHS + 1))
+
+    def test_every_session_says_where_it_goes_on(self, stopped):
+        assert "going on from" not in stopped.stops["time"].outcome.output
+        for before, name in (("time", "SIGTERM"), ("SIGTERM", "SIGKILL"), ("SIGKILL", "end")):
+            epoch = stopped.stops[before].progress["epoch"] + 1
+            assert f"going on from epoch {epoch}, step" in stopped.stops[name].outcome.output
+
+    def test_the_history_has_every_epoch_and_the_same_bytes_as_one_in_one_go(self, whole, stopped):
+        rows = list(csv.DictReader(stopped.history.decode().splitlines()))
+        assert [int(row["epoch"]) for row in rows] == list(range(1, EPOCHS + 1))
+        assert stopped.history == whole.history
+
+    def test_the_weights_are_the_same_to_the_last_bit(self, whole, stopped):
+        assert same_arrays(stopped.weights, whole.weights)
+
+    def test_optimizer_and_generators_are_the_same_to_the_last_bit(self, whole, stopped):
+        assert any("optimizer" in name for name in whole.state)
+        assert any("seed_generator" in name for name in whole.state)
+        assert same_arrays(stopped.state, whole.state)
+
+    def test_the_same_epoch_is_kept(self, whole, stopped):
+        assert stopped.summary["kept"] == whole.summary["kept"]
+
+    def test_the_summary_tells_of_every_session(self, whole, stopped):
+        assert [session["reason"] for session in whole.summary["sessions"]] == ["all done"]
+        reasons = [session["reason"] for session in stopped.summary["sessions"]]
+        assert reasons[-3:] == ["it got SIGTERM", None, "all done"], "kill -9 leaves no reason"
+
+
+@pytest.fixture(scope="module")
+def raised(whole):
+    whole.study.configure(with_training(epochs=EPOCHS + 2))
+    outcome = whole.study.run("train_net")
+    return SimpleNamespace(
+        outcome=outcome,
+        epochs=epochs_in_log(whole.study),
+        history=whole.study.read(f"{RUN}/history.csv"),
+        weights=read_weights(whole.study / f"{RUN}/model.keras"),
+    )
+
+
+@pytest.fixture(scope="module")
+def lowered(whole, raised):
+    whole.study.configure(with_training(epochs=EPOCHS))
+    before = take_stock(whole.study / "state")
+    outcome = whole.study.try_run("train_net")
+    return SimpleNamespace(outcome=outcome, before=before, after=take_stock(whole.study / "state"))
+
+
+@pytest.fixture(scope="module")
+def back(whole, lowered):
+    """The epochs as they were, and the model's file deleted."""
+    whole.study.configure(with_training(epochs=EPOCHS + 2))
+    (whole.study / f"{RUN}/model.keras").unlink(missing_ok=True)
+    return whole.study.run("train_net")
+
+
+@pytest.fixture(scope="module")
+def penalised(stopped):
+    stopped.study.configure(with_training(l2=0.01, epochs=3))
+    outcome = stopped.study.run("train_net")
+    return SimpleNamespace(
+        outcome=outcome,
+        epochs=epochs_in_log(stopped.study),
+        history=stopped.study.read(f"{RUN}/history.csv"),
+    )
+
+
+class TestChanged:
+    """What changing the config of a finished training does."""
+
+    def test_raising_the_epochs_goes_on(self, whole, raised):
+        assert f"going on from epoch {EPOCHS + 1}, step 0" in raised.outcome.output
+        assert raised.epochs == [EPOCHS + 1, EPOCHS + 2]
+        assert raised.history.startswith(whole.history)
+        assert len(raised.history.splitlines()) == 1 + EPOCHS + 2
+
+    def test_lowering_the_epochs_is_refused_with_the_reason(self, lowered):
+        assert lowered.outcome.code != 0
+        said = re.findall(r"^train/net/seed_1: error: (.*)$", lowered.outcome.output, re.MULTILINE)
+        assert len(said) == 1
+        assert f"{EPOCHS + 2} epochs are trained and the config asks for {EPOCHS}" in said[0]
+        assert f"Set epochs to {EPOCHS + 2} or more" in said[0]
+        assert "Traceback" not in lowered.outcome.output
+        assert lowered.before == lowered.after
+
+    def test_a_model_whose_file_is_gone_comes_back_without_training(self, whole, raised, back):
+        assert "epochs are trained already" in back.output
+        assert epochs_in_log(whole.study) == []
+        assert same_arrays(read_weights(whole.study / f"{RUN}/model.keras"), raised.weights)
+        assert whole.study.read(f"{RUN}/history.csv") == raised.history
+
+    def test_a_changed_training_key_trains_anew_and_says_what_differs(self, whole, penalised):
+        assert (
+            "the last session trained something else: l2 was 0.0001 and is 0.01." in penalised.outcome.output
+        )
+        assert "going on from" not in penalised.outcome.output
+        assert penalised.epochs == [1, 2, 3]
+        assert penalised.history.splitlines()[1] != whole.history.splitlines()[1]
+
+    def test_the_key_changed_back_gives_the_first_training_back_without_training(
+        self, whole, stopped, penalised
+    ):
+        stopped.study.configure(CONFIG)
+        outcome = stopped.study.run("train_net")
+        assert "l2 was 0.01 and is 0.0001" in outcome.output
+        assert "epochs are trained already" in outcome.output
+        assert epochs_in_log(stopped.study) == []
+        assert same_arrays(read_weights(stopped.study / f"{RUN}/model.keras"), stopped.weights)
+        assert stopped.study.read(f"{RUN}/history.csv") == stopped.history

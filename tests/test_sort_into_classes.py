@@ -1,0 +1,636 @@
+"""sort_into_classes: what is read from a CSV or from folders, what is left out, and what is refused."""
+
+import csv
+import random
+import unicodedata
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import sort_into_classes
+from baton.labels import normalize_label, sort_labels
+from baton.links import folder_name, link_images
+from baton.logs import UserError
+
+
+def touch(folder, *names):
+    for name in names:
+        path = Path(folder, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name.encode("utf-8", "surrogateescape"))
+
+
+def annotations(tmp_path, text, files, **changes):
+    """Write a CSV and its images; return the `data` section of the config."""
+    images = tmp_path / "images"
+    images.mkdir(exist_ok=True)
+    touch(images, *files)
+    path = tmp_path / "answers.csv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return {
+        "source": "annotations",
+        "images": str(images),
+        "annotations": str(path),
+        "image_column": "image",
+        "label_column": "label",
+        "where": {},
+        "combine": None,
+        "classes": None,
+        "missing_images": "error",
+    } | changes
+
+
+def folders(tmp_path, source, *files, classes=None):
+    touch(tmp_path / "images", *files)
+    return {"source": source, "images": str(tmp_path / "images"), "classes": classes}
+
+
+def read_rows(path):
+    with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
+        return list(csv.reader(file))
+
+
+class Sorted:
+    """What main() made of `data`."""
+
+    def __init__(self, data, tmp_path):
+        self.folder = tmp_path / "out" / "classes"
+        self.folder.parent.mkdir(exist_ok=True)
+        self.csv, left_out = tmp_path / "out" / "classes.csv", tmp_path / "out" / "left_out.csv"
+        sort_into_classes.main(data, self.csv, left_out, self.folder)
+        header, *rows = read_rows(self.csv)
+        assert header == ["image", "class"]
+        self.classes = dict(rows)
+        assert len(self.classes) == len(rows)
+        header, *rows = read_rows(left_out)
+        assert header == ["reason", "unit", "count"]
+        self.left_out = {reason: (int(count), unit) for reason, unit, count in rows}
+
+    def targets(self):
+        """The files behind the links, by class folder."""
+        return {
+            folder.name: sorted(link.read_bytes().decode() for link in folder.iterdir())
+            for folder in self.folder.iterdir()
+        }
+
+
+def refusal(data, tmp_path):
+    with pytest.raises(UserError) as error:
+        Sorted(data, tmp_path)
+    return str(error.value)
+
+
+# Reading the CSV
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"], ids=["no BOM", "BOM"])
+@pytest.mark.parametrize("separator", [",", ";", "\t"], ids=["comma", "semicolon", "tab"])
+@pytest.mark.parametrize("end", ["\r", "\n", "\r\n"], ids=["CR", "LF", "CRLF"])
+def test_csv_of_any_spelling_gives_the_same_classes(tmp_path, mark, separator, end):
+    rows = [
+        ["image", "rated by", "label"],
+        ["a b.jpg", "me", "1"],
+        ["фото 2.jpg", "", "2"],
+        ["写真.png", "me", "10"],
+    ]
+    text = mark + end.join(separator.join(row) for row in rows) + end
+    made = Sorted(annotations(tmp_path, text, ["a b.jpg", "фото 2.jpg", "写真.png"]), tmp_path)
+    assert made.classes == {"a b.jpg": "1", "фото 2.jpg": "2", "写真.png": "10"}
+    assert made.targets() == {"1": ["a b.jpg"], "2": ["фото 2.jpg"], "10": ["写真.png"]}
+
+
+def test_csv_without_a_last_line_end_loses_no_row(tmp_path):
+    made = Sorted(annotations(tmp_path, "image,label\na.jpg,1\nb.jpg,2", ["a.jpg", "b.jpg"]), tmp_path)
+    assert made.classes == {"a.jpg": "1", "b.jpg": "2"}
+
+
+@pytest.mark.parametrize("in_csv, on_disk", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_accents_match_however_they_are_written_and_the_disk_name_is_kept(tmp_path, in_csv, on_disk):
+    name = "Ünïcödé.jpg"
+    text = f"image,label\n{unicodedata.normalize(in_csv, name)},1\nb.jpg,2\n"
+    file = unicodedata.normalize(on_disk, name)
+    made = Sorted(annotations(tmp_path, text, [file, "b.jpg"]), tmp_path)
+    assert made.classes == {file: "1", "b.jpg": "2"}
+    assert made.targets() == {"1": [file], "2": ["b.jpg"]}
+
+
+def test_two_files_that_differ_only_in_how_an_accent_is_written_stay_two(tmp_path):
+    one, other = unicodedata.normalize("NFC", "é.jpg"), unicodedata.normalize("NFD", "é.jpg")
+    made = Sorted(annotations(tmp_path, f"image,label\n{one},1\n{other},2\n", [one, other]), tmp_path)
+    assert made.classes == {one: "1", other: "2"}
+
+
+def test_quoted_cells_keep_separators_quotes_and_line_ends(tmp_path):
+    text = 'image,label\n"a, b ""c"".jpg","low, very"\n"two\nlines.jpg", "high"\n'
+    made = Sorted(annotations(tmp_path, text, ['a, b "c".jpg', "two\nlines.jpg"]), tmp_path)
+    assert made.classes == {'a, b "c".jpg': "low, very", "two\nlines.jpg": "high"}
+
+
+def test_long_table_keeps_the_rows_of_one_annotator_and_question(tmp_path):
+    text = "image,annotator,question,label\n" + "".join(
+        f"{image},{who},{what},{label}\n"
+        for image, who, what, label in [
+            ("a.jpg", "a001", "beauty", 1),
+            ("a.jpg", "a001", "age", 8),
+            ("a.jpg", "a002", "beauty", 9),
+            ("b.jpg", "a001", "beauty", 2),
+            ("c.jpg", "a002", "beauty", 3),
+        ]
+    )
+    where = {"annotator": "a001", "question": "beauty"}
+    made = Sorted(annotations(tmp_path, text, ["a.jpg", "b.jpg", "c.jpg"], where=where), tmp_path)
+    assert made.classes == {"a.jpg": "1", "b.jpg": "2"}
+    assert made.left_out == {
+        "not what data.where asks for": (3, "rows"),
+        "in the folder, but no answer that is asked for": (1, "images"),
+    }
+
+
+def test_where_compares_numbers_as_numbers(tmp_path):
+    text = "image,round,label\na.jpg,1.0,5\nb.jpg,01,6\nc.jpg,2,7\n"
+    made = Sorted(annotations(tmp_path, text, ["a.jpg", "b.jpg", "c.jpg"], where={"round": 1}), tmp_path)
+    assert made.classes == {"a.jpg": "5", "b.jpg": "6"}
+
+
+@pytest.mark.parametrize("column, expected", [("beauty", ["1", "2"]), ("age group", ["old", "new"])])
+def test_wide_table_takes_the_named_column(tmp_path, column, expected):
+    text = "file;beauty;age group\na.jpg;1;old\nb.jpg;2;new\n"
+    data = annotations(tmp_path, text, ["a.jpg", "b.jpg"], image_column="file", label_column=column)
+    assert list(Sorted(data, tmp_path).classes.values()) == expected
+
+
+def test_a_column_called_row_is_one_like_others(tmp_path):
+    text = "image,row\na.jpg,front\nb.jpg,back\n"
+    data = annotations(tmp_path, text, ["a.jpg", "b.jpg"], label_column="row")
+    assert Sorted(data, tmp_path).classes == {"a.jpg": "front", "b.jpg": "back"}
+
+
+@pytest.mark.parametrize("combine", [None, "median", "mean", "majority"])
+def test_order_of_rows_changes_no_byte(tmp_path, combine):
+    files = [f"{folder}/{number}.jpg" for folder in "ab" for number in range(9)]
+    answers = [0] if combine is None else [0, 0, 1]
+    rows = [
+        f"{file},{len(file) * ord(file[0]) * n % 4 + answer}"
+        for n, file in enumerate(files)
+        for answer in answers
+    ]
+    made = []
+    for seed in (0, 1):
+        random.Random(seed).shuffle(rows)
+        data = annotations(tmp_path, "\n".join(["image,label", *rows, "gone.jpg,1"]), files, combine=combine)
+        data["missing_images"] = "skip"
+        result = Sorted(data, tmp_path)
+        assert len(result.classes) == 18
+        made.append((result.csv.read_bytes(), result.csv.with_name("left_out.csv").read_bytes()))
+    assert made[0] == made[1]
+
+
+# Labels
+
+
+@pytest.mark.parametrize(
+    "value, label",
+    [
+        ("3.0", "3"),
+        ("3", "3"),
+        (3, "3"),
+        (3.0, "3"),
+        ("03", "3"),
+        (" 3 ", "3"),
+        ("-2.0", "-2"),
+        ("2.50", "2.5"),
+        ("nan", "nan"),
+        ("inf", "inf"),
+        ("Pepper ", "Pepper"),
+        ("v1.0", "v1.0"),
+        ("1_2", "1_2"),
+        ("2024_01", "2024_01"),
+        ("12345678901234567", "12345678901234567"),
+    ],
+)
+def test_normalize_label(value, label):
+    assert normalize_label(value) == label
+
+
+@pytest.mark.parametrize(
+    "labels, ordered",
+    [
+        (["10", "9", "2", "1", "2"], ["1", "2", "9", "10"]),
+        (["0", "-1", "2.5", "10", "2"], ["-1", "0", "2", "2.5", "10"]),
+        (["10", "9", "low"], ["10", "9", "low"]),
+        (["Tomato", "Pepper"], ["Pepper", "Tomato"]),
+    ],
+)
+def test_sort_labels(labels, ordered):
+    assert sort_labels(labels) == ordered
+
+
+def test_numbers_are_one_class_however_they_are_spelt(tmp_path):
+    files = ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
+    made = Sorted(
+        annotations(tmp_path, "image,label\na.jpg,3\nb.jpg,3.0\nc.jpg,03\nd.jpg,4\n", files), tmp_path
+    )
+    assert made.classes == {"a.jpg": "3", "b.jpg": "3", "c.jpg": "3", "d.jpg": "4"}
+
+
+def test_log_lists_numeric_classes_as_numbers(tmp_path, caplog):
+    caplog.set_level("INFO", "baton")
+    files = [f"{number}.jpg" for number in range(1, 11)]
+    text = "image,label\n" + "".join(f"{number}.jpg,{number}\n" for number in range(1, 11))
+    Sorted(annotations(tmp_path, text, files), tmp_path)
+    listed = [message for message in caplog.messages if message.startswith("class ")]
+    assert listed == [f"class {number}: 1 images" for number in range(1, 11)]
+    assert f"{tmp_path}/answers.csv: 10 rows" in caplog.messages
+
+
+# Several answers to an image
+
+
+def combined(combine, answers):
+    frame = pd.DataFrame(answers, columns=["image", "label"])
+    left_out = sort_into_classes.LeftOut()
+    result = sort_into_classes.combine_answers(frame.assign(row=range(2, len(frame) + 2)), combine, left_out)
+    return dict(zip(result["image"], result["label"], strict=True)), left_out.rows
+
+
+@pytest.mark.parametrize(
+    "combine, answers, label",
+    [
+        ("median", "1 2 9", "2"),
+        ("median", "1 2", "2"),  # 1.5
+        ("median", "2 3", "3"),  # 2.5
+        ("median", "10 9 2", "9"),
+        ("median", "-1 -2", "-1"),  # -1.5
+        ("mean", "1 1 2", "1"),  # 1.33
+        ("mean", "1 2 2", "2"),  # 1.67
+        ("mean", "2 3", "3"),  # 2.5
+        ("mean", "3 4", "4"),  # 3.5
+        ("mean", "1.25 1.75", "2"),  # 1.5
+        ("majority", "1 2 2", "2"),
+        ("majority", "10 10 9 9 9", "9"),
+        ("majority", "7", "7"),
+    ],
+)
+def test_combine(combine, answers, label):
+    assert combined(combine, [("a.jpg", answer) for answer in answers.split()])[0] == {"a.jpg": label}
+
+
+def test_majority_leaves_out_an_image_with_a_tie():
+    answers = [("tied", "1"), ("tied", "2"), ("clear", "1"), ("clear", "1"), ("clear", "3")]
+    labels, left_out = combined("majority", answers)
+    assert labels == {"clear": "1"}
+    assert ("no majority: a tie between answers", "images", 1) in left_out
+
+
+def test_answers_of_tied_images_are_not_counted_as_combined():
+    answers = [("tied", "1"), ("tied", "2"), ("clear", "1"), ("clear", "1"), ("clear", "3")]
+    _, left_out = combined("majority", answers)
+    assert ("combined into one an image by majority", "answers", 2) in left_out
+
+
+@pytest.mark.parametrize("combine", ["median", "mean"])
+def test_combining_says_how_many_answers_became_one(combine):
+    _, left_out = combined(combine, [("a", "1"), ("a", "2"), ("a", "3"), ("b", "1")])
+    assert left_out == [(f"combined into one an image by {combine}", "answers", 2)]
+
+
+def test_several_answers_are_refused_with_their_number(tmp_path):
+    text = "image,label\na.jpg,1\na.jpg,2\na.jpg,3\nb.jpg,1\nb.jpg,1\nc.jpg,2\n"
+    message = refusal(annotations(tmp_path, text, ["a.jpg", "b.jpg", "c.jpg"]), tmp_path)
+    assert "2 images have several answers (up to 3): a.jpg, b.jpg" in message
+    assert "data.where" in message
+    assert "data.combine" in message
+
+
+@pytest.mark.parametrize("combine", ["median", "mean"])
+def test_combining_numbers_refuses_text_by_its_row(tmp_path, combine):
+    data = annotations(tmp_path, "image,label\na.jpg,1\nb.jpg,good\n", ["a.jpg", "b.jpg"], combine=combine)
+    message = refusal(data, tmp_path)
+    assert "row 3: the answer good is not a number" in message
+    assert f"data.combine: {combine}" in message
+
+
+def test_nothing_but_ties_is_refused_as_that(tmp_path):
+    text = "image,label\na.jpg,1\na.jpg,2\nb.jpg,1\nb.jpg,2\n"
+    data = annotations(tmp_path, text, ["a.jpg", "b.jpg"], combine="majority")
+    message = refusal(data, tmp_path)
+    assert "data.combine" in message or "majority" in message
+
+
+# Classes
+
+FIVE = "image,label\na.jpg,1\nb.jpg,2\nc.jpg,3\nd.jpg,4\ne.jpg,4\n"
+FIVE_FILES = ["a.jpg", "b.jpg", "c.jpg", "d.jpg", "e.jpg"]
+
+
+@pytest.mark.parametrize(
+    "classes, expected, left_out",
+    [
+        (None, "1 2 3 4 4", {}),
+        ([4, "1.0"], "1 - - 4 4", {"a label that data.classes does not name": (2, "images")}),
+        ({"low": [1, 2], "high": [3, 4.0]}, "low low high high high", {}),
+        (
+            {"low": ["1"], "top": [4]},
+            "low - - top top",
+            {"a label that data.classes does not name": (2, "images")},
+        ),
+        ({"1": [4], "4": [1]}, "4 - - 1 1", {"a label that data.classes does not name": (2, "images")}),
+    ],
+)
+def test_classes_are_all_kept_or_merged(tmp_path, classes, expected, left_out):
+    made = Sorted(annotations(tmp_path, FIVE, FIVE_FILES, classes=classes), tmp_path)
+    pairs = zip(FIVE_FILES, expected.split(), strict=True)
+    assert made.classes == {image: label for image, label in pairs if label != "-"}
+    assert made.left_out == left_out
+
+
+@pytest.mark.parametrize("classes", [[1, 7, 4], {"low": [1], "7": [7, 8]}])
+def test_a_class_that_no_image_has_is_refused_with_the_labels_there_are(tmp_path, classes):
+    message = refusal(annotations(tmp_path, FIVE, FIVE_FILES, classes=classes), tmp_path)
+    assert "data.classes: no image is labelled 7." in message
+    assert "Labels there are: 1, 2, 3, 4." in message
+
+
+def test_one_class_alone_is_refused(tmp_path):
+    message = refusal(annotations(tmp_path, "image,label\na.jpg,x\nb.jpg,x\n", ["a.jpg", "b.jpg"]), tmp_path)
+    assert "all 2 images are of one class, x: at least two are needed" in message
+    assert "data.label_column" in message
+
+
+# Labels as folder names
+
+HOSTILE = {
+    "upwards": "../../x",
+    "absolute": "/etc",
+    "slash": "a/b",
+    "backslash": "a\\b",
+    "markup": "<script>alert(1)</script>",
+    "dot": ".",
+    "two dots": "..",
+    "hidden": ".git",
+    "long": "x" * 1000,
+    "long in another script": "感" * 200,
+    "line end": "two\nlines",
+    "percent": "a%2Fb",
+}
+
+
+@pytest.mark.parametrize("label", HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_label_is_a_class_and_stays_in_the_folder(tmp_path, label):
+    data = annotations(tmp_path, f'image,label\na.jpg,"{label}"\nb.jpg,fine\n', ["a.jpg", "b.jpg"])
+    before = set(tmp_path.rglob("*"))
+    made = Sorted(data, tmp_path)
+    assert made.classes == {"a.jpg": label, "b.jpg": "fine"}
+    assert sorted(made.targets().values()) == [["a.jpg"], ["b.jpg"]]
+    outside = {path for path in tmp_path.rglob("*") if made.folder not in (path, *path.parents)}
+    assert outside - before == {made.folder.parent, made.csv, made.csv.with_name("left_out.csv")}
+
+
+@pytest.mark.parametrize(
+    "label", ["", *HOSTILE.values(), " ", "a.", "CON:", "\x00", 'a"b*c?'], ids=lambda label: ascii(label)[:30]
+)
+def test_folder_name_is_one_harmless_name(label):
+    name = folder_name(label)
+    assert name not in ("", ".", "..")
+    assert not set(name) & set('/\\:*?"<>|\x00\n')
+    assert name == name.strip(". ")
+    assert len(name.encode()) <= 255
+
+
+def test_labels_never_share_a_folder():
+    labels = [*HOSTILE.values(), "a/b", "a%2Fb", "a%252Fb", "x" * 999, "x" * 1000 + "y", "%2E"]
+    assert len({folder_name(label) for label in labels}) == len(set(labels))
+
+
+def test_an_empty_label_is_no_answer(tmp_path):
+    text = "image,label\na.jpg,1\nb.jpg,\nc.jpg,2\nd.jpg, NA\n,3\n"
+    made = Sorted(annotations(tmp_path, text, ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]), tmp_path)
+    assert made.classes == {"a.jpg": "1", "c.jpg": "2"}
+    assert made.left_out == {
+        "no answer": (2, "rows"),
+        "the image column is empty": (1, "rows"),
+        "in the folder, but no answer that is asked for": (2, "images"),
+    }
+
+
+# Images
+
+
+def test_two_images_of_one_name_stay_two(tmp_path):
+    text = "image,label\nx/a.jpg,1\ny/a.jpg,1\nx/b.jpg,2\ny/B.jpg,2\nz/a.jpg,2\n"
+    data = annotations(tmp_path, text, ["x/a.jpg", "y/a.jpg", "x/b.jpg", "y/B.jpg", "z/a.jpg"])
+    made = Sorted(data, tmp_path)
+    assert made.classes == {"x/a.jpg": "1", "y/a.jpg": "1", "x/b.jpg": "2", "y/B.jpg": "2", "z/a.jpg": "2"}
+    assert made.targets() == {"1": ["x/a.jpg", "y/a.jpg"], "2": ["x/b.jpg", "y/B.jpg", "z/a.jpg"]}
+    names = [link.name.casefold() for link in (made.folder / "2").iterdir()]
+    assert len(set(names)) == 3
+
+
+def test_two_images_of_one_very_long_name_stay_two(tmp_path):
+    images = [f"{folder}/{'n' * 250}.jpg" for folder in "xy"]
+    touch(tmp_path, *images)
+    link_images(tmp_path / "links", images, ["1", "1"], tmp_path)
+    assert sorted(link.read_text() for link in (tmp_path / "links" / "1").iterdir()) == images
+
+
+def test_links_of_a_run_before_are_gone(tmp_path):
+    touch(tmp_path, "a.jpg", "b.jpg")
+    link_images(tmp_path / "links", ["a.jpg", "b.jpg"], ["1", "2"], tmp_path)
+    link_images(tmp_path / "links", ["a.jpg"], ["3"], tmp_path)
+    assert [path.relative_to(tmp_path / "links").as_posix() for path in (tmp_path / "links").rglob("*")] == [
+        "3",
+        "3/a.jpg",
+    ]
+    assert (tmp_path / "b.jpg").read_text() == "b.jpg"
+
+
+@pytest.mark.parametrize("cell", ["./sub/a.jpg", "sub//a.jpg", "sub\\a.jpg", "sub/../sub/a.jpg"])
+def test_a_path_may_be_spelt_in_several_ways(tmp_path, cell):
+    made = Sorted(
+        annotations(tmp_path, f"image,label\n{cell},1\nb.jpg,2\n", ["sub/a.jpg", "b.jpg"]), tmp_path
+    )
+    assert made.classes == {"sub/a.jpg": "1", "b.jpg": "2"}
+
+
+@pytest.mark.parametrize(
+    "cell", ["../x.jpg", "/etc/passwd", "sub/../../x.jpg", "..\\x.jpg", "../images/a.jpg"]
+)
+@pytest.mark.parametrize("missing", ["error", "skip"])
+def test_a_cell_does_not_lead_out_of_the_folder(tmp_path, cell, missing):
+    text = f"image,label\na.jpg,1\nb.jpg,2\n{cell},2\n"
+    data = annotations(tmp_path, text, ["a.jpg", "b.jpg", "sub/c.txt"], missing_images=missing)
+    touch(tmp_path, "x.jpg")
+    if missing == "error":
+        assert f"{tmp_path}/images: {cell} (row 4)." in refusal(data, tmp_path)
+    else:
+        made = Sorted(data, tmp_path)
+        assert made.classes == {"a.jpg": "1", "b.jpg": "2"}
+        assert made.left_out == {"not in the folder of images": (1, "images")}
+
+
+def test_missing_images_are_named_with_their_rows(tmp_path):
+    text = "image,label\n" + "".join(f"{n}.jpg,{n % 2}\n" for n in range(9))
+    message = refusal(annotations(tmp_path, text, ["0.jpg", "1.jpg"]), tmp_path)
+    assert message.startswith(f"{tmp_path}/answers.csv: 7 images are not")
+    assert f"{tmp_path}/images: 2.jpg (row 4), 3.jpg (row 5), 4.jpg (row 6)" in message
+    assert "6.jpg (row 8) and 2 more" in message
+    assert "data.missing_images" in message
+
+
+def test_the_row_is_the_one_that_an_editor_shows(tmp_path):
+    text = "image,label\na.jpg,1\n\n\nb.jpg,2\ngone.jpg,2\n"
+    assert "gone.jpg (row 6)" in refusal(annotations(tmp_path, text, ["a.jpg", "b.jpg"]), tmp_path)
+
+
+def test_missing_images_are_skipped_and_counted_once_each(tmp_path):
+    text = "image,label\na.jpg,1\nb.jpg,2\ngone.jpg,1\ngone.jpg,2\ngone too.jpg,3\n"
+    made = Sorted(annotations(tmp_path, text, ["a.jpg", "b.jpg"], missing_images="skip"), tmp_path)
+    assert made.classes == {"a.jpg": "1", "b.jpg": "2"}
+    assert made.left_out == {"not in the folder of images": (2, "images")}
+
+
+def test_all_that_is_left_out_is_counted(tmp_path):
+    rows = ["a.jpg,me,1", "a.jpg,me,2", "a.jpg,me,2", "b.jpg,me,3", "c.jpg,me,9", "gone.jpg,me,1"]
+    rows += ["d.jpg,me,", "a.jpg,you,9", "b.jpg,you,9", ",me,4"]
+    data = annotations(
+        tmp_path,
+        "image,who,label\n" + "\n".join(rows),
+        ["a.jpg", "b.jpg", "c.jpg", "d.jpg", "never named.PNG", "notes.txt"],
+        where={"who": "me"},
+        combine="median",
+        classes=[2, 3],
+        missing_images="skip",
+    )
+    made = Sorted(data, tmp_path)
+    assert made.classes == {"a.jpg": "2", "b.jpg": "3"}
+    assert made.left_out == {
+        "not what data.where asks for": (2, "rows"),
+        "the image column is empty": (1, "rows"),
+        "no answer": (1, "rows"),
+        "not in the folder of images": (1, "images"),
+        "in the folder, but no answer that is asked for": (2, "images"),
+        "combined into one an image by median": (2, "answers"),
+        "a label that data.classes does not name": (1, "images"),
+    }
+
+
+# Mistakes in the CSV
+
+
+@pytest.mark.parametrize(
+    "text, files, changes, words",
+    [
+        (b"", [], {}, ["answers.csv is empty"]),
+        (b"\n \n", [], {}, ["answers.csv is empty"]),
+        (b"image,label\n", [], {}, ["answers.csv has a header and no rows"]),
+        (
+            b"file;score\na.jpg;1\n",
+            [],
+            {},
+            ["answers.csv: no column image, label", "Its columns are: file, score"],
+        ),
+        (b"image,label\na.jpg,1\n", [], {"where": {"who": "x"}}, ["no column who", "data.where"]),
+        (b"image,label\na.jpg,1\n\xe9.jpg,2\n", [], {}, ["answers.csv, row 3: not UTF-8"]),
+        (b"image,label\ra.jpg,1\r\xe9.jpg,2\r", [], {}, ["answers.csv, row 3: not UTF-8"]),
+        ("image,label\na.jpg,1\n".encode("utf-16"), [], {}, ["answers.csv, row 1: not UTF-8"]),
+        (b'image,label\n"a.jpg,1\nb.jpg,2\n', [], {}, ["answers.csv: not a well-formed CSV"]),
+        (b"image,label\na.jpg,1\na,b.jpg,2\n", [], {}, ["answers.csv: not a well-formed CSV", " 3"]),
+        (
+            b"image,label\na.jpg,1,2\nb.jpg,2\n",
+            ["a.jpg", "b.jpg"],
+            {},
+            ["answers.csv: not a well-formed CSV"],
+        ),
+        (
+            b"image,label,label\na.jpg,1,2\nb.jpg,2,1\n",
+            ["a.jpg", "b.jpg"],
+            {},
+            ["more than one column is called label"],
+        ),
+        (
+            b"image,label\na.jpg,\nb.jpg,NA\n",
+            ["a.jpg"],
+            {},
+            ["answers.csv: no answer is left", "data.label_column"],
+        ),
+        (
+            b"image,label,who\na.jpg,1,10\nb.jpg,2,9\n",
+            ["a.jpg"],
+            {"where": {"who": "x"}},
+            ["no row has x in column who (data.where). There: 9, 10."],
+        ),
+        (b"image,label\na.jpg,1\nb.jpg,2\n", [], {}, ["data.images: the folder", "holds no files"]),
+        (
+            b"image,label\na.jpg,1\nb.jpg,2\n",
+            ["c.jpg"],
+            {"missing_images": "skip"},
+            ["answers.csv: none of its images", "data.images"],
+        ),
+    ],
+    ids=lambda value: ascii(value)[:60] if isinstance(value, bytes) else "",
+)
+def test_a_mistake_is_told_in_words(tmp_path, text, files, changes, words):
+    message = refusal(annotations(tmp_path, text, files, **changes), tmp_path)
+    for word in words:
+        assert word in message
+
+
+def test_a_refusal_writes_nothing(tmp_path):
+    refusal(annotations(tmp_path, "image,label\na.jpg,1\nb.jpg,1\n", ["a.jpg", "b.jpg"]), tmp_path)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+# Folders
+
+
+def test_class_folders_give_their_names(tmp_path):
+    files = ["Pepper/1.jpg", "Pepper/deep/2.JPEG", "Tomato red/1.png", "лук/1.webp"]
+    others = ["Pepper/.DS_Store", "Pepper/notes.txt", ".cache/Pepper/1.jpg", "loose.jpg"]
+    made = Sorted(folders(tmp_path, "class_folders", *files, *others), tmp_path)
+    assert made.classes == dict(zip(files, ["Pepper", "Pepper", "Tomato red", "лук"], strict=True))
+    assert made.left_out == {
+        "hidden, or not named like an image": (3, "files"),
+        "not in a folder CLASS/": (1, "files"),
+    }
+
+
+def test_split_folders_give_the_class_below_the_split(tmp_path):
+    files = [f"{split}/{label}/1.jpg" for split in ("train", "validation", "test") for label in ("1", "2")]
+    made = Sorted(folders(tmp_path, "split_folders", *files, "extra/1/1.jpg", "train/1.jpg"), tmp_path)
+    assert made.classes == {file: file.split("/")[1] for file in files}
+    assert made.left_out == {
+        "not in a folder train/CLASS/, validation/CLASS/ and test/CLASS/": (2, "files"),
+    }
+    assert made.targets()["2"] == ["test/2/1.jpg", "train/2/1.jpg", "validation/2/1.jpg"]
+
+
+@pytest.mark.parametrize("classes", [["01", "02"], {"first": ["01"], "second": ["02"]}])
+def test_folders_named_by_padded_numbers_can_be_chosen(tmp_path, classes):
+    data = folders(tmp_path, "class_folders", "01/a.jpg", "02/a.jpg", "03/a.jpg", classes=classes)
+    assert list(Sorted(data, tmp_path).classes) == ["01/a.jpg", "02/a.jpg"]
+
+
+def test_a_file_name_that_is_not_utf8_survives(tmp_path):
+    name = b"1/\xff\xe9.jpg".decode("utf-8", "surrogateescape")
+    made = Sorted(folders(tmp_path, "class_folders", name, "2/b.jpg"), tmp_path)
+    assert made.classes == {name: "1", "2/b.jpg": "2"}
+    assert b"1/\xff\xe9.jpg,1\n" in made.csv.read_bytes()
+
+
+def test_a_folder_without_images_is_refused(tmp_path):
+    message = refusal(folders(tmp_path, "class_folders", "Pepper/notes.txt"), tmp_path)
+    assert f"data.images: {tmp_path}/images holds no images" in message
+    assert "they lie in CLASS/" in message
+
+
+def test_a_split_without_images_is_named(tmp_path):
+    message = refusal(
+        folders(tmp_path, "split_folders", "train/1/a.jpg", "valid/1/a.jpg", "test/1/a.jpg"), tmp_path
+    )
+    assert "holds no images for validation:" in message
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    data = {"source": "class_folders", "images": str(tmp_path / "gone"), "classes": None}
+    assert f"cannot read the folder {tmp_path}/gone: No such file or directory" in refusal(data, tmp_path)

@@ -1,0 +1,198 @@
+"""split_holdout: exact counts, a draw that follows from seed and names alone, and given splits."""
+
+import csv
+import random
+from collections import Counter
+
+import pandas as pd
+import pytest
+
+import split_holdout
+from baton.logs import UserError
+from baton.manifests import read_manifest, write_manifest
+
+SIZES = {"1": 7, "2": 12, "10": 30}
+HOLDOUT = {"validation": 2, "test": 3, "seed": 1}
+
+
+def manifest(sizes, prefix="photo"):
+    return [
+        (f"{prefix} {label}-{number}.jpg", label) for label, size in sizes.items() for number in range(size)
+    ]
+
+
+def split(tmp_path, rows, holdout=HOLDOUT):
+    """Run main() on (image, class) rows; return {image: row of split.csv}."""
+    with open(tmp_path / "classes.csv", "w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows([("image", "class"), *rows])
+    split_holdout.main(tmp_path / "classes.csv", tmp_path / "split.csv", holdout)
+    with open(tmp_path / "split.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["image", "class", "split", "draw"]
+    return {row["image"]: row for row in rows}
+
+
+def held_out(placed, label=None):
+    return {
+        image: row["split"]
+        for image, row in placed.items()
+        if row["split"] != "train" and label in (None, row["class"])
+    }
+
+
+def test_every_class_gives_exactly_the_asked_numbers(tmp_path):
+    placed = split(tmp_path, manifest(SIZES))
+    assert Counter((row["class"], row["split"]) for row in placed.values()) == {
+        ("1", "validation"): 2,
+        ("1", "test"): 3,
+        ("1", "train"): 2,
+        ("2", "validation"): 2,
+        ("2", "test"): 3,
+        ("2", "train"): 7,
+        ("10", "validation"): 2,
+        ("10", "test"): 3,
+        ("10", "train"): 25,
+    }
+
+
+def test_every_image_is_in_one_split_and_keeps_its_class(tmp_path):
+    rows = manifest(SIZES)
+    split(tmp_path, rows)
+    with open(tmp_path / "split.csv", encoding="utf-8", newline="") as file:
+        assert [(row["image"], row["class"]) for row in csv.DictReader(file)] == rows
+
+
+def test_draw_numbers_each_class_from_0_and_the_first_are_held_out(tmp_path):
+    placed = split(tmp_path, manifest(SIZES)).values()
+    for label, size in SIZES.items():
+        draw = {int(row["draw"]): row["split"] for row in placed if row["class"] == label}
+        assert [draw[place] for place in range(size)] == ["validation"] * 2 + ["test"] * 3 + ["train"] * (
+            size - 5
+        )
+
+
+def test_same_seed_same_split_other_seed_other_split(tmp_path):
+    rows = manifest(SIZES)
+    one, again = split(tmp_path, rows), split(tmp_path, rows)
+    other = split(tmp_path, rows, HOLDOUT | {"seed": 2})
+    assert one == again
+    assert held_out(one) != held_out(other)
+
+
+def test_order_of_rows_does_not_change_the_draw(tmp_path):
+    rows = manifest(SIZES)
+    one = split(tmp_path, rows)
+    random.Random(0).shuffle(rows)
+    assert split(tmp_path, rows) == one
+
+
+def test_a_further_image_leaves_the_draw_of_other_classes(tmp_path):
+    rows = manifest(SIZES)
+    one = split(tmp_path, rows)
+    more = split(tmp_path, [*rows, ("a new one.jpg", "2")])
+    assert {image: row for image, row in one.items() if row["class"] != "2"} == {
+        image: row for image, row in more.items() if row["class"] != "2"
+    }
+
+
+def test_a_further_image_leaves_the_order_of_its_own_class(tmp_path):
+    def order(placed):
+        return sorted(
+            (image for image in placed if image.startswith("photo 2-")), key=lambda i: int(placed[i]["draw"])
+        )
+
+    rows = manifest(SIZES)
+    assert order(split(tmp_path, [*rows, ("a new one.jpg", "2")])) == order(split(tmp_path, rows))
+
+
+def test_the_draw_is_no_list_of_the_first_names():
+    """500 of 1000 drawn: were they the first or last by name, one half would be all or nothing."""
+    frame = pd.DataFrame(manifest({"1": 1000, "2": 1000}), columns=["image", "class"])
+    drawn = split_holdout.draw_holdout(frame, validation=250, test=250, seed=1)
+    first_half = drawn["image"].str.extract(r"-(\d+)")[0].astype(int) < 500
+    for label in ("1", "2"):
+        in_half = (drawn["split"] != "train") & first_half & (drawn["class"] == label)
+        assert 200 < in_half.sum() < 300
+
+
+def test_names_in_other_scripts_are_drawn(tmp_path):
+    placed = split(tmp_path, manifest({"низкий": 6, "高": 6}, prefix="фото 写真"))
+    assert Counter(row["split"] for row in placed.values()) == {"validation": 4, "test": 6, "train": 2}
+
+
+def test_a_class_may_leave_one_image_to_train_on_and_no_less(tmp_path):
+    placed = split(tmp_path, manifest({"a": 6, "b": 6}))
+    assert Counter(row["split"] for row in placed.values())["train"] == 2
+    with pytest.raises(UserError, match="class b has 5, of 6 needed"):
+        split(tmp_path, manifest({"a": 6, "b": 5}))
+
+
+def test_all_classes_that_are_too_small_are_named_with_their_counts(tmp_path):
+    with pytest.raises(UserError) as error:
+        split(tmp_path, manifest({"10": 5, "2": 1, "1": 9, "9": 3}))
+    message = str(error.value)
+    assert "hold out 2 for validation and 3 for test" in message
+    assert "class 2 has 1, class 9 has 3, class 10 has 5, of 6 needed" in message
+    assert "class 1 " not in message
+    assert "holdout.validation" in message
+    assert "holdout.test" in message
+    assert "data.classes" in message
+
+
+GIVEN = [
+    ("train/x/1.jpg", "x"),
+    ("train/y/1.jpg", "y"),
+    ("validation/x/1.jpg", "x"),
+    ("validation/y/1.jpg", "y"),
+    ("test/x/1.jpg", "x"),
+    ("test/y/1.jpg", "y"),
+]
+
+
+def test_given_splits_are_taken_as_they_are(tmp_path, caplog):
+    placed = split(tmp_path, GIVEN, holdout=None)
+    assert {image: row["split"] for image, row in placed.items()} == {
+        image: image.split("/")[0] for image, _ in GIVEN
+    }
+    assert {row["draw"] for row in placed.values()} == {""}
+    assert [record.message for record in caplog.records if record.levelname == "WARNING"] == []
+
+
+@pytest.mark.parametrize("lacking", ["validation", "test"])
+def test_a_class_that_misses_from_a_given_split_is_reported(tmp_path, caplog, lacking):
+    rows = [row for row in GIVEN if row[0] != f"{lacking}/y/1.jpg"]
+    placed = split(tmp_path, rows, holdout=None)
+    assert len(placed) == 5
+    assert f"no {lacking} images of class y" in [
+        r.message for r in caplog.records if r.levelname == "WARNING"
+    ]
+
+
+def test_classes_that_miss_from_training_are_refused(tmp_path):
+    rows = [*GIVEN, ("test/10/1.jpg", "10"), ("validation/9/1.jpg", "9")]
+    with pytest.raises(UserError, match="no training images of class 10, 9: a model cannot learn"):
+        split(tmp_path, rows, holdout=None)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a, b.jpg",
+        'a "b".jpg',
+        "two\nlines",
+        "Icon\r",
+        "a\r\nb",
+        " a ",
+        "NA",
+        "",
+        "\u2028",
+        "1.0",
+        "写真",
+        "x\udcff.jpg",
+    ],
+    ids=ascii,
+)
+def test_a_manifest_gives_every_name_back(tmp_path, name):
+    frame = pd.DataFrame({"image": ["first", name, "last"], "class": ["01", "2.0", name]})
+    write_manifest(frame, tmp_path / "manifest.csv")
+    assert read_manifest(tmp_path / "manifest.csv").to_numpy().tolist() == frame.to_numpy().tolist()
