@@ -23,6 +23,7 @@ include: "rules/session.smk"
 include: "rules/data.smk"
 include: "rules/train.smk"
 include: "rules/evaluate.smk"
+include: "rules/use.smk"
 
 
 rule all:

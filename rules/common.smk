@@ -10,7 +10,8 @@ from itertools import chain
 from types import SimpleNamespace
 
 from snakemake.exceptions import WorkflowError
-from snakemake.utils import validate
+from snakemake.common.configfile import load_configfile
+from snakemake.utils import update_config, validate
 
 
 def explain(error):
@@ -69,6 +70,20 @@ def check(config):
             )
 
 
+def take_prediction(config):
+    """Take `--config model=NAME images=FOLDER` out of the config: model and images, None where not given.
+
+    `images` is also a section of the config, which this folder then hides; it is read again.
+    """
+    taken = {"model": config.pop("model", None), "images": None}
+    if isinstance(config["images"], str):
+        taken["images"] = config["images"]
+        config["images"] = {}
+        for path in [*workflow.configfiles, *workflow.config_settings.configfiles]:
+            update_config(config["images"], load_configfile(path).get("images") or {})
+    return taken
+
+
 def list_runs(config):
     """Return what to train: name, model, seed, architecture and training settings of each."""
     runs = []
@@ -107,16 +122,20 @@ def watched_folders(data):
     """Return the user's folders in which a file added or removed must be noticed: one level, no images."""
     depth = {"class_folders": 1, "split_folders": 2}.get(data["source"], 0)
     folders = [data["images"]]
-    for _ in range(depth):
-        folders = [
-            entry.path
-            for folder in folders
-            for entry in os.scandir(folder)
-            if entry.is_dir() and not entry.name.startswith(".")
-        ]
+    try:
+        for _ in range(depth):
+            folders = [
+                entry.path
+                for folder in folders
+                for entry in os.scandir(folder)
+                if entry.is_dir() and not entry.name.startswith(".")
+            ]
+    except OSError as error:
+        raise WorkflowError(f"data.images: cannot read {error.filename}: {error.strerror}.")
     return sorted(folders)
 
 
+PREDICTION = take_prediction(config)
 try:
     # Types first: filling in the defaults trips over a section that is not one.
     validate(config, "schemas/config.schema.yaml", set_default=False)
@@ -130,3 +149,7 @@ SMALLEST = min(RUNS, key=lambda run: count_weights(run.settings, config["images"
 RUNS_BY_MODEL = {
     model["name"]: [run for run in RUNS if run.model == model["name"]] for model in config["models"]
 }
+if PREDICTION["model"] not in (None, *RUNS_BY_MODEL):
+    raise WorkflowError(
+        f"--config model={PREDICTION['model']}: there is no such model. There are: {', '.join(RUNS_BY_MODEL)}."
+    )

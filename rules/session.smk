@@ -59,7 +59,7 @@ def release_dead_lock():
 
 def tell_progress():
     """Print how far each run is, and that the same command goes on."""
-    unfinished = 0
+    lines, unfinished = [], 0
     for run in RUNS:
         try:
             with open(f"state/{run.folder}/progress.json") as file:
@@ -69,9 +69,9 @@ def tell_progress():
         except (FileNotFoundError, ValueError):
             trained, done = "not begun", False
         unfinished += not done
-        print(f"{run.name}: {'done, ' if done else ''}{trained}", file=sys.stderr)
+        lines.append(f"{run.name}: {'done, ' if done else ''}{trained}")
     if unfinished:
-        print(
-            f"{unfinished} of {len(RUNS)} trainings are not done: the same command goes on with them.",
-            file=sys.stderr,
+        lines.append(
+            f"{unfinished} of {len(RUNS)} trainings are not done: the same command goes on with them."
         )
+    print(*lines, sep="\n", file=sys.stderr)

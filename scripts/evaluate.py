@@ -12,13 +12,6 @@ from baton.manifests import read_manifest, write_manifest
 # isort: split
 import keras
 
-BATCH = 32
-
-
-def predict(network, images):
-    """Return the probability of each class, (n, classes), for (n, size, size, 3) images."""
-    return np.concatenate([network(images[i : i + BATCH]) for i in range(0, len(images), BATCH)])
-
 
 def measure(labels, probabilities, classes):
     """Return accuracy, cross-entropy, figures of each class and the confusion matrix (rows: true class).
@@ -62,7 +55,7 @@ def main(model, test, test_manifest, weights, metrics_json, predictions_csv, thr
     with open(weights, encoding="utf-8") as file:
         classes = json.load(file)["classes"]
     labels = manifest["label"].to_numpy(int)
-    probabilities = predict(network, np.load(test, mmap_mode="r"))
+    probabilities = networks.predict(network, np.load(test, mmap_mode="r"))
     metrics = measure(labels, probabilities, classes)
     log.info("%d test images: accuracy %.4f", metrics["images"], metrics["accuracy"])
     with open(metrics_json, "w", encoding="utf-8") as file:

@@ -6,20 +6,14 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from baton import logs
-from baton.images import BATCH, decode_image, map_images
+from baton.images import BATCH, decode_resized, map_images
 from baton.logs import log, show_progress
 from baton.manifests import read_manifest, write_manifest
 
 # How often a synthetic image that came out as its parent is drawn anew: some parents are symmetric.
 TRIES = 20
-
-
-def decode_resized(path, size):
-    """Return the image at `path` as a (size, size, 3) array of uint8, stretched to the square."""
-    return np.asarray(decode_image(path).resize((size, size), Image.Resampling.BILINEAR))
 
 
 def write_array(path, batches, count, size):

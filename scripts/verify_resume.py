@@ -153,9 +153,4 @@ def main(packed, weights, threads, settings, augmentation, size, seed, folder):
 
 if __name__ == "__main__":
     logs.start(snakemake.log[0])
-    main(
-        dict(snakemake.input.items()),
-        snakemake.input.weights,
-        snakemake.threads,
-        **snakemake.params,
-    )
+    main(dict(snakemake.input.items()), snakemake.input.weights, snakemake.threads, **snakemake.params)

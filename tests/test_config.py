@@ -1,10 +1,10 @@
 """config.yaml, its schema, the examples and the pinned packages say the same, each to its reader."""
 
 import re
+import tomllib
 
 import jsonschema
 import pytest
-import tomllib
 import yaml
 from conftest import REPOSITORY
 from packaging.requirements import Requirement

@@ -125,17 +125,7 @@ def test_a_download_whose_last_third_is_zeros_is_damaged(tmp_path, kind):
         (WHOLE["JPEG"][:-2] + bytes(1000), "the end of the JPEG file is missing"),
         (png(60000, 60000, chunk(b"IDAT", zlib.compress(bytes(100)))), "decompression bomb"),
     ],
-    ids=[
-        "empty",
-        "web page",
-        "JPEG no header",
-        "PNG no header",
-        "zeros",
-        "stub",
-        "EPS",
-        "no end",
-        "bomb",
-    ],
+    ids=["empty", "web page", "JPEG no header", "PNG no header", "zeros", "stub", "EPS", "no end", "bomb"],
 )
 def test_the_reason_is_told(tmp_path, content, reason):
     (tmp_path / "x.jpg").write_bytes(content)
@@ -209,11 +199,7 @@ GREY_16 = np.array([[0, 255, 256, 0x1234], [0x7FFF, 0x8000, 0xFF00, 0xFFFF]], np
 
 @pytest.mark.parametrize(
     "content",
-    [
-        encode(GREY_16, "PNG"),
-        encode(GREY_16, "TIFF"),
-        b"P5 4 2 65535\n" + GREY_16.astype(">u2").tobytes(),
-    ],
+    [encode(GREY_16, "PNG"), encode(GREY_16, "TIFF"), b"P5 4 2 65535\n" + GREY_16.astype(">u2").tobytes()],
     ids=["PNG", "TIFF", "PGM"],
 )
 def test_16_bit_grey_keeps_its_high_byte(tmp_path, content):

@@ -47,6 +47,11 @@ def newest_state(study):
     return load_file(study / f"state/net/seed_1/{progress['state']}/state.safetensors")
 
 
+def take_states(study):
+    """Return the stock of state/ without the lock, which says who was there last."""
+    return {path: entry for path, entry in take_stock(study / "state").items() if not path.endswith("/lock")}
+
+
 def epochs_in_log(study):
     """Return the epochs that the last session trained."""
     return [int(epoch) for epoch in re.findall(r" epoch (\d+): loss", study.log("train/net/seed_1"))]
@@ -213,9 +218,9 @@ def raised(whole):
 @pytest.fixture(scope="module")
 def lowered(whole, raised):
     whole.study.configure(with_training(epochs=EPOCHS))
-    before = take_stock(whole.study / "state")
+    before = take_states(whole.study)
     outcome = whole.study.try_run("train_net")
-    return SimpleNamespace(outcome=outcome, before=before, after=take_stock(whole.study / "state"))
+    return SimpleNamespace(outcome=outcome, before=before, after=take_states(whole.study))
 
 
 @pytest.fixture(scope="module")
@@ -231,9 +236,7 @@ def penalised(stopped):
     stopped.study.configure(with_training(l2=0.01, epochs=3))
     outcome = stopped.study.run("train_net")
     return SimpleNamespace(
-        outcome=outcome,
-        epochs=epochs_in_log(stopped.study),
-        history=stopped.study.read(f"{RUN}/history.csv"),
+        outcome=outcome, epochs=epochs_in_log(stopped.study), history=stopped.study.read(f"{RUN}/history.csv")
     )
 
 

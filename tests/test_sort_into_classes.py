@@ -599,9 +599,7 @@ def test_split_folders_give_the_class_below_the_split(tmp_path):
     files = [f"{split}/{label}/1.jpg" for split in ("train", "validation", "test") for label in ("1", "2")]
     made = Sorted(folders(tmp_path, "split_folders", *files, "extra/1/1.jpg", "train/1.jpg"), tmp_path)
     assert made.classes == {file: file.split("/")[1] for file in files}
-    assert made.left_out == {
-        "not in a folder train/CLASS/, validation/CLASS/ and test/CLASS/": (2, "files"),
-    }
+    assert made.left_out == {"not in a folder train/CLASS/, validation/CLASS/ and test/CLASS/": (2, "files")}
     assert made.targets()["2"] == ["test/2/1.jpg", "train/2/1.jpg", "validation/2/1.jpg"]
 
 

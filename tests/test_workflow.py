@@ -32,6 +32,8 @@ UNANSWERED = ["unsure 1.jpg", "unsure 2.jpg"]
 # Class: images labelled, damaged, for training, synthetic, for validation, for test.
 EXPECTED = {"calm": (20, 2, 12, 3, 3, 3), SCRIPT: (11, 0, 5, 1, 3, 3), "tense": (14, 1, 7, 2, 3, 3)}
 RUNS = {"small": ["small/seed_1"], "twin": ["twin/seed_1", "twin/seed_2"]}
+TRAINS = ["train_small", "train_twin_seed_1", "train_twin_seed_2"]
+EVALUATES = ["evaluate_small", "evaluate_twin_seed_1", "evaluate_twin_seed_2"]
 ALL_RUNS = [run for runs in RUNS.values() for run in runs]
 
 
@@ -229,6 +231,34 @@ class TestData:
         assert len(study.before[0]) == 4 + 45 + 5 + 1  # folders, images, unused images, notes.txt
 
 
+FRESH = """
+import json, sys
+import keras, numpy, tensorflow
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+model, test, board = sys.argv[1:]
+network = keras.saving.load_model(model)
+curves = {}
+for split in ("train", "validation"):
+    events = EventAccumulator(f"{board}/{split}")
+    events.Reload()
+    for name in events.Tags()["tensors"]:
+        points = [(event.step, float(tensorflow.make_ndarray(event.tensor_proto))) for event in events.Tensors(name)]
+        curves[f"{split}/{name}"] = points
+print(json.dumps({"predictions": network.predict(numpy.load(test), verbose=0).tolist(), "curves": curves}))
+"""
+
+
+@pytest.fixture(scope="module")
+def fresh(study):
+    """What a process that knows nothing of Baton reads from a model's file and from its curves' folder."""
+    model, test = study / "results/models/small/seed_1/model.keras", study / "results/data/packed/test.npy"
+    command = [sys.executable, "-c", FRESH, model, test, study / "logs/tensorboard/small/seed_1"]
+    done = subprocess.run(command, cwd=study.folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
 class TestModels:
     """Training and evaluation."""
 
@@ -323,28 +353,24 @@ class TestModels:
                 assert row["precision"] is None
             assert row["f1"] == pytest.approx(2 * hits / (3 + said))
 
-    def test_the_saved_model_takes_plain_pixels_in_a_fresh_process(self, study):
-        code = (
-            "import json, sys, keras, numpy as np\n"
-            "network = keras.saving.load_model(sys.argv[1])\n"
-            "print(json.dumps(network.predict(np.load(sys.argv[2]), verbose=0).tolist()))\n"
-        )
-        model, test = (
-            study / "results/models/small/seed_1/model.keras",
-            study / "results/data/packed/test.npy",
-        )
-        done = subprocess.run(
-            [sys.executable, "-c", code, model, test],
-            cwd=study.folder,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+    def test_the_saved_model_takes_plain_pixels_in_a_fresh_process(self, study, fresh):
         rows = study.rows("evaluation/small/seed_1/predictions.csv")
         expected = [
             [float(value) for key, value in row.items() if key.startswith("probability ")] for row in rows
         ]
-        assert np.allclose(json.loads(done.stdout), expected, rtol=0, atol=1e-6)
+        assert np.allclose(fresh["predictions"], expected, rtol=0, atol=1e-6)
+
+    def test_tensorboard_shows_the_curves_of_the_history(self, study, fresh):
+        rows = study.rows("models/small/seed_1/history.csv")
+        for split, prefix, names in (
+            ("train", "", ("loss", "accuracy", "l2")),
+            ("validation", "val_", ("loss", "accuracy")),
+        ):
+            for name in names:
+                points = fresh["curves"][f"{split}/{name}"]
+                assert [step for step, _ in points] == [1, 2, 3]
+                expected = [float(row[prefix + name]) for row in rows]
+                assert [value for _, value in points] == pytest.approx(expected, rel=1e-6)
 
 
 class Page(HTMLParser):
@@ -471,7 +497,7 @@ class TestRunning:
             ("train_small", ["train_small"], []),
             ("train_twin", ["train_twin_seed_1", "train_twin_seed_2"], []),
             ("train_twin_seed_2", ["train_twin_seed_2"], []),
-            ("train", ["train_small", "train_twin_seed_1", "train_twin_seed_2"], []),
+            ("train", TRAINS, []),
             ("evaluate_twin", ["train_twin_seed_1", "train_twin_seed_2"], ["twin_seed_1", "twin_seed_2"]),
         ],
     )
@@ -484,6 +510,35 @@ class TestRunning:
             f"evaluate_{run}" for run in evaluates
         ]
         assert jobs["pack_images"] == 1 and "write_report" not in jobs
+
+    @pytest.mark.parametrize(
+        "change, rules",
+        [
+            ({"training": {"l2": 0.01}}, ["train_small", "evaluate_small"]),  # twin has its own
+            ({"training": {"epochs": 9}}, ["train_small", "evaluate_small"]),
+            ({"images": {"size": 20}}, ["pack_images", *TRAINS, *EVALUATES]),
+            ({"models": [CONFIG["models"][1]]}, []),
+            ({"models": CONFIG["models"][::-1]}, []),
+            (
+                {"models": [CONFIG["models"][0] | {"seeds": [1, 2]}]},
+                ["train_small_seed_2", "evaluate_small_seed_2"],
+            ),
+            ({"session_minutes": 7}, None),
+        ],
+        ids=["l2", "epochs", "size", "a model less", "another order", "a seed more", "a longer session"],
+    )
+    def test_a_change_makes_anew_what_depends_on_it_and_nothing_else(self, study, change, rules):
+        changed = {
+            key: CONFIG[key] | value if key in ("training", "images") else value
+            for key, value in change.items()
+        }
+        study.configure(CONFIG | changed)
+        try:
+            jobs = study.run("--dry-run").jobs()
+        finally:
+            study.configure(CONFIG)
+        expected = [] if rules is None else sorted([*rules, "write_report", "all"])
+        assert sorted(jobs) == expected
 
     def test_a_dry_run_is_light_and_tells_its_reasons(self, study, tmp_path):
         user = {"images": str(study / "photos"), "annotations": str(study / "answers.csv")}

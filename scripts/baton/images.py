@@ -82,6 +82,11 @@ def decode_image(path):
     return rgb
 
 
+def decode_resized(path, size):
+    """Return the image at `path` as a (size, size, 3) array of uint8, stretched to the square."""
+    return np.asarray(decode_image(path).resize((size, size), Image.Resampling.BILINEAR))
+
+
 def _turn_upright(image):
     try:
         return ImageOps.exif_transpose(image)

@@ -53,6 +53,7 @@ def start(path):
     sys.stderr.reconfigure(errors="backslashreplace")
     to_file.stream.reconfigure(errors="backslashreplace")
     log.setLevel(logging.INFO)
+    log.propagate = False  # libraries set up the root logger as they like
     log.handlers = [to_file, to_terminal]
     sys.excepthook = log_error
 

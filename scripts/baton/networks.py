@@ -6,6 +6,8 @@ import re
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
@@ -128,3 +130,22 @@ def to_logits(network):
     and with it the gradient, which happens at once with weights as large as the study's.
     """
     return keras.Model(network.input, network.get_layer("logits").output)
+
+
+def predict(network, images):
+    """Return the probability of each class, (n, classes), for (n, size, size, 3) images, 32 at a time."""
+    return np.concatenate([network(images[start : start + 32]) for start in range(0, len(images), 32)])
+
+
+def for_prediction(network):
+    """Return `network` in float32 and without what only training uses: other formats do not know it."""
+    keras.config.set_dtype_policy("float32")
+    pixels = keras.Input(network.input.shape[1:], dtype="float32", name="pixels")
+    x = pixels
+    for layer in network.layers[1:]:
+        if layer.name.startswith("random_") or layer.name == "dropout":
+            continue
+        copy = type(layer).from_config(layer.get_config() | {"dtype": "float32"})
+        x = copy(x)
+        copy.set_weights(layer.get_weights())
+    return keras.Model(pixels, x)

@@ -1,0 +1,77 @@
+"""Predict every image below a folder with a trained model."""
+
+import csv
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+
+from baton import logs, networks
+from baton.images import BATCH, SUFFIXES, DamagedImage, decode_resized, list_files, map_images
+from baton.logs import UserError, log, show_progress
+
+# isort: split
+import keras
+
+
+def read_or_reason(path, size):
+    """Return the image at `path` resized to (size, size, 3) uint8 and None, or None and what is wrong with it."""
+    try:
+        return decode_resized(path, size), None
+    except DamagedImage as damage:
+        return None, str(damage)
+
+
+def predict_files(network, folder, files, threads):
+    """Yield (file, probabilities, None) or (file, None, reason) for each of the `files` below `folder`."""
+    size = network.input.shape[1]
+    paths = [os.path.join(folder, file) for file in files]
+    read = map_images(lambda path: read_or_reason(path, size), paths, threads)
+    shown = show_progress(zip(files, read, strict=True), "predicting", len(files), "image")
+    while batch := [found for found, _ in zip(shown, range(BATCH), strict=False)]:
+        pixels = [image for _, (image, _) in batch if image is not None]
+        rows = iter(networks.predict(network, np.stack(pixels)) if pixels else ())
+        for file, (image, reason) in batch:
+            yield file, None if image is None else next(rows), reason
+
+
+def main(model, weights, predictions_csv, threads, images):
+    """Write file, class, the probability of each class, and the reason where a file could not be read."""
+    if not model or images is None:
+        raise UserError("say which model and which folder: snakemake predict --config model=NAME images=FOLDER")
+    if not os.path.isdir(images):
+        raise UserError(f"images={images}: there is no such folder.")
+    files = [path for path in list_files(images) if path.lower().endswith(SUFFIXES)]
+    if not files:
+        raise UserError(
+            f"images={images}: the folder holds no file named like an image ({', '.join(SUFFIXES)})."
+        )
+    networks.set_up(threads, "float32", seed=0)  # the model brings its own precision
+    network = keras.saving.load_model(model, compile=False)
+    with open(weights, encoding="utf-8") as file:
+        classes = json.load(file)["classes"]
+    Path(predictions_csv).parent.mkdir(parents=True, exist_ok=True)
+    unreadable, aside = 0, f"{predictions_csv}.tmp"
+    with open(aside, "w", encoding="utf-8", errors="surrogateescape", newline="") as table:
+        writer = csv.writer(table, lineterminator="\n")
+        writer.writerow(["file", "class", *(f"probability {label}" for label in classes), "reason"])
+        for file, probabilities, reason in predict_files(network, images, files, threads):
+            if reason is None:
+                writer.writerow([file, classes[probabilities.argmax()], *probabilities.tolist(), ""])
+            else:
+                unreadable += 1
+                writer.writerow([file, "", *[""] * len(classes), reason])
+    os.replace(aside, predictions_csv)
+    log.info("%d images, %d of them unreadable: %s", len(files), unreadable, predictions_csv)
+
+
+if __name__ == "__main__":
+    logs.start(snakemake.log[0])
+    main(
+        snakemake.input.model,
+        snakemake.input.weights,
+        f"results/predictions/{snakemake.params.name}.csv",
+        snakemake.threads,
+        snakemake.params.images,
+    )
