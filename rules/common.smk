@@ -4,6 +4,7 @@ A run is one training: a model (an entry of `models:`) with one of its seeds.
 """
 
 import difflib
+import math
 import os
 import re
 from itertools import chain
@@ -16,6 +17,11 @@ from snakemake.utils import update_config, validate
 
 def explain(error):
     """Return a jsonschema error as one sentence that names the key and, for a typo, the likely one."""
+    if error.validator == "anyOf":
+        # Of the kinds of value there may be, the one that fits best says what is wrong.
+        nearest = max(error.context, key=lambda inner: (len(inner.absolute_path), inner.validator != "type"))
+        if len(nearest.absolute_path) > len(error.absolute_path) or nearest.validator != "type":
+            error = nearest
     key = ".".join(str(part) for part in error.absolute_path) or "the config"
     if error.validator == "additionalProperties":
         known = error.schema.get("properties", {})
@@ -32,6 +38,22 @@ def explain(error):
     return f"config: {key}: {error.message}.{hint}"
 
 
+def tidy(value, key):
+    """Return a config value with sorted keys and whole numbers whole.
+
+    Snakemake compares settings as they are spelled: 0.0 for 0, or keys in another order, would train anew.
+    """
+    if isinstance(value, dict):
+        return {name: tidy(value[name], f"{key}.{name}") for name in sorted(value)}
+    if isinstance(value, list):
+        return [tidy(item, f"{key}.{number}") for number, item in enumerate(value)]
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise WorkflowError(f"config: {key}: {value} is not a finite number.")
+        return int(value) if value.is_integer() else value
+    return value
+
+
 def check(config):
     """Refuse what a schema cannot: keys that depend on one another, and files that are not there."""
     data = config["data"]
@@ -46,6 +68,11 @@ def check(config):
             kind = "folder" if key == "images" else "file"
             raise WorkflowError(f"config: data.{key}: {path} is not a {kind}.")
     if isinstance(data["classes"], dict):
+        if any(isinstance(name, bool) for name in data["classes"]):
+            raise WorkflowError(
+                "config: data.classes: a class is called True or False. YAML takes yes, no, on and off for "
+                "these: put the word in quotes."
+            )
         merged = [str(label) for label in chain(*data["classes"].values())]
         twice = sorted({label for label in merged if merged.count(label) > 1})
         if twice:
@@ -88,7 +115,7 @@ def list_runs(config):
     """Return what to train: name, model, seed, architecture and training settings of each."""
     runs = []
     for model in config["models"]:
-        settings = {**config["training"], **model}
+        settings = dict(sorted({**config["training"], **model}.items()))
         seeds = settings.pop("seeds")
         for seed in seeds:
             name = model["name"] if len(seeds) == 1 else f"{model['name']}_seed_{seed}"
@@ -142,6 +169,10 @@ try:
     validate(config, "schemas/config.schema.yaml")
 except WorkflowError as error:
     raise WorkflowError(explain(error.__context__)) from None
+classes = config["data"].pop("classes")  # their order is a setting
+for section in config:
+    config[section] = tidy(config[section], section)
+config["data"]["classes"] = classes
 check(config)
 RUNS = list_runs(config)
 ENVIRONMENT = "../envs/baton.yaml"

@@ -1,7 +1,7 @@
 """Evaluation: every trained model on the test split, and the report.
 
 Needs the models and results/data/packed/test. Makes results/evaluation/MODEL/seed_N/ (metrics.json,
-predictions.csv) and results/report.html.
+predictions.csv), results/report.html, report.json, and report/ with tables and figures.
 """
 
 for run in RUNS:
@@ -24,6 +24,8 @@ for run in RUNS:
         conda:
             ENVIRONMENT
         threads: 2
+        params:
+            ordered=config["data"]["ordered"],
         script:
             "../scripts/evaluate.py"
 
@@ -44,21 +46,58 @@ rule evaluate:
         [f"results/evaluation/{run.folder}/metrics.json" for run in RUNS],
 
 
+# All that a report tells of a run that is not finished.
+TOLD = [
+    {
+        "name": run.name,
+        "model": run.model,
+        "seed": run.seed,
+        "folder": run.folder,
+        "epochs": run.settings["epochs"],
+    }
+    for run in RUNS
+]
+# What the report is about; the clock and what is tried beside it are not.
+ASKED = {key: config[key] for key in sorted(config) if key not in ("session_minutes", "verify")}
+REPORTED = {
+    "template": f"{workflow.basedir}/scripts/write_report.html.j2",
+    "left_out": "results/data/left_out.csv",
+    "classes": "results/data/classes.csv",
+    "images": "results/data/images.csv",
+    "corrupt": "results/data/corrupt.csv",
+    "weights": "results/data/class_weights.json",
+    "train_manifest": "results/data/packed/train.csv",
+    "test_manifest": "results/data/packed/test.csv",
+    "test": "results/data/packed/test.npy",
+}
+
+
 rule write_report:
-    """Write the report."""
+    """Write the report, results/report.html, and its numbers and figures."""
     input:
-        template=f"{workflow.basedir}/scripts/write_report.html.j2",
-        left_out="results/data/left_out.csv",
-        classes="results/data/classes.csv",
-        images="results/data/images.csv",
-        corrupt="results/data/corrupt.csv",
-        weights="results/data/class_weights.json",
-        train_manifest="results/data/packed/train.csv",
+        **REPORTED,
         summaries=[f"results/models/{run.folder}/training.json" for run in RUNS],
         curves=[f"results/models/{run.folder}/curves.svg" for run in RUNS],
         metrics=[f"results/evaluation/{run.folder}/metrics.json" for run in RUNS],
+        predictions=[f"results/evaluation/{run.folder}/predictions.csv" for run in RUNS],
     output:
-        report="results/report.html",
+        page="results/report.html",
+        numbers="results/report.json",
+        models=report("results/report/models.csv", caption="report/models.rst", category="Models"),
+        pairs=report("results/report/pairs.csv", caption="report/pairs.rst", category="Models"),
+        cost=report(
+            "results/report/accuracy_parameters.svg",
+            caption="report/accuracy_parameters.rst",
+            category="Models",
+        ),
+        reliability=report(
+            "results/report/reliability.svg", caption="report/reliability.rst", category="Models"
+        ),
+        confusion=report(
+            [f"results/report/confusion_{run.name}.svg" for run in RUNS],
+            caption="report/confusion.rst",
+            category="Confusion",
+        ),
     log:
         "logs/write_report.log",
     benchmark:
@@ -66,7 +105,25 @@ rule write_report:
     conda:
         ENVIRONMENT
     params:
-        config={key: value for key, value in config.items() if key not in ("session_minutes", "verify")},
+        base="results/report",
+        runs=TOLD,
+        config=ASKED,
+    script:
+        "../scripts/write_report.py"
+
+
+rule report_now:
+    """Write results/report_now.html of the trainings that are finished; trains nothing."""
+    input:
+        **REPORTED,
+    log:
+        "logs/report_now.log",
+    conda:
+        ENVIRONMENT
+    params:
+        base="results/report_now",
+        runs=TOLD,
+        config=ASKED,
     script:
         "../scripts/write_report.py"
 

@@ -19,7 +19,13 @@ for run in RUNS:
         output:
             model=f"results/models/{run.folder}/model.keras",
             history=f"results/models/{run.folder}/history.csv",
-            curves=f"results/models/{run.folder}/curves.svg",
+            curves=report(
+                f"results/models/{run.folder}/curves.svg",
+                caption="report/curves.rst",
+                category="Curves",
+                labels={"model": run.model, "seed": str(run.seed)},
+            ),
+            curves_png=f"results/models/{run.folder}/curves.png",
             summary=f"results/models/{run.folder}/training.json",
         log:
             f"logs/train/{run.folder}.log",

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -28,8 +29,8 @@ def predict_files(network, folder, files, threads):
     size = network.input.shape[1]
     paths = [os.path.join(folder, file) for file in files]
     read = map_images(lambda path: read_or_reason(path, size), paths, threads)
-    shown = show_progress(zip(files, read, strict=True), "predicting", len(files), "image")
-    while batch := [found for found, _ in zip(shown, range(BATCH), strict=False)]:
+    shown = iter(show_progress(zip(files, read, strict=True), "predicting", len(files), "image"))
+    while batch := list(islice(shown, BATCH)):
         pixels = [image for _, (image, _) in batch if image is not None]
         rows = iter(networks.predict(network, np.stack(pixels)) if pixels else ())
         for file, (image, reason) in batch:
@@ -39,7 +40,9 @@ def predict_files(network, folder, files, threads):
 def main(model, weights, predictions_csv, threads, images):
     """Write file, class, the probability of each class, and the reason where a file could not be read."""
     if not model or images is None:
-        raise UserError("say which model and which folder: snakemake predict --config model=NAME images=FOLDER")
+        raise UserError(
+            "say which model and which folder: snakemake predict --config model=NAME images=FOLDER"
+        )
     if not os.path.isdir(images):
         raise UserError(f"images={images}: there is no such folder.")
     files = [path for path in list_files(images) if path.lower().endswith(SUFFIXES)]

@@ -4,7 +4,7 @@ import csv
 import io
 import re
 import unicodedata
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from posixpath import normpath
 
 import pandas as pd
@@ -258,7 +258,25 @@ def from_folders(data, left_out):
             f"data.images: {data['images']} holds no images{' for ' + some(lacking) if lacking else ''}: "
             f"for source: {data['source']} they lie in {shape}."
         )
+    empty = sorted(class_folders(data["images"], depth) - {label for _, label in images})
+    if empty and data["classes"] is None:
+        raise UserError(
+            f"data.images: in {data['images']} there are no images of class {some(empty)}. Put some there, take "
+            "the folder away, or name the classes to use in data.classes."
+        )
     return pd.DataFrame(images, columns=["image", "label"])
+
+
+def class_folders(root, depth):
+    """Return the names of the class folders: CLASS/ (depth 1) or SPLIT/CLASS/ (depth 2)."""
+    return {
+        path.name
+        for path in Path(root).glob("*" if depth == 1 else "*/*")
+        if path.is_dir()
+        and not path.name.startswith(".")
+        and not path.name.lower().endswith(SUFFIXES)
+        and (depth == 1 or path.parent.name in SPLITS)
+    }
 
 
 def main(data, classes_csv, left_out_csv, folder):

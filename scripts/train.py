@@ -19,9 +19,8 @@ from baton.training import Split, Trainer, Training
 
 # isort: split
 import tensorflow as tf
-from matplotlib import rcParams
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+
+from baton.figures import draw_curves, save_figure
 
 PACKAGES = ("tensorflow", "keras", "numpy", "pillow", "snakemake")
 MARGIN = 2  # seconds kept for leaving
@@ -118,57 +117,24 @@ def digest_data(*paths):
     return digest.hexdigest()[:16]
 
 
-def draw_curves(history, best_epoch, title, path):
-    """Draw loss and accuracy of each epoch (training red, validation blue, the kept epoch marked) as SVG."""
-    epochs = [row["epoch"] for row in history]
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
-    losses = [row[name] for row in history for name in ("loss", "val_loss") if row[name] > 0]
-    # Weights as large as the study's start at a loss that would flatten all that follows.
-    scale = "log" if losses and max(losses) > 20 * min(losses) else "linear"
-    for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
-        axes.plot(
-            epochs, [row[name] for row in history], "o-", color="tab:red", markersize=3, label="training"
-        )
-        axes.plot(
-            epochs,
-            [row[f"val_{name}"] for row in history],
-            "o-",
-            color="tab:blue",
-            markersize=3,
-            label="validation",
-        )
-        axes.axvline(best_epoch, color="grey", linestyle=":", label=f"kept: epoch {best_epoch}")
-        axes.set(xlabel="epoch", title=name)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(alpha=0.3)
-        if name == "accuracy":
-            axes.set_ylim(0, 1.02)
-        else:
-            axes.set(yscale=scale, title=f"loss (cross-entropy{', log scale' if scale == 'log' else ''})")
-        axes.legend()
-    figure.suptitle(title)
-    rcParams["svg.hashsalt"] = "baton"  # the same bytes from the same history
-    figure.savefig(path, format="svg", metadata={"Date": None})
-
-
 def write_outputs(training, facts, model, history, curves, summary):
     """Write what the rule promises; the model last, aside and renamed."""
     with open(history, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, training.history[0], lineterminator="\n")
         writer.writeheader()
         writer.writerows(training.history)
-    settings = training.settings
-    draw_curves(training.history, training.best_epoch, f"{settings['name']}, seed {training.seed}", curves)
-    best = training.history[training.best_epoch - 1]
-    summary_values = facts | {
+    begun = [epoch + step / training.steps for epoch, step in (row["from"] for row in training.sessions[1:])]
+    title = f"{training.settings['name']}, seed {training.seed}"
+    save_figure(draw_curves(training.history, training.best_epoch, begun, title), curves)
+    values = facts | {
         "epochs": training.epoch,
-        "kept": best,
+        "kept": training.history[training.best_epoch - 1],
         "last": training.history[-1],
         "seconds": training.seconds,
         "sessions": training.sessions,
     }
     with open(summary, "w", encoding="utf-8") as file:
-        json.dump(summary_values, file, indent=2)
+        json.dump(values, file, indent=2)
         file.write("\n")
     aside = Path(model).with_name("aside.keras")
     training.best_network().save(aside)
@@ -261,7 +227,7 @@ if __name__ == "__main__":
     main(
         dict(snakemake.input.items()),
         snakemake.input.weights,
-        dict(snakemake.output.items()),
+        {name: snakemake.output[name] for name in ("model", "history", "curves", "summary")},
         threads=snakemake.threads,
         session=Session(snakemake.resources.get("runtime"), session_end(), find_snakemake()),
         **snakemake.params,

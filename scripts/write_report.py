@@ -1,23 +1,33 @@
-"""Write results/report.html: the question, the data at each stage, the models and their test figures."""
+"""Write the report: one page for people, the same numbers as JSON and CSV for programs, and the figures."""
 
 import base64
+import csv
+import io
 import json
+import os
+import subprocess
 from collections import Counter
 from pathlib import Path
 
 import jinja2
+import numpy as np
 import yaml
+from PIL import Image
 
-from baton import logs
+from baton import figures, logs, statistics
 from baton.logs import log
 from baton.manifests import read_manifest
 
 SPLITS = ("train", "validation", "test")
+THUMBNAIL = 96  # pixels
 
 
 def read_json(path):
     with open(path, encoding="utf-8") as file:
         return json.load(file)
+
+
+# --- What there is to tell
 
 
 def count_classes(classes, labelled, images, corrupt, packed, weights):
@@ -52,24 +62,136 @@ def count_copies(images):
     return counts
 
 
-def as_data_uri(svg):
+def collect_data(files):
+    """Return what the report tells of the data; files: the paths of the manifests, by name."""
+    names = ("left_out", "classes", "images", "corrupt", "train_manifest")
+    manifests = {name: read_manifest(files[name]) for name in names}
+    mapping = read_json(files["weights"])
+    rows, sums = count_classes(
+        mapping["classes"],
+        manifests["classes"],
+        manifests["images"],
+        manifests["corrupt"],
+        manifests["train_manifest"],
+        mapping["weights"],
+    )
+    left_out = manifests["left_out"].astype({"count": int})
+    return {
+        "classes": rows,
+        "sums": sums,
+        "left_out": left_out.to_dict("records"),
+        "corrupt": manifests["corrupt"].to_dict("records"),
+        "copies": count_copies(manifests["images"]),
+    }
+
+
+def collect_run(run):
+    """Return what the report tells of a run: its training and test, or how far it is.
+
+    run: name, model, seed and folder.
+    """
+    folder = run["folder"]
+    facts = {"name": run["name"], "model": run["model"], "seed": run["seed"]}
+    try:
+        test = read_json(f"results/evaluation/{folder}/metrics.json")
+        training = read_json(f"results/models/{folder}/training.json")
+    except FileNotFoundError:
+        try:
+            progress = read_json(f"state/{folder}/progress.json")
+            trained = {"epoch": progress["epoch"], "epochs": progress["epochs"]}
+        except (FileNotFoundError, ValueError):
+            trained = {"epoch": 0, "epochs": run["epochs"]}
+        return facts | {"status": "unfinished", "progress": trained}
+    return facts | {"status": "done", "training": training, "test": test}
+
+
+def compare_models(runs):
+    """Return the comparison of the finished runs' models on the test images (see baton.statistics.compare)."""
+    correct, seeds = {}, {}
+    for run in runs:
+        table = read_manifest(f"results/evaluation/{run['folder']}/predictions.csv")
+        correct.setdefault(run["model"], []).append((table["class"] == table["predicted"]).to_numpy())
+        seeds.setdefault(run["model"], []).append(run["seed"])
+    return statistics.compare({model: np.stack(rows) for model, rows in correct.items()}, seeds)
+
+
+def git_commit(folder):
+    """Return the commit that the workflow in `folder` is at, with + where files were changed, or None."""
+    try:
+        commit, changed = (
+            subprocess.run(["git", "-C", folder, *command], capture_output=True, text=True, check=True).stdout
+            for command in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return commit.strip() + ("+" if changed.strip() else "")
+
+
+# --- Pictures
+
+
+def draw_figures(done, classes, folder):
+    """Draw the figures of the finished runs into `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    figures.save_figure(
+        figures.draw_cost(
+            [
+                {
+                    "name": run["name"],
+                    "parameters": run["training"]["parameters"],
+                    "accuracy": run["test"]["accuracy"],
+                    "low": run["test"]["interval"][0],
+                    "high": run["test"]["interval"][1],
+                }
+                for run in done
+            ]
+        ),
+        folder / "accuracy_parameters.svg",
+    )
+    bins = [run["test"]["calibration"]["bins"] for run in done]
+    names = [run["name"] for run in done]
+    figures.save_figure(figures.draw_reliability(bins, names), folder / "reliability.svg")
+    for run in done:
+        figure = figures.draw_confusion(run["test"]["confusion"], classes, run["name"])
+        figures.save_figure(figure, folder / f"confusion_{run['name']}.svg")
+
+
+def as_data_uri(kind, content):
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def embed_svg(path):
     """Return an SVG file as a data URI: an image of its own, whose ids and styles meet no other's."""
-    return "data:image/svg+xml;base64," + base64.b64encode(Path(svg).read_bytes()).decode()
+    return as_data_uri("image/svg+xml", Path(path).read_bytes())
 
 
-def shade_confusion(confusion):
-    """Return the confusion matrix as rows of (count, share of the row's images)."""
-    return [[(count, count / max(sum(row), 1)) for count in row] for row in confusion]
+def thumbnail(pixels):
+    """Return a (size, size, 3) uint8 array as a small JPEG in a data URI."""
+    image = Image.fromarray(np.asarray(pixels))
+    image.thumbnail((THUMBNAIL, THUMBNAIL))
+    content = io.BytesIO()
+    image.save(content, "JPEG", quality=80)
+    return as_data_uri("image/jpeg", content.getvalue())
 
 
-def collect_runs(summaries, curves, metrics):
-    """Return what the report tells of each run, in the config's order."""
-    runs = []
-    for summary, curve, metric in zip(summaries, curves, metrics, strict=True):
-        run = read_json(summary) | {"test": read_json(metric), "curves": as_data_uri(curve)}
-        run["test"]["confusion"] = shade_confusion(run["test"]["confusion"])
-        runs.append(run)
-    return runs
+def list_mistakes(run, images, pixels, classes):
+    """Return the run's most confident mistakes: file, true and predicted class, confidence, thumbnail or None.
+
+    images: the test images' names; pixels: their (n, size, size, 3) array, None for no pictures.
+    """
+    return [
+        {
+            "file": images[mistake["index"]],
+            "true": classes[mistake["true"]],
+            "predicted": classes[mistake["predicted"]],
+            "confidence": mistake["confidence"],
+            "picture": None if pixels is None else thumbnail(pixels[mistake["index"]]),
+        }
+        for mistake in run["test"]["mistakes"]
+    ]
+
+
+# --- Writing
 
 
 def duration(seconds):
@@ -85,50 +207,150 @@ def number(value):
     return f"{value:,}".replace(",", "\u202f")
 
 
-def main(files, summaries, curves, metrics, report, config):
-    """Fill the template; files: the paths of template, weights and the data manifests, by name."""
-    manifests = {
-        name: read_manifest(files[name])
-        for name in ("left_out", "classes", "images", "corrupt", "train_manifest")
-    }
-    mapping = read_json(files["weights"])
-    rows, sums = count_classes(
-        mapping["classes"],
-        manifests["classes"],
-        manifests["images"],
-        manifests["corrupt"],
-        manifests["train_manifest"],
-        mapping["weights"],
+def roughly(count):
+    """Return a count to two significant digits: more would claim to know."""
+    return int(float(f"{count:.1e}"))
+
+
+def decimals(value, places=3):
+    """Return a number with fixed decimals, a dash for None."""
+    return "–" if value is None else f"{value:.{places}f}"
+
+
+def megabytes(count):
+    """Return bytes as text in megabytes."""
+    return f"{count / 1e6:.1f} MB"
+
+
+def shares(confusion):
+    """Return the confusion matrix as rows of (count, share of the row's images)."""
+    return [[(count, count / max(sum(row), 1)) for count in row] for row in confusion]
+
+
+FILTERS = {
+    "duration": duration,
+    "number": number,
+    "roughly": roughly,
+    "decimals": decimals,
+    "megabytes": megabytes,
+    "shares": shares,
+    "embed_svg": embed_svg,
+}
+
+
+def write_csv(path, rows):
+    """Write dictionaries of the same keys as CSV; no rows, an empty file."""
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        if rows:
+            writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+def table_of_models(done):
+    """Return a row a finished run for models.csv."""
+    rows = []
+    for run in done:
+        training, test, ordered = run["training"], run["test"], run["test"]["ordered"]
+        settings = training["settings"]
+        row = {key: run[key] for key in ("name", "model", "seed")}
+        row |= {key: settings[key] for key in ("kernels", "kernel_size", "layers", "dense")}
+        row |= {"parameters": training["parameters"], "model_bytes": test["model_bytes"]}
+        row |= {"epochs": training["epochs"], "kept_epoch": training["kept"]["epoch"]}
+        row |= {"validation_accuracy": training["kept"]["val_accuracy"], "test_images": test["images"]}
+        row |= {
+            "accuracy": test["accuracy"],
+            "accuracy_low": test["interval"][0],
+            "accuracy_high": test["interval"][1],
+        }
+        row |= {key: test[key] for key in ("balanced_accuracy", "macro_f1", "log_loss", "top_2_accuracy")}
+        row["expected_calibration_error"] = test["calibration"]["expected_calibration_error"]
+        row["verdict"] = test["answers"]["verdict"]
+        for key in ("mean_absolute_error", "within_one", "quadratic_kappa", "spearman"):
+            row[key] = ordered[key]["value"] if ordered else None
+        row |= {"training_seconds": training["seconds"], "sessions": len(training["sessions"])}
+        row |= {f"milliseconds_batch_{size}": value for size, value in test["milliseconds"].items()}
+        rows.append(row)
+    return rows
+
+
+def table_of_pairs(comparison):
+    """Return a row a pair of models for pairs.csv."""
+    return [
+        {"first": pair["models"][0], "second": pair["models"][1]}
+        | {key: pair[key] for key in ("difference", "mcnemar_p", "paired_t_p", "p_holm", "different")}
+        for pair in comparison["pairs"]
+    ]
+
+
+def main(files, base, runs, config, workflow):
+    """Write base.html, base.json and, in the folder `base`, models.csv, pairs.csv and the figures.
+
+    files: the paths of template, test images, weights and the data manifests, by name; runs: name, model,
+    seed, folder and epochs of each, finished or not; workflow: the folder it lies in.
+    """
+    data = collect_data(files)
+    classes = [row["class"] for row in data["classes"]]
+    found = [collect_run(run) for run in runs]
+    done = [run for run in found if run["status"] == "done"]
+    comparison = compare_models(
+        [run for run, what in zip(runs, found, strict=True) if what["status"] == "done"]
     )
-    runs = collect_runs(summaries, curves, metrics)
+    report = {
+        "format": 1,
+        "config": config,
+        "data": data,
+        "runs": found,
+        "comparison": comparison,
+        "confused": {
+            run["name"]: statistics.most_confused(run["test"]["confusion"], classes) for run in done
+        },
+        "commit": git_commit(workflow),
+    }
+    folder = Path(base)
+    folder.mkdir(parents=True, exist_ok=True)
+    draw_figures(done, classes, folder) if done else None
+    write_csv(folder / "models.csv", table_of_models(done))
+    write_csv(folder / "pairs.csv", table_of_pairs(comparison))
+    write_aside(f"{base}.json", json.dumps(without_nan(report), indent=2, ensure_ascii=False) + "\n")
+
+    tested = read_manifest(files["test_manifest"])
+    pixels = np.load(files["test"], mmap_mode="r") if config["report"]["images"] else None
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"duration": duration, "number": number}
+    environment.filters |= FILTERS
     template = environment.from_string(Path(files["template"]).read_text(encoding="utf-8"))
     page = template.render(
-        data=config["data"],
+        **report,
+        done=done,
+        unfinished=[run for run in found if run["status"] == "unfinished"],
         config_text=yaml.safe_dump(config, sort_keys=False, allow_unicode=True),
-        classes=rows,
-        sums=sums,
-        largest_in_test=max(row["test"] for row in rows),
-        left_out=manifests["left_out"].to_dict("records"),
-        corrupt=manifests["corrupt"].to_dict("records"),
-        copies=count_copies(manifests["images"]),
-        runs=runs,
-        several_seeds=len({run["seed"] for run in runs}) > 1,
+        largest_in_test=max(row["test"] for row in data["classes"]),
+        mistakes={run["name"]: list_mistakes(run, list(tested["image"]), pixels, classes) for run in done},
+        curves={run["name"]: f"results/models/{run['folder']}/curves.svg" for run in runs},
+        folder=folder,
     )
-    Path(report).write_text(page, encoding="utf-8", errors="replace")
-    log.info("written to %s", report)
+    write_aside(f"{base}.html", page)
+    log.info("written to %s.html", base)
+
+
+def without_nan(value):
+    """Return `value` with None for what JSON has no number for: a diverged model's losses."""
+    if isinstance(value, dict):
+        return {key: without_nan(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [without_nan(inner) for inner in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def write_aside(path, text):
+    """Write `text` to `path` in one rename; a file name that is not UTF-8 loses what cannot be shown."""
+    aside = f"{path}.tmp"
+    Path(aside).write_text(text, encoding="utf-8", errors="replace")
+    os.replace(aside, path)
 
 
 if __name__ == "__main__":
     logs.start(snakemake.log[0])
-    main(
-        snakemake.input,
-        snakemake.input.summaries,
-        snakemake.input.curves,
-        snakemake.input.metrics,
-        snakemake.output.report,
-        snakemake.params.config,
-    )
+    main(snakemake.input, workflow=snakemake.scriptdir, **snakemake.params)

@@ -514,9 +514,12 @@ class TestRunning:
     @pytest.mark.parametrize(
         "change, rules",
         [
-            ({"training": {"l2": 0.01}}, ["train_small", "evaluate_small"]),  # twin has its own
-            ({"training": {"epochs": 9}}, ["train_small", "evaluate_small"]),
-            ({"images": {"size": 20}}, ["pack_images", *TRAINS, *EVALUATES]),
+            (
+                {"training": CONFIG["training"] | {"l2": 0.01}},
+                ["train_small", "evaluate_small"],
+            ),  # twin has its own
+            ({"training": CONFIG["training"] | {"epochs": 9}}, ["train_small", "evaluate_small"]),
+            ({"images": CONFIG["images"] | {"size": 20}}, ["pack_images", *TRAINS, *EVALUATES]),
             ({"models": [CONFIG["models"][1]]}, []),
             ({"models": CONFIG["models"][::-1]}, []),
             (
@@ -524,15 +527,23 @@ class TestRunning:
                 ["train_small_seed_2", "evaluate_small_seed_2"],
             ),
             ({"session_minutes": 7}, None),
+            ({key: dict(reversed(CONFIG[key].items())) for key in ("data", "holdout", "training")}, None),
+            ({"models": [dict(reversed(model.items())) for model in CONFIG["models"]]}, None),
         ],
-        ids=["l2", "epochs", "size", "a model less", "another order", "a seed more", "a longer session"],
+        ids=[
+            "l2",
+            "epochs",
+            "size",
+            "a model less",
+            "models in another order",
+            "a seed more",
+            "a longer session",
+            "keys in another order",
+            "keys of models in another order",
+        ],
     )
     def test_a_change_makes_anew_what_depends_on_it_and_nothing_else(self, study, change, rules):
-        changed = {
-            key: CONFIG[key] | value if key in ("training", "images") else value
-            for key, value in change.items()
-        }
-        study.configure(CONFIG | changed)
+        study.configure(CONFIG | change)
         try:
             jobs = study.run("--dry-run").jobs()
         finally:

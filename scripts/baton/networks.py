@@ -134,7 +134,9 @@ def to_logits(network):
 
 def predict(network, images):
     """Return the probability of each class, (n, classes), for (n, size, size, 3) images, 32 at a time."""
-    return np.concatenate([network(images[start : start + 32]) for start in range(0, len(images), 32)])
+    batches = (images[start : start + 32] for start in range(0, len(images), 32))
+    # Random layers change the images unless they are told that this is no training.
+    return np.concatenate([network(batch, training=False) for batch in batches])
 
 
 def for_prediction(network):

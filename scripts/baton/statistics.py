@@ -1,0 +1,614 @@
+"""What the test figures of a study can carry: intervals, calibration, and which models can be told apart.
+
+labels: (n,) whole numbers, the true class of each test image, 0 to k - 1; n is at least 1.
+probabilities: (n, k) floats, what the model gave each of the k >= 2 classes; a row sums to 1, but for
+rounding. Whatever breaks this is a ValueError.
+
+A row with a NaN or an infinity (a diverged model) holds no answer. The image counts as wrong where right
+answers are counted; where there is nothing to measure without an answer (confidence, distance on a
+scale) it is left out, and `images` says how many were measured.
+
+Results are dictionaries of plain numbers that JSON can hold; what is undefined is None, never NaN. An
+interval is [low, high] at 95 %. Nothing is drawn anew: the bootstrap is seeded.
+"""
+
+import math
+import warnings
+
+import numpy as np
+from scipy import stats
+from sklearn import metrics
+from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.proportion import proportion_confint
+
+from baton.labels import as_number
+
+LEVEL = 0.05  # of every test and, as 1 - LEVEL, of every interval
+POWER = 0.8
+BINS = 10
+RESAMPLES = 2000
+SEED = 1
+CONSTANT = 0.95  # one class in this share of the answers is a constant answer
+DEFINED = 0.95  # a bootstrap interval needs a value in this share of the resamples
+NO_ANSWER = -1
+
+
+# --- Answers
+
+
+def check(labels, probabilities):
+    """Return labels (n,) and probabilities (n, k) as arrays; raise ValueError where they are not as said above."""
+    labels, probabilities = np.asarray(labels), np.asarray(probabilities, float)
+    if probabilities.ndim != 2 or probabilities.shape[1] < 2:
+        raise ValueError(f"probabilities are images x classes, two or more; got {probabilities.shape}")
+    if labels.shape != probabilities.shape[:1] or not len(labels):
+        raise ValueError(f"{labels.shape} labels for {probabilities.shape} probabilities")
+    if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= probabilities.shape[1]:
+        raise ValueError(f"labels are class indices from 0 to {probabilities.shape[1] - 1}")
+    answered = probabilities[np.isfinite(probabilities).all(axis=1)]
+    if (answered < 0).any() or (abs(answered.sum(axis=1) - 1) > 0.01).any():  # 16 bits round that far
+        raise ValueError("the probabilities of an image are at least 0 and sum to 1")
+    return labels.astype(int), probabilities
+
+
+def predicted_classes(probabilities):
+    """Return the class of the highest probability, (n,), the first of equal ones; -1 where there is no answer."""
+    probabilities = np.asarray(probabilities, float)
+    finite = np.isfinite(probabilities).all(axis=1)
+    return np.where(finite, probabilities.argmax(axis=1), NO_ANSWER)
+
+
+def none_for_nan(value):
+    """JSON knows no NaN."""
+    return float(value) if np.isfinite(value) else None
+
+
+# --- Figures of one model
+
+
+def wilson_interval(count, n):
+    """Return the 95 % score interval [low, high] of the proportion count / n; n >= 1.
+
+    Wilson (1927), without continuity correction: statsmodels' proportion_confint(method="wilson").
+    """
+    if not 0 <= count <= n or n < 1:
+        raise ValueError(f"{count} of {n}")
+    low, high = proportion_confint(count, n, alpha=LEVEL, method="wilson")
+    # Exactly 0 and 1 by the formula, which the last bit may miss.
+    return [0.0 if count == 0 else float(low), 1.0 if count == n else float(high)]
+
+
+def accuracy(labels, probabilities):
+    """Return the accuracy, its interval, and what it is to be held against.
+
+    images, correct, unanswered: counts (an unanswered image is a wrong one); accuracy in [0, 1];
+    interval: wilson_interval; chance: 1/k, for k classes, whether or not the test split holds them all;
+    majority: the share of the test split's largest class, which a constant answer would reach;
+    contains_chance: whether chance lies in the interval, ends included.
+    """
+    labels, probabilities = check(labels, probabilities)
+    predicted = predicted_classes(probabilities)
+    correct, images, chance = int((predicted == labels).sum()), len(labels), 1 / probabilities.shape[1]
+    low, high = wilson_interval(correct, images)
+    return {
+        "images": images,
+        "correct": correct,
+        "unanswered": int((predicted == NO_ANSWER).sum()),
+        "accuracy": correct / images,
+        "interval": [low, high],
+        "chance": chance,
+        "majority": int(np.bincount(labels).max()) / images,
+        "contains_chance": low <= chance <= high,
+    }
+
+
+def class_averages(labels, probabilities):
+    """Return balanced accuracy and macro F1, each in [0, 1], over the classes that the test split holds.
+
+    Balanced accuracy is the mean recall of the classes (Brodersen et al. 2010), as in scikit-learn's
+    balanced_accuracy_score, which warns of every class the split lacks where recall_score does not.
+    Macro F1 is the mean F1 of the classes: scikit-learn's f1_score(average="macro").
+    """
+    labels, probabilities = check(labels, probabilities)
+    options = {"labels": np.unique(labels), "average": "macro", "zero_division": 0}
+    predicted = predicted_classes(probabilities)
+    return {
+        "balanced_accuracy": float(metrics.recall_score(labels, predicted, **options)),
+        "macro_f1": float(metrics.f1_score(labels, predicted, **options)),
+    }
+
+
+def log_loss(labels, probabilities):
+    """Return the mean of -ln(probability of the true class), or None where an image has no answer.
+
+    scikit-learn's log_loss of the probabilities divided by their sum, as float32 sums to 1 only nearly. A
+    probability of 0 counts as 2.2e-16: one image adds 36 at most.
+    """
+    labels, probabilities = check(labels, probabilities)
+    if not np.isfinite(probabilities).all():
+        return None
+    exact = probabilities / probabilities.sum(axis=1, keepdims=True)
+    return float(metrics.log_loss(labels, exact, labels=np.arange(exact.shape[1])))
+
+
+def top_2_accuracy(labels, probabilities):
+    """Return the share of images whose true class is one of the two most probable; None for 4 classes or fewer.
+
+    scikit-learn's top_k_accuracy_score(k=2). Of equal probabilities the first class goes first, so that it
+    is at least the accuracy.
+    """
+    labels, probabilities = check(labels, probabilities)
+    classes = probabilities.shape[1]
+    if classes <= 4:
+        return None
+    answered = predicted_classes(probabilities) != NO_ANSWER
+    if not answered.any():
+        return 0.0
+    # scikit-learn puts the last of equal ones first: it is given the classes in reverse.
+    found = metrics.top_k_accuracy_score(
+        classes - 1 - labels[answered],
+        probabilities[answered, ::-1],
+        k=2,
+        labels=np.arange(classes),
+        normalize=False,
+    )
+    return float(found) / len(labels)
+
+
+def calibration(labels, probabilities):
+    """Return the reliability table and the expected calibration error, over the answered images.
+
+    Confidence is the highest probability of an image. The bins are the ten of equal width: (0, 0.1],
+    (0.1, 0.2], ... (0.9, 1]. The error is the sum over bins of count / images * |accuracy - confidence|,
+    from 0 to 1 (Naeini et al. 2015; Guo et al. 2017); None where no image has an answer.
+
+    images: how many have; bins: in order, each low, high, count, and confidence (mean) and accuracy, both
+    None in an empty bin.
+    """
+    labels, probabilities = check(labels, probabilities)
+    predicted = predicted_classes(probabilities)
+    answered = predicted != NO_ANSWER
+    confidence = probabilities[answered].max(axis=1).clip(max=1)
+    right = (predicted == labels)[answered]
+    edges = np.arange(BINS + 1) / BINS
+    place = np.searchsorted(edges, confidence, side="left") - 1
+    bins = []
+    for i in range(BINS):
+        inside = place == i
+        count = int(inside.sum())
+        bins.append(
+            {
+                "low": float(edges[i]),
+                "high": float(edges[i + 1]),
+                "count": count,
+                "confidence": float(confidence[inside].mean()) if count else None,
+                "accuracy": float(right[inside].mean()) if count else None,
+            }
+        )
+    images = len(confidence)
+    gaps = [row["count"] * abs(row["accuracy"] - row["confidence"]) for row in bins if row["count"]]
+    return {
+        "images": images,
+        "expected_calibration_error": sum(gaps) / images if images else None,
+        "bins": bins,
+    }
+
+
+def constant_answers(labels, probabilities):
+    """Return how varied the answers are, and a word for them.
+
+    entropy, entropy_of_labels: of the distribution of predicted and of true classes, in bits, from 0 (one
+    class) to log2(k) (Shannon 1948; SciPy's entropy); most_frequent: the index of the class predicted
+    most, the first of equal ones, and its share. All but entropy_of_labels are over the answered images,
+    and None where there are none.
+
+    verdict, the first that holds:
+      no answers    95 % of the images or more have none
+      constant      one class is 95 % of the answers or more and no class is 95 % of the test split; or
+                    one class is all answers and the test split holds several, however unequal
+      at chance     the accuracy's interval contains 1/k
+      above chance, below chance   it lies above, below
+    """
+    labels, probabilities = check(labels, probabilities)
+    predicted, found = predicted_classes(probabilities), accuracy(labels, probabilities)
+    counts = np.bincount(predicted[predicted != NO_ANSWER], minlength=probabilities.shape[1])
+    answered = int(counts.sum())
+    share = counts.max() / answered if answered else None
+    if found["unanswered"] >= CONSTANT * len(labels):
+        verdict = "no answers"
+    elif (share >= CONSTANT > found["majority"]) or (share == 1 > found["majority"]):
+        verdict = "constant"
+    elif found["contains_chance"]:
+        verdict = "at chance"
+    else:
+        verdict = "above chance" if found["accuracy"] > found["chance"] else "below chance"
+    return {
+        "entropy": float(stats.entropy(counts, base=2)) if answered else None,
+        "entropy_of_labels": float(stats.entropy(np.bincount(labels), base=2)),
+        "most_frequent": int(counts.argmax()) if answered else None,
+        "most_frequent_share": float(share) if answered else None,
+        "verdict": verdict,
+    }
+
+
+# --- Ordered classes
+
+
+def read_scale(classes):
+    """Return the scale that class names form: its unit, the classes' values on it, and their order.
+
+    Where every name is a number, the numbers are the values (unit "label") and order the classes, however
+    the config lists them. Else the classes are in the order of their indices, a step apart (unit "steps").
+    order: the class indices from the low end to the high one.
+    """
+    numbers = [as_number(name) for name in classes]
+    if None in numbers:
+        return {"unit": "steps", "values": list(range(len(classes))), "order": list(range(len(classes)))}
+    return {"unit": "label", "values": numbers, "order": np.argsort(numbers, kind="stable").tolist()}
+
+
+def quadratic_kappa(x, y, axis=-1):
+    """Return Cohen's kappa with quadratic weights of places x and y, whole numbers, along an axis.
+
+    1 - mean((x - y)^2) / (var x + var y + (mean x - mean y)^2), variances over n: Cohen (1968) in the form
+    of Fleiss & Cohen (1973). For many resamples at once, which scikit-learn's cohen_kappa_score cannot
+    take; NaN where all of x and y are one place.
+    """
+    expected = x.var(axis) + y.var(axis) + (x.mean(axis) - y.mean(axis)) ** 2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return 1 - ((x - y) ** 2).mean(axis) / expected
+
+
+def spearman(x, y, axis=-1):
+    """Return Spearman's rho (1904) along an axis, ties by their mean rank: SciPy's spearmanrho.
+
+    NaN where x or y is constant.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that a constant has no rho is what NaN says
+        return stats.spearmanrho(x, y, axis=axis).statistic
+
+
+def bootstrap_interval(statistic, *samples):
+    """Return the 95 % percentile bootstrap interval of a statistic of paired samples (n,), or None.
+
+    Efron & Tibshirani (1993), chapter 13: 2000 resamples of the images, drawn by SciPy's bootstrap from a
+    fixed seed. statistic: takes the samples and an axis. Resamples where it is NaN are left out; None where
+    more than 5 % are, or n < 2.
+    """
+    n = len(samples[0])
+    if n < 2:
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)  # of resamples that are NaN
+        drawn = stats.bootstrap(
+            samples,
+            statistic,
+            paired=True,
+            vectorized=True,
+            method="percentile",
+            n_resamples=RESAMPLES,
+            batch=max(1, 2_000_000 // n),  # 16 MB an array
+            rng=np.random.default_rng(SEED),
+        ).bootstrap_distribution
+    drawn = drawn[np.isfinite(drawn)]
+    if len(drawn) < DEFINED * RESAMPLES:
+        return None
+    return np.quantile(drawn, [LEVEL / 2, 1 - LEVEL / 2]).tolist()
+
+
+def ordered(labels, probabilities, classes):
+    """Return how far off the answers are, where the k classes are places on a scale (see read_scale).
+
+    mean_absolute_error: in units of the scale; within_one: share of answers at most one place off, however
+    far apart in value; quadratic_kappa: on places, 1 at best (Cohen 1968; scikit-learn's
+    cohen_kappa_score); spearman: -1 to 1. Each is {value, interval}, over the answered images, with
+    bootstrap_interval. A value is None where it is undefined: kappa where answers and labels are all one
+    class, rho where either are.
+
+    images: how many have an answer; unit, order: of read_scale; resamples: how many.
+    """
+    labels, probabilities = check(labels, probabilities)
+    if len(classes) != probabilities.shape[1]:
+        raise ValueError(f"{len(classes)} names for {probabilities.shape[1]} classes")
+    scale = read_scale(classes)
+    predicted = predicted_classes(probabilities)
+    answered = predicted != NO_ANSWER
+    true, predicted = labels[answered], predicted[answered]
+    values, places = np.array(scale["values"], float), np.argsort(scale["order"])
+    x, y = places[true], places[predicted]
+    errors, near = abs(values[true] - values[predicted]), (abs(x - y) <= 1).astype(float)
+    kappa = rho = np.nan
+    if len(np.unique(np.concatenate([x, y]))) > 1:
+        kappa = metrics.cohen_kappa_score(x, y, labels=np.arange(len(classes)), weights="quadratic")
+    if len(x):
+        rho = spearman(x, y)
+    return {
+        "images": len(x),
+        "unit": scale["unit"],
+        "order": scale["order"],
+        "resamples": RESAMPLES,
+        "mean_absolute_error": estimate(errors.mean() if len(x) else np.nan, np.mean, errors),
+        "within_one": estimate(near.mean() if len(x) else np.nan, np.mean, near),
+        "quadratic_kappa": estimate(kappa, quadratic_kappa, x, y),
+        "spearman": estimate(rho, spearman, x, y),
+    }
+
+
+def estimate(value, statistic, *samples):
+    """Return {value, interval} for JSON; no interval where there is no value."""
+    value = none_for_nan(value)
+    return {"value": value, "interval": None if value is None else bootstrap_interval(statistic, *samples)}
+
+
+# --- Models compared on the same images
+
+
+def exact_mcnemar(b, c):
+    """Return the two-sided p of b and c discordant images under equal chances; 1 where there are none.
+
+    McNemar (1947), from the binomial distribution: statsmodels' mcnemar(exact=True).
+    """
+    return float(mcnemar([[0, b], [c, 0]], exact=True).pvalue)
+
+
+def paired_t(first, second):
+    """Return the two-sided p of the paired t-test over seeds, or None for one seed or equal differences.
+
+    first, second: (seeds,) right answers of two models, or accuracies (t knows no scale). Student (1908):
+    SciPy's ttest_rel. Where all differences are the same, t divides by 0.
+    """
+    differences = np.subtract(first, second)
+    if len(differences) < 2 or (differences == differences[0]).all():
+        return None
+    return float(stats.ttest_rel(first, second).pvalue)
+
+
+def holm(p_values):
+    """Return the p values adjusted for their number, and which are significant at 0.05, both in their order.
+
+    Holm (1979): statsmodels' multipletests(method="holm"). A None (no test was possible) is no member of
+    the family and stays None and not significant.
+    """
+    adjusted, significant = [None] * len(p_values), [False] * len(p_values)
+    tested = [i for i, p in enumerate(p_values) if p is not None]
+    if tested:
+        reject, corrected, *_ = multipletests([p_values[i] for i in tested], alpha=LEVEL, method="holm")
+        for i, yes, p in zip(tested, reject, corrected, strict=True):
+            adjusted[i], significant[i] = float(p), bool(yes)
+    return adjusted, significant
+
+
+def images_to_separate(first_rate, second_rate, level=LEVEL, power=POWER):
+    """Return how many images McNemar's test needs to tell two models apart, or None for equal rates.
+
+    first_rate, second_rate: the shares of images that only the first, only the second gets right; level:
+    of the two-sided test; power: the chance to find the difference.
+    n = (z(1 - level/2) sqrt(d) + z(power) sqrt(d - e^2))^2 / e^2, rounded up, for d the sum and e the
+    difference of the rates: Connor (1987), Biometrics 43, 207-211, after Miettinen (1968). By the normal distribution: the
+    exact test is a little weaker, and needs 6 discordant images at the least at level 0.05.
+    """
+    discordant, difference = first_rate + second_rate, first_rate - second_rate
+    if abs(difference) < 1e-9:  # less than an image in a thousand million: rounding
+        return None
+    under_null = stats.norm.isf(level / 2) * math.sqrt(discordant)
+    under_difference = stats.norm.isf(1 - power) * math.sqrt(max(discordant - difference**2, 0))
+    return math.ceil(((under_null + under_difference) / difference) ** 2)
+
+
+def compare_pair(first, second, seeds):
+    """Compare two models at the seeds they share.
+
+    first, second: {seed: (n,) right or not}; seeds: the shared ones. Returns
+    seeds: for each, seed, b (images only the first gets right), c (only the second) and p of exact_mcnemar;
+    mcnemar_p: the largest of them: a difference has to hold at every seed. That is conservative, and meant
+      to be: McNemar's test knows the chance of the images and not that of the training, so that the
+      smallest, or one of all seeds' images together, would find a lucky seed significant. The largest of
+      several p is valid however they depend on each other (Berger 1982, intersection-union test);
+    paired_t_p: over the seeds, None for one seed or equal differences;
+    difference: mean accuracy of the first less that of the second;
+    p: the larger of the two; 1 where a seed favours the first and another the second.
+    All None where no seed is shared.
+    """
+    rows = []
+    for seed in seeds:
+        b, c = int((first[seed] & ~second[seed]).sum()), int((second[seed] & ~first[seed]).sum())
+        rows.append({"seed": seed, "b": b, "c": c, "p": exact_mcnemar(b, c)})
+    if not rows:
+        return {"seeds": [], "mcnemar_p": None, "paired_t_p": None, "difference": None, "p": None}
+    largest = max(row["p"] for row in rows)
+    t = paired_t([first[seed].sum() for seed in seeds], [second[seed].sum() for seed in seeds])
+    contradicting = any(row["b"] > row["c"] for row in rows) and any(row["b"] < row["c"] for row in rows)
+    images = len(first[seeds[0]])
+    return {
+        "seeds": rows,
+        "mcnemar_p": largest,
+        "paired_t_p": t,
+        "difference": sum(row["b"] - row["c"] for row in rows) / (images * len(rows)),
+        "p": 1.0 if contradicting else max(largest, t or 0.0),
+    }
+
+
+def group_models(models, different):
+    """Return groups of models that cannot be told apart, as lists of names, in the order of `models`.
+
+    different: the pairs that differ, as frozensets. Two models are in a group together if and only if they
+    do not differ, and no group lies within another; a model may be in several. This is the compact letter
+    display, by insertion and absorption (Piepho 2004, J. Comput. Graph. Stat. 13, 456-466).
+    """
+    groups = [frozenset(models)] if models else []
+    for pair in sorted(different, key=lambda pair: sorted(models.index(name) for name in pair)):
+        parted = [group - {name} for group in groups if pair <= group for name in pair]
+        kept = [group for group in groups if not pair <= group]
+        groups = [group for group in {*kept, *parted} if not any(group < other for other in [*kept, *parted])]
+    return sorted(
+        (sorted(group, key=models.index) for group in groups),
+        key=lambda group: [models.index(name) for name in group],
+    )
+
+
+def compare(correct, seeds=None):
+    """Say which models can be told apart by the test images.
+
+    correct: {model: (seeds, n) booleans}, whether each image was answered rightly; the images are the same
+    and in the same order in all rows. seeds: {model: the seed of each row}; without it, rows are numbered
+    from 0, and the same row is the same seed. ValueError where shapes do not fit or a seed is there twice.
+
+    images: n; level: 0.05
+    models: by mean accuracy, of equal ones the first given first; each model, seeds, accuracies (a seed
+      each), accuracy (their mean), standard_deviation (over n - 1; None for one seed), min, max, and groups:
+      the numbers, from 1, of those it is in
+    pairs: of all models, in that order; each models [first, second] and what compare_pair returns, with
+      p_holm (over all pairs) and different (p_holm <= 0.05)
+    groups: of group_models
+    best: the model that is different from every other and better, else None; None for a single model
+    no_winner: None where there is a best, or fewer than two models; else why there is none:
+      models: [the most accurate, the most accurate of those it cannot be told apart from (nearly always
+        the second)]; accuracy: of both; discordant: [the share of images only the first gets right, the
+        share only the second does], means over the shared seeds; power: 0.8;
+      level: that of Holm's next step, 0.05 / (tests less those significant);
+      images_needed: by images_to_separate at these rates, level and power, always more than n; else None;
+      reason: "too few images" (a number is given), "equal accuracy" (no number of images would do),
+        "seeds disagree" (n images would do for one training, but the difference varies from seed to seed:
+        more seeds might do) or "no shared seed"
+    """
+    arrays = {model: np.asarray(rows) for model, rows in correct.items()}
+    seeds = {model: list(seeds[model] if seeds else range(len(rows))) for model, rows in arrays.items()}
+    for model, rows in arrays.items():
+        if rows.ndim != 2 or rows.dtype != bool or not rows.size:
+            raise ValueError(f"{model}: wanted seeds x images of booleans, got {rows.dtype} {rows.shape}")
+        if len(set(seeds[model])) != len(seeds[model]) or len(seeds[model]) != len(rows):
+            raise ValueError(f"{model}: {len(rows)} rows for the seeds {seeds[model]}")
+    if len({rows.shape[1] for rows in arrays.values()}) > 1:
+        raise ValueError("the models were not tested on the same images")
+    images = next((rows.shape[1] for rows in arrays.values()), 0)
+    means = {model: float(rows.mean()) for model, rows in arrays.items()}
+    names = sorted(arrays, key=lambda model: -means[model])
+    by_seed = {model: dict(zip(seeds[model], rows, strict=True)) for model, rows in arrays.items()}
+
+    pairs = []
+    for place, first in enumerate(names):
+        for second in names[place + 1 :]:
+            shared = [seed for seed in seeds[first] if seed in by_seed[second]]
+            found = compare_pair(by_seed[first], by_seed[second], shared)
+            pairs.append({"models": [first, second], **found})
+    for pair, p, different in zip(pairs, *holm([pair["p"] for pair in pairs]), strict=True):
+        pair |= {"p_holm": p, "different": different}
+
+    groups = group_models(names, {frozenset(pair["models"]) for pair in pairs if pair["different"]})
+    best = find_best(names, pairs)
+    return {
+        "images": images,
+        "level": LEVEL,
+        "models": [
+            {"model": model, "seeds": seeds[model]}
+            | spread(arrays[model].mean(axis=1))
+            | {"groups": [number for number, group in enumerate(groups, 1) if model in group]}
+            for model in names
+        ],
+        "pairs": pairs,
+        "groups": groups,
+        "best": best,
+        "no_winner": None if best or len(names) < 2 else explain_no_winner(names, means, pairs, images),
+    }
+
+
+def spread(accuracies):
+    """Return accuracies (seeds,) as a list, and their mean, standard deviation (None for one), min and max."""
+    return {
+        "accuracies": [float(value) for value in accuracies],
+        "accuracy": float(np.mean(accuracies)),
+        "standard_deviation": float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else None,
+        "min": float(np.min(accuracies)),
+        "max": float(np.max(accuracies)),
+    }
+
+
+def is_better(pair, model):
+    """Whether a pair of `compare` finds this one of its models the better one."""
+    return pair["different"] and (pair["difference"] > 0) == (pair["models"][0] == model)
+
+
+def find_best(names, pairs):
+    """Return the model that is significantly better than every other, or None."""
+    for model in names:
+        own = [pair for pair in pairs if model in pair["models"]]
+        if own and all(is_better(pair, model) for pair in own):
+            return model
+    return None
+
+
+def explain_no_winner(names, means, pairs, images):
+    """Return `no_winner` of compare()."""
+    top = names[0]
+    # Pairs are in the order of accuracy: the first in which the top model is not the better one.
+    pair = next(pair for pair in pairs if pair["models"][0] == top and not is_better(pair, top))
+    tested = sum(pair["p"] is not None for pair in pairs)
+    significant = sum(pair["different"] for pair in pairs)
+    level, needed, rates = LEVEL / max(tested - significant, 1), None, None
+    if pair["p"] is None:
+        reason = "no shared seed"
+    else:
+        rates = [float(np.mean([row[side] for row in pair["seeds"]])) / images for side in "bc"]
+        needed = images_to_separate(*rates, level)
+        reason = "equal accuracy" if needed is None else "too few images"
+        if needed is not None and needed <= images:
+            reason, needed = "seeds disagree", None
+    return {
+        "models": pair["models"],
+        "accuracy": [means[model] for model in pair["models"]],
+        "discordant": rates,
+        "level": level,
+        "power": POWER,
+        "images_needed": needed,
+        "reason": reason,
+    }
+
+
+# --- Where it goes wrong
+
+
+def most_confused(confusion, classes, limit=10):
+    """Return the pairs of classes most often taken for each other, at most `limit`.
+
+    confusion: (k, k) counts, rows the true class; classes: their k names. Each: true, predicted (names),
+    count (1 or more) and share (of the true class's images in the matrix); by count, then share, then the
+    classes' order. (a, b) and (b, a) are two pairs. ValueError where the shapes do not fit.
+    """
+    confusion = np.asarray(confusion)
+    if confusion.shape != (len(classes), len(classes)):
+        raise ValueError(f"{confusion.shape} counts for {len(classes)} classes")
+    images = confusion.sum(axis=1)
+    found = [
+        (int(confusion[i, j]), int(confusion[i, j]) / int(images[i]), i, j)
+        for i, j in np.argwhere(confusion).tolist()
+        if i != j
+    ]
+    found.sort(key=lambda row: (-row[0], -row[1], row[2], row[3]))
+    return [
+        {"true": classes[i], "predicted": classes[j], "count": count, "share": share}
+        for count, share, i, j in found[:limit]
+    ]
+
+
+def most_confident_mistakes(labels, probabilities, limit=12):
+    """Return the wrong answers of the highest probability, at most `limit`; of equal ones the lower index first.
+
+    Each: index (of the image, from 0), true, predicted (class indices), confidence (of the wrong answer,
+    0 to 1). Images without an answer are not among them.
+    """
+    labels, probabilities = check(labels, probabilities)
+    predicted = predicted_classes(probabilities)
+    wrong = np.flatnonzero((predicted != labels) & (predicted != NO_ANSWER))
+    confidence = probabilities[wrong].max(axis=1)
+    order = np.argsort(-confidence, kind="stable")[:limit]
+    return [
+        {
+            "index": int(wrong[i]),
+            "true": int(labels[wrong[i]]),
+            "predicted": int(predicted[wrong[i]]),
+            "confidence": float(confidence[i]),
+        }
+        for i in order
+    ]

@@ -1,0 +1,718 @@
+"""Studies that are killed, signalled, cut off by a clock or by a full disk, each against one that was left alone.
+
+Everything is on that makes a training random or gives it a memory: order, flip, rotation, dropout,
+class weights, early stopping; two seeds. The stories take their time in TensorFlow's start, so all
+begin at once, two at a time (`stories`), and each test waits for its own.
+"""
+
+import contextlib
+import json
+import os
+import random
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+
+import psutil
+import pytest
+from conftest import PATIENCE, Outcome, Study, read_weights, same_arrays, save_images, wait_until
+
+import verify_resume
+from baton import logs
+from baton.logs import UserError
+from baton.state import NEWEST, load_state
+
+SEED = int(os.environ.get("BATON_TEST_SEED", 20261124))  # of the moments and the victims
+KILLS = 6  # a story, in `make test`
+SOAK_KILLS, SOAK_STUDIES = 25, 4
+SEEDS = (1, 2)
+CONFIG = {
+    "data": {"source": "class_folders", "images": "photos"},
+    "holdout": {"validation": 4, "test": 4},
+    "images": {"size": 10},
+    "augmentation": {"flip": "horizontal", "rotation": 0.1},
+    "training": {
+        "epochs": 300,
+        "patience": 60,
+        "batch_size": 4,
+        "dropout": 0.5,
+        "class_weights": "balanced",
+        "precision": "float32",
+        "seeds": list(SEEDS),
+    },
+    "models": [{"name": "net", "kernels": 2, "kernel_size": 3, "dense": 4, "layers": 2}],
+}
+ENDLESS = CONFIG | {"training": CONFIG["training"] | {"epochs": 1_000_000, "patience": None}}
+
+
+def pack(folder, config=CONFIG):
+    """Return a study whose images are packed, ready to train."""
+    study = Study(folder, config)
+    save_images(study / "photos/red", "red", 24)
+    save_images(study / "photos/green", "green", 16)
+    study.run("pack_images", "weigh_classes", cores=1)
+    return study
+
+
+def copy(packed, folder, config=CONFIG):
+    """Return another study with the packed images of `packed`."""
+    shutil.copytree(packed.folder, folder, symlinks=True)
+    return Study(folder, config)
+
+
+def state_folder(study, seed):
+    """Return the one folder with a state of this seed, or None."""
+    found = list((study / f"state/net/seed_{seed}").glob(f"*/{NEWEST}"))
+    return found[0].parent if found else None
+
+
+def saved_at(study):
+    """Return when any state of the study was last saved, in nanoseconds; 0 where none was."""
+    times = [0]
+    for path in (study / "state").glob(f"net/seed_*/*/{NEWEST}"):
+        try:
+            times.append(path.stat().st_mtime_ns)
+        except FileNotFoundError:  # between two renames
+            return saved_at(study)
+    return max(times)
+
+
+def result_of(study, seed):
+    """Return all that came of a finished training, to be compared."""
+    arrays, values = load_state(state_folder(study, seed))
+    folder = f"results/models/net/seed_{seed}"
+    return SimpleNamespace(
+        state=(arrays, values),
+        history=study.read(f"{folder}/history.csv"),
+        summary=json.loads(study.read(f"{folder}/training.json")),
+        weights=read_weights(study / f"{folder}/model.keras"),
+        predictions=study.read(f"results/evaluation/net/seed_{seed}/predictions.csv"),
+    )
+
+
+def assert_equal(found, expected, how):
+    """Assert that two results are the same, bit for bit; `how` says what was done to the first."""
+    assert verify_resume.first_difference(expected.state, found.state) is None, how
+    assert found.state[0].keys() == expected.state[0].keys() and len(found.state[0]) > 20, how
+    assert found.history == expected.history, how
+    assert found.summary["kept"] == expected.summary["kept"], how
+    assert same_arrays(found.weights, expected.weights), how
+    assert found.predictions == expected.predictions, how
+
+
+class Call:
+    """One call of snakemake, in a process group of its own; what it started is dead after `with`."""
+
+    def __init__(self, study, *arguments):
+        self.study, self.before = study, saved_at(study)
+        self.output = open(study / "output.txt", "ab+")  # noqa: SIM115
+        self.start = self.output.seek(0, os.SEEK_END)
+        self.process = subprocess.Popen(
+            study.command(*arguments, cores=1),
+            cwd=study.folder,
+            stdout=self.output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        self.trainings = []  # every one that was seen, living or not
+        self.orphan = False  # whether what it started may outlive it
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_exception):
+        if not self.orphan:
+            self.kill_group()
+        self.process.wait()
+        self.output.close()
+
+    def training(self):
+        """Return the training that runs, or None."""
+        try:
+            children = psutil.Process(self.process.pid).children(recursive=True)
+            for child in children:
+                command = child.cmdline()
+                if command and "python" in command[0] and command[-1].endswith(".train.py"):
+                    self.trainings.append(child)
+                    return child
+        except psutil.NoSuchProcess:
+            pass
+        return None
+
+    def wait_for_training(self, saves=2):
+        """Wait until a training has begun and saved that often, and return it; None where snakemake ended."""
+        before = self.before
+        for _ in range(saves):
+            wait_until(
+                lambda: saved_at(self.study) != before or self.process.poll() is not None,  # noqa: B023
+                "the training to save",
+            )
+            before = saved_at(self.study)
+        return self.training()
+
+    def text(self):
+        self.output.seek(self.start)
+        return self.output.read().decode()
+
+    def end(self):
+        """Wait for the end and return the Outcome."""
+        return Outcome(self.process.wait(PATIENCE), self.text())
+
+    def kill_group(self):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+
+
+def is_gone(process):
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def kill_at_random(study, target, kills, draw, anywhere=0.0):
+    """Run `target` until `kills` SIGKILLs have hit: the training, snakemake or all; return what was killed.
+
+    anywhere: share of the kills that may come at any time from snakemake's start on; the others
+    come once the training has begun.
+    """
+    killed = []
+    while len(killed) < kills:
+        with Call(study, target) as call:
+            if draw.random() < anywhere:
+                timed_out = wait_for_end(call.process, draw.uniform(0, 10))
+            else:
+                call.wait_for_training(draw.choice([1, 2]))
+                timed_out = wait_for_end(call.process, draw.uniform(0, 1))
+            if not timed_out:
+                assert call.process.returncode == 0, call.text()
+                break
+            victim = draw.choice(["training", "snakemake", "group"])
+            training = call.training()
+            if victim == "training" and training is None:
+                victim = "snakemake"
+            if victim == "training":
+                training.kill()
+                assert call.end().code != 0
+            elif victim == "snakemake":
+                call.process.kill()
+                call.orphan = True  # the next call starts beside it
+            else:
+                call.kill_group()
+                call.process.wait()
+            killed.append(victim)
+    return killed
+
+
+def wait_for_end(process, seconds):
+    """Wait for a random moment; return whether the process still runs then."""
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return True
+    return False
+
+
+def go_on(study, seed):
+    """Run the same command to the end, as a user would, and evaluate; return the result."""
+    study.run(f"train_net_seed_{seed}", cores=1)
+    study.run(f"evaluate_net_seed_{seed}", cores=1)
+    return result_of(study, seed)
+
+
+# The stories. Each gets a study of its own, and returns what the tests ask for.
+
+
+def left_alone(study):
+    study.run("train", cores=1)
+    study.run("evaluate", cores=1)
+    results = {seed: result_of(study, seed) for seed in SEEDS}
+    study.configure(CONFIG | {"session_minutes": 7})
+    session_changed = study.run("-n", "train", cores=1)
+    study.configure(CONFIG | {"session_minutes": None})
+    resources = [f"train_net_seed_{seed}:runtime=9" for seed in SEEDS]
+    runtime_changed = study.run("-n", "train", "--set-resources", *resources, cores=1)
+    study.configure(CONFIG)
+    return SimpleNamespace(
+        results=results,
+        session_changed=session_changed,
+        runtime_changed=runtime_changed,
+        status=study.run("status", cores=1),
+    )
+
+
+def killed(study, seed):
+    draw = random.Random(SEED + seed)
+    victims = kill_at_random(study, f"train_net_seed_{seed}", KILLS, draw)
+    return SimpleNamespace(victims=victims, result=go_on(study, seed))
+
+
+def signalled(study):
+    ends = {}
+    for name in ("SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2"):
+        with Call(study, "train_net_seed_1") as call:
+            training = call.wait_for_training()
+            sent = time.monotonic()
+            training.send_signal(getattr(signal, name))
+            wait_until(lambda: is_gone(training), "the training to end")  # noqa: B023
+            seconds = time.monotonic() - sent
+            outcome = call.end()
+        values = load_state(state_folder(study, 1))[1]
+        ends[name] = SimpleNamespace(outcome=outcome, seconds=seconds, values=values)
+    return SimpleNamespace(ends=ends, result=go_on(study, 1))
+
+
+def left(study):
+    """Ctrl-C at the terminal; Snakemake killed once the training runs, and while it still starts."""
+    with Call(study, "train_net_seed_2") as call:
+        training = call.wait_for_training()
+        os.killpg(call.process.pid, signal.SIGINT)
+        outcome = call.end()
+        alive = [process for process in call.trainings if not is_gone(process)]
+    keyboard = SimpleNamespace(outcome=outcome, alive=alive, values=load_state(state_folder(study, 2))[1])
+
+    with Call(study, "train_net_seed_2") as call:
+        training = call.wait_for_training()
+        call.process.kill()
+        call.process.wait()
+        wait_until(lambda: is_gone(training), "the orphan to end")
+        went_on = "going on from epoch" in call.text()
+        locks = list((study / ".snakemake/locks").iterdir())
+        said = study.log("train/net/seed_2")
+    orphan = SimpleNamespace(
+        went_on=went_on, locks=locks, said=said, values=load_state(state_folder(study, 2))[1]
+    )
+    released = study.try_run("status", cores=1)
+
+    with Call(study, "train_net_seed_2") as call:
+        young = wait_until(call.training, "the training's process")
+        call.process.kill()
+        call.process.wait()
+        wait_until(lambda: is_gone(young), "the young orphan to end")
+    early = SimpleNamespace(
+        values=load_state(state_folder(study, 2))[1],
+        outputs=sorted(path.name for path in (study / "results/models/net/seed_2").glob("*")),
+        said=study.log("train/net/seed_2"),
+    )
+
+    study.run("status", cores=1)
+    assert not any((study / ".snakemake/locks").glob("*.lock"))
+    with Call(study, "train_net_seed_2") as call:
+        wait_until(lambda: any((study / ".snakemake/locks").glob("*.lock")), "Snakemake's lock")
+        call.kill_group()
+        call.process.wait()
+    fresh_lock = study.try_run("status", cores=1)
+    return SimpleNamespace(
+        keyboard=keyboard,
+        orphan=orphan,
+        released=released,
+        early=early,
+        fresh_lock=fresh_lock,
+        result=go_on(study, 2),
+    )
+
+
+def clocked(study):
+    """A session too short for a step, and one that stops a training midway while others want its study."""
+    study.configure(ENDLESS | {"session_minutes": 0.01})
+    short = study.try_run("train", cores=1)
+    study.configure(ENDLESS | {"session_minutes": 0.75})
+    start = time.monotonic()
+    with Call(study, "train") as call:
+        training = call.wait_for_training()
+        locked = study.try_run("train", cores=1)
+        beside = study.try_run("train_net_seed_1", "--nolock", cores=1)
+        still = not is_gone(training)
+        midway = call.end()
+    seconds = time.monotonic() - start
+    values = load_state(state_folder(study, 1))[1]
+    return SimpleNamespace(
+        short=short,
+        locked=locked,
+        beside=beside,
+        pid=training.pid,
+        still=still,
+        midway=midway,
+        seconds=seconds,
+        values=values,
+        status=study.run("status", cores=1),
+        after=load_state(state_folder(study, 1))[1],
+    )
+
+
+def filled(study):
+    """The disk takes no more than small files for a while, as if it were full, and then all again."""
+    with Call(study, "train_net_seed_1") as call:
+        training = call.wait_for_training()
+        resource.prlimit(training.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+        before = saved_at(study)
+        # Nothing is written now, no log either: what tells of the training is the time it computes.
+        enough = training.cpu_times().user + 1.5
+        wait_until(lambda: is_gone(training) or training.cpu_times().user > enough, "the training to go on")
+        survived = not is_gone(training)
+        saved = saved_at(study) != before
+        if survived:
+            resource.prlimit(training.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+        outcome = call.end()
+    return SimpleNamespace(survived=survived, saved=saved, outcome=outcome, result=go_on(study, 1))
+
+
+def verified(study):
+    """What `snakemake verify_resume` does, with fewer kills; and its judgement."""
+    folder = study / "state/verify_resume"
+    packed = {
+        f"{split}{what}": str(study / f"results/data/packed/{split}{end}")
+        for split in ("train", "validation")
+        for what, end in (("", ".npy"), ("_manifest", ".csv"))
+    }
+    settings = {key: value for key, value in CONFIG["training"].items() if key != "seeds"}
+    script = (
+        "import json, sys; sys.path[:0] = json.loads(sys.argv[1])\n"
+        "import verify_resume; from baton import logs\n"
+        "logs.start(sys.argv[2]); verify_resume.KILLS = 2\n"
+        "verify_resume.main(**json.load(sys.stdin))\n"
+    )
+    arguments = {
+        "packed": packed,
+        "weights": str(study / "results/data/class_weights.json"),
+        "threads": 1,
+        "settings": CONFIG["models"][0]
+        | {
+            "learning_rate": 0.001,
+            "l2": 0.0001,
+            "initializer": "he_normal",
+            "monitor": "val_loss",
+            "stddev": 0.1,
+        }
+        | settings,
+        "augmentation": CONFIG["augmentation"] | {"zoom": 0, "brightness": 0, "contrast": 0},
+        "size": 10,
+        "seed": 1,
+        "folder": str(folder),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", script, json.dumps(sys.path), str(study / "verify.log")],
+        input=json.dumps(arguments),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=PATIENCE,
+    )
+    return Outcome(done.returncode, done.stdout)
+
+
+STORIES = {
+    "left alone": left_alone,
+    "killed 1": lambda study: killed(study, 1),
+    "killed 2": lambda study: killed(study, 2),
+    "clocked": clocked,
+    "left": left,
+    "signalled": signalled,
+    "filled": filled,
+    "verified": verified,
+}
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory):
+    return pack(tmp_path_factory.mktemp("studies") / "packed")
+
+
+@pytest.fixture(scope="module")
+def stories(packed):
+    """Ask for a story by name and get what came of it."""
+    with ThreadPoolExecutor(2) as pool:
+        futures = {
+            name: pool.submit(lambda tell=tell, name=name: tell(copy(packed, packed.folder.with_name(name))))
+            for name, tell in STORIES.items()
+        }
+        yield lambda name: futures[name].result()
+        for future in futures.values():
+            future.cancel()
+
+
+@pytest.fixture(scope="module")
+def expected(stories):
+    """The results of the study that was left alone, by seed."""
+    return stories("left alone").results
+
+
+def said_by(outcome, seed):
+    """Return the sentences of a training in what a call of snakemake printed, each once."""
+    return list(dict.fromkeys(re.findall(rf"^train/net/seed_{seed}: (.*)$", outcome.output, re.MULTILINE)))
+
+
+def ends_in_one_sentence(outcome, seed, sentence):
+    """Assert that the training's last line is `sentence` (a pattern), that no other is like it, and no traceback."""
+    said = [line for line in said_by(outcome, seed) if line.startswith(("stopped", "not trained"))]
+    assert len(said) == 1 and re.fullmatch(sentence, said[0]), outcome.output
+    assert "Traceback" not in outcome.output
+
+
+class TestLeftAlone:
+    def test_early_stopping_ended_it_between_the_first_and_the_last_epoch(self, expected):
+        for seed in SEEDS:
+            history = expected[seed].history.decode().splitlines()[1:]
+            assert len(history) == expected[seed].summary["kept"]["epoch"] + 60 < 300
+
+    def test_the_seeds_differ(self, expected):
+        assert expected[1].history != expected[2].history
+
+    def test_changing_a_clock_retrains_nothing(self, stories):
+        story = stories("left alone")
+        for outcome in (story.session_changed, story.runtime_changed):
+            assert outcome.jobs() == {} and "Nothing to be done" in outcome.output
+
+    def test_status_prints_the_epochs_and_trains_nothing(self, stories, expected):
+        story = stories("left alone")
+        assert story.status.jobs() == {"status": 1}
+        for seed in SEEDS:
+            epochs = expected[seed].summary["epochs"]
+            assert re.search(rf"net_seed_{seed}: done, {epochs} of 300 epochs", story.status.output)
+
+
+class TestKilled:
+    @pytest.mark.parametrize("seed", SEEDS)
+    def test_a_study_killed_at_random_is_the_one_left_alone(self, stories, expected, seed):
+        story = stories(f"killed {seed}")
+        how = f"BATON_TEST_SEED={SEED}, killed: {story.victims}"
+        assert len(story.victims) == KILLS, how
+        assert_equal(story.result, expected[seed], how)
+
+    @pytest.mark.parametrize("seed", SEEDS)
+    def test_every_session_begins_where_one_before_it_saved(self, stories, seed):
+        story = stories(f"killed {seed}")
+        sessions = story.result.summary["sessions"]
+        places = [tuple(session["from"]) for session in sessions]
+        assert places[0] == (0, 0) and places == sorted(places)
+        assert len(sessions) <= KILLS + 1
+        assert {session["reason"] for session in sessions[:-1]} <= {None, "its Snakemake is gone"}
+
+
+class TestSignalled:
+    @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2"])
+    def test_it_saves_and_leaves_within_seconds_in_one_sentence(self, stories, name):
+        end = stories("signalled").ends[name]
+        assert end.seconds < 10
+        assert end.outcome.code != 0
+        last = end.values["sessions"][-1]
+        assert last["reason"] == f"it got {name}"
+        assert last["to"] == [end.values["epoch"], end.values["step"]]
+        epoch, step = last["to"]
+        ends_in_one_sentence(
+            end.outcome,
+            1,
+            rf"stopped at step {step} of 8 in epoch {epoch + 1} of 300: it got {name}\. All is saved: .*",
+        )
+
+    def test_it_goes_on_to_the_same_end(self, stories, expected):
+        story = stories("signalled")
+        assert_equal(story.result, expected[1], "a signal of each kind")
+        places = [(tuple(row["from"]), tuple(row["to"])) for row in story.result.summary["sessions"]]
+        assert len(places) == 5
+        for (_, ended), (began, _) in zip(places, places[1:], strict=False):
+            assert ended == began, "no step is lost or repeated"
+
+
+class TestLeft:
+    def test_ctrl_c_saves_and_leaves_no_process(self, stories):
+        keyboard = stories("left").keyboard
+        assert keyboard.outcome.code != 0
+        assert keyboard.alive == []
+        assert keyboard.values["sessions"][-1]["reason"] == "it got SIGINT"
+        ends_in_one_sentence(keyboard.outcome, 2, r"stopped at step .*: it got SIGINT\. All is saved: .*")
+
+    def test_the_next_call_goes_on_after_ctrl_c(self, stories):
+        story = stories("left")
+        assert story.orphan.went_on
+        assert story.orphan.values["sessions"][1]["from"] == story.keyboard.values["sessions"][0]["to"]
+
+    def test_an_orphan_saves_and_ends_by_itself(self, stories):
+        orphan = stories("left").orphan
+        assert orphan.values["sessions"][-1]["reason"] == "its Snakemake is gone"
+        assert orphan.values["sessions"][-1]["to"] == [orphan.values["epoch"], orphan.values["step"]]
+        assert "its Snakemake is gone. All is saved" in orphan.said
+
+    def test_the_lock_of_a_killed_snakemake_does_not_block(self, stories):
+        story = stories("left")
+        assert story.orphan.locks != [], "or this shows nothing"
+        assert story.released.code == 0, story.released.output
+
+    def test_one_whose_snakemake_is_killed_while_it_starts_does_not_train(self, stories):
+        story = stories("left")
+        assert story.early.values["sessions"] == story.orphan.values["sessions"], "no session was added"
+        assert story.early.outputs == []
+        assert "its Snakemake is gone" in story.early.said
+
+    def test_a_lock_of_one_killed_as_soon_as_it_locked_does_not_block(self, stories):
+        story = stories("left")
+        assert story.fresh_lock.code == 0, story.fresh_lock.output
+
+    def test_it_goes_on_to_the_same_end(self, stories, expected):
+        assert_equal(stories("left").result, expected[2], "Ctrl-C, and Snakemake killed twice")
+
+
+class TestClocked:
+    def test_a_session_too_short_for_a_step_says_so_and_starts_no_other_model(self, stories):
+        short = stories("clocked").short
+        assert short.code != 0
+        ends_in_one_sentence(
+            short,
+            1,
+            r"not trained: the 0 s left of session_minutes are too short for one step and one save of this model\. "
+            r"Give it more time and run the same command again\.",
+        )
+        assert said_by(short, 2) == []
+        assert "net_seed_2: not begun" in short.output
+
+    def test_a_session_stops_midway_in_time_and_starts_no_other_model(self, stories):
+        story = stories("clocked")
+        assert story.midway.code != 0
+        ends_in_one_sentence(
+            story.midway, 1, r"stopped at step .*: the time is up \(session_minutes\)\. All is saved: .*"
+        )
+        last = story.values["sessions"][-1]
+        assert last["reason"] == "the time is up (session_minutes)"
+        assert last["to"] == [story.values["epoch"], story.values["step"]] and story.values["epoch"] > 5
+        assert said_by(story.midway, 2) == []
+        assert 35 < story.seconds < 60, "of 45 s from the start of snakemake"
+
+    def test_what_is_done_is_printed_when_the_session_ends(self, stories):
+        story = stories("clocked")
+        assert f"net_seed_1: {story.values['epoch']} of 1000000 epochs" in story.midway.output
+        assert "net_seed_2: not begun" in story.midway.output
+        assert "2 of 2 trainings are not done: the same command goes on" in story.midway.output
+
+    def test_status_prints_the_same_and_trains_nothing(self, stories):
+        story = stories("clocked")
+        assert f"net_seed_1: {story.values['epoch']} of 1000000 epochs" in story.status.output
+        assert "net_seed_2: not begun" in story.status.output
+        assert story.status.jobs() == {"status": 1}
+        assert story.after == story.values
+
+    def test_a_second_snakemake_leaves_the_first_alone(self, stories):
+        story = stories("clocked")
+        assert story.locked.code != 0
+        assert "lock" in story.locked.output.lower()
+        assert said_by(story.locked, 1) == []
+
+    def test_a_second_training_is_told_who_trains_and_leaves_it_alone(self, stories):
+        story = stories("clocked")
+        assert story.beside.code != 0
+        (error,) = [line for line in said_by(story.beside, 1) if line.startswith("error: ")]
+        who = rf"error: state/net/seed_1 is in use by process {story.pid} on \S+ since 20\S+\. Wait for it to end, .*"
+        assert re.fullmatch(who, error)
+        assert story.still
+        assert len(story.values["sessions"]) == 2, "the short one and the long one"
+
+
+class TestFilled:
+    def test_training_goes_on_while_nothing_can_be_written(self, stories):
+        story = stories("filled")
+        assert story.survived, story.outcome.output
+        assert not story.saved
+        assert story.outcome.code == 0, story.outcome.output
+
+    def test_the_end_is_the_same(self, stories, expected):
+        story = stories("filled")
+        assert_equal(story.result, expected[1], "a full disk")
+        assert story.result.state[1]["sessions"][-1]["reason"] == "all done"
+
+    def test_a_terminal_that_went_away_stops_nothing(self, monkeypatch):
+        class Closed:
+            encoding = "utf-8"
+
+            def write(self, _text):
+                raise OSError(5, "Input/output error")
+
+            flush = write
+
+            def isatty(self):
+                return False
+
+        monkeypatch.setattr(sys, "stderr", Closed())
+        handler = logs.Terminal()
+        handler.handle(logs.log.makeRecord("baton", 20, "", 0, "epoch 1", (), None))
+        assert list(logs.show_progress(range(3), "steps", 3, "step")) == [0, 1, 2]
+
+
+class TestVerified:
+    def test_it_says_equal_and_what_was_compared(self, stories):
+        outcome = stories("verified")
+        assert outcome.code == 0, outcome.output
+        verdict = re.search(
+            r"equal, bit for bit: (\d+) numbers in (\d+) variables and 3 history rows, after (\d) kills",
+            outcome.output,
+        )
+        numbers, variables, kills = map(int, verdict.groups())
+        assert numbers > 400 and variables > 30 and kills >= 1
+
+    def test_a_flipped_bit_is_found_and_named(self, expected):
+        arrays, values = expected[1].state
+        for name in arrays:
+            changed = arrays[name].copy()
+            changed.reshape(-1).view("uint8")[0] ^= 1
+            assert (
+                verify_resume.first_difference((arrays, values), (arrays | {name: changed}, values)) == name
+            )
+
+    def test_a_missing_variable_is_found_and_named(self, expected):
+        arrays, values = expected[1].state
+        name = sorted(arrays)[3]
+        fewer = {key: array for key, array in arrays.items() if key != name}
+        assert verify_resume.first_difference((arrays, values), (fewer, values)) == name
+
+    @pytest.mark.parametrize(
+        ("key", "found"), [("epoch", "epoch"), ("best_epoch", "best_epoch"), ("step", "step")]
+    )
+    def test_another_place_is_found_and_named(self, expected, key, found):
+        arrays, values = expected[1].state
+        other = values | {key: values[key] + 1}
+        assert verify_resume.first_difference((arrays, values), (arrays, other)) == found
+
+    def test_another_history_row_is_found_and_named(self, expected):
+        arrays, values = expected[1].state
+        rows = [dict(row) for row in values["history"]]
+        rows[4]["val_loss"] += 1e-12
+        found = verify_resume.first_difference((arrays, values), (arrays, values | {"history": rows}))
+        assert found == "the history of epoch 5"
+
+    def test_a_difference_is_a_failure_that_names_it(self, tmp_path, monkeypatch, expected):
+        """The two trainings are played: the second one comes back with a bit of its optimizer flipped."""
+        arrays, values = expected[1].state
+        name = next(name for name in sorted(arrays) if name.startswith("optimizer/"))
+        bad = arrays[name].copy()
+        bad.reshape(-1).view("uint8")[0] ^= 1
+        results = {"straight": (arrays, values), "resumed": (arrays | {name: bad}, values)}
+        monkeypatch.setattr(verify_resume.Trial, "finish", lambda _self: None)
+        monkeypatch.setattr(verify_resume.Trial, "result", lambda self: results[Path(self.folder).name])
+        monkeypatch.setattr(verify_resume, "kill_at_random", lambda *_arguments: 5)
+        with pytest.raises(UserError, match=f"not equal: after 5 kills, {re.escape(name)} differs"):
+            verify_resume.main({}, "", 1, {"name": "net"}, {}, 10, 1, tmp_path / "verify")
+
+
+@pytest.mark.soak
+class TestSoak:
+    """`make soak`: 100 kills in four studies, some of them before the training has begun."""
+
+    @pytest.mark.parametrize("number", range(SOAK_STUDIES))
+    def test_studies_killed_a_hundred_times_are_the_one_left_alone(self, packed, tmp_path, number):
+        long = CONFIG["training"] | {"epochs": 600, "patience": 300}
+        config = CONFIG | {"training": long | {"seeds": [2 * number + 1, 2 * number + 2]}}
+        straight = copy(packed, tmp_path / "straight", config)
+        straight.run("evaluate", cores=1)
+        study = copy(packed, tmp_path / "killed", config)
+        draw = random.Random(SEED + 100 + number)
+        victims = kill_at_random(study, "evaluate", SOAK_KILLS, draw, anywhere=0.3)
+        study.run("evaluate", cores=1)
+        how = f"BATON_TEST_SEED={SEED}, killed: {victims}"
+        assert len(victims) == SOAK_KILLS, how
+        for seed in config["training"]["seeds"]:
+            assert_equal(result_of(study, seed), result_of(straight, seed), how)

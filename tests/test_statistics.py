@@ -1,0 +1,838 @@
+"""statistics: against published values and values worked out by hand; studies planted with a known winner."""
+
+import json
+import math
+import warnings
+from itertools import combinations
+
+import numpy as np
+import pytest
+from scipy.stats import binom
+from sklearn.metrics import balanced_accuracy_score, cohen_kappa_score
+
+from baton import statistics
+
+
+@pytest.fixture(autouse=True)
+def _no_warning(monkeypatch):
+    # statsmodels' multipletests collects garbage at every call: a tenth of a second, times 2000 draws.
+    monkeypatch.setattr("gc.collect", lambda: 0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+
+
+def say(predicted, classes, confidence=1.0):
+    """Return probabilities (n, classes) with `confidence` on the predicted class, the rest shared out."""
+    predicted = np.asarray(predicted)
+    made = np.repeat(((1 - np.broadcast_to(confidence, len(predicted))) / (classes - 1))[:, None], classes, 1)
+    made[np.arange(len(predicted)), predicted] = confidence
+    return made
+
+
+def right(*counts):
+    """Return (n,) booleans from runs of equal answers: right(2, 3) is two right, then three wrong ones."""
+    return np.concatenate([np.full(count, i % 2 == 0) for i, count in enumerate(counts)])
+
+
+def discordant(n, both, b, c):
+    """Return the answers of two models on n images: `both` right, b only by the first, c only by the second."""
+    first, second = np.zeros(n, bool), np.zeros(n, bool)
+    first[: both + b] = True
+    second[:both] = second[both + b : both + b + c] = True
+    return first, second
+
+
+def strict_json(found):
+    """Return what a JSON reader gets; NaN and NumPy's types are errors."""
+    return json.loads(json.dumps(found, allow_nan=False))
+
+
+# --- Intervals and figures of one model
+
+
+@pytest.mark.parametrize(
+    "count, n, low, high",
+    [  # Newcombe (1998), Statistics in Medicine 17, 857-872, Table I, method 3
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0000, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ],
+)
+def test_wilson_interval_is_the_published_one(count, n, low, high):
+    assert statistics.wilson_interval(count, n) == pytest.approx([low, high], abs=5e-5)
+
+
+def test_wilson_interval_ends_at_exactly_0_and_1():
+    for n in range(1, 200):
+        # By hand: with no success the lower end is 0 and the upper z^2 / (n + z^2).
+        z2 = 1.959964**2
+        assert statistics.wilson_interval(0, n) == [0.0, pytest.approx(z2 / (n + z2), abs=1e-6)]
+        assert statistics.wilson_interval(n, n) == [pytest.approx(n / (n + z2), abs=1e-6), 1.0]
+
+
+@pytest.mark.parametrize("count, n", [(3, 2), (-1, 2), (0, 0)])
+def test_wilson_interval_of_nothing_is_an_error(count, n):
+    with pytest.raises(ValueError):
+        statistics.wilson_interval(count, n)
+
+
+def test_accuracy_stands_beside_chance_and_majority():
+    labels = np.repeat([0, 1, 2], [81, 100, 82])  # 263 images of 4 classes, the last missing
+    predicted = np.concatenate([np.zeros(81, int), np.full(182, 3)])
+    found = statistics.accuracy(labels, say(predicted, 4))
+    assert found == {
+        "images": 263,
+        "correct": 81,
+        "unanswered": 0,
+        "accuracy": 81 / 263,
+        "interval": pytest.approx([0.2553, 0.3662], abs=5e-5),
+        "chance": 0.25,
+        "majority": 100 / 263,
+        "contains_chance": False,
+    }
+
+
+def test_balanced_accuracy_and_macro_f1_by_hand():
+    # true 0: 4 images, 3 right, 1 said 1; true 1: 2 images, 1 right, 1 said 0; true 2: missing; true 3:
+    # 1 image, said 2. Recalls 3/4, 1/2, 0. F1: 2*3/(4+4) = 3/4; 2*1/(2+2) = 1/2; 0.
+    labels = [0, 0, 0, 0, 1, 1, 3]
+    predicted = [0, 0, 0, 1, 1, 0, 2]
+    found = statistics.class_averages(labels, say(predicted, 4))
+    assert found["balanced_accuracy"] == pytest.approx((3 / 4 + 1 / 2) / 3)
+    assert found["macro_f1"] == pytest.approx((3 / 4 + 1 / 2) / 3)
+
+
+def test_balanced_accuracy_is_scikit_learns():
+    draw = np.random.default_rng(3)
+    labels, predicted = draw.integers(0, 5, (2, 200))
+    found = statistics.class_averages(labels, say(predicted, 5))["balanced_accuracy"]
+    assert found == pytest.approx(balanced_accuracy_score(labels, predicted))
+
+
+def test_log_loss_by_hand():
+    # True classes had 1/2, 1/4 and 1/8: ln 2, ln 4, ln 8 have the mean 2 ln 2.
+    probabilities = np.array([[0.5, 0.5], [0.75, 0.25], [0.125, 0.875]], np.float32)
+    assert statistics.log_loss([0, 1, 0], probabilities) == pytest.approx(2 * math.log(2))
+
+
+def test_log_loss_of_a_certain_error_is_finite():
+    # 52 bits of mantissa: -ln(2^-52) = 36.04
+    assert statistics.log_loss([1], [[1.0, 0.0]]) == pytest.approx(52 * math.log(2))
+
+
+def test_top_2_by_hand():
+    probabilities = [
+        [0.5, 0.3, 0.1, 0.06, 0.04],  # true 1: second
+        [0.5, 0.3, 0.1, 0.06, 0.04],  # true 0: first
+        [0.5, 0.3, 0.1, 0.06, 0.04],  # true 2: third
+        [0.04, 0.06, 0.1, 0.3, 0.5],  # true 3: second
+    ]
+    assert statistics.top_2_accuracy([1, 0, 2, 3], probabilities) == 0.75
+
+
+def test_top_2_is_for_more_than_four_classes():
+    assert statistics.top_2_accuracy([0], say([0], 4)) is None
+    assert statistics.top_2_accuracy([0], say([0], 5)) == 1
+
+
+def test_top_2_of_equal_probabilities_holds_the_answer():
+    # Nothing is preferred: the first class is the answer, the first two the top two.
+    level = np.full((5, 5), 0.2)
+    assert statistics.accuracy(np.arange(5), level)["accuracy"] == 0.2
+    assert statistics.top_2_accuracy(np.arange(5), level) == 0.4
+
+
+# --- Calibration
+
+
+def test_calibration_by_hand():
+    # (0.5, 0.6]: 0.55 right, 0.6 wrong; mean 0.575, accuracy 0.5: gap 0.075, 2 of 5 images
+    # (0.6, 0.7]: 0.7 right: gap 0.3, 1 of 5; (0.9, 1]: 1.0 right, 0.95 wrong: gap 0.475, 2 of 5
+    confidence = np.array([0.55, 0.6, 0.7, 1.0, 0.95])
+    found = statistics.calibration([0, 1, 0, 0, 1], np.stack([confidence, 1 - confidence], 1))
+    assert found["images"] == 5
+    assert found["expected_calibration_error"] == pytest.approx((2 * 0.075 + 0.3 + 2 * 0.475) / 5)
+    assert [row["count"] for row in found["bins"]] == [0, 0, 0, 0, 0, 2, 1, 0, 0, 2]
+    assert [(row["low"], row["high"]) for row in found["bins"]] == [(i / 10, (i + 1) / 10) for i in range(10)]
+    assert found["bins"][5] == {
+        "low": 0.5,
+        "high": 0.6,
+        "count": 2,
+        "confidence": pytest.approx(0.575),
+        "accuracy": 0.5,
+    }
+    assert found["bins"][0]["confidence"] is None
+    assert found["bins"][0]["accuracy"] is None
+
+
+def test_a_confidence_on_an_edge_is_in_the_lower_bin():
+    # Guo et al. (2017), section 2: bin m is ((m - 1) / M, m / M]. Ten and more classes reach 0.1 to 1.
+    for tenths in range(1, 11):
+        table = statistics.calibration([0], say([0], 11, tenths / 10))["bins"]
+        assert [row["count"] for row in table].index(1) == tenths - 1
+
+
+def test_calibration_of_honest_answers_is_near_zero():
+    # Each answer is right with its own confidence: the error left is that of 20000 draws, below 0.02.
+    draw = np.random.default_rng(4)
+    confidence = draw.uniform(0.5, 1, 20_000)
+    labels = (draw.uniform(size=20_000) > confidence).astype(int)
+    found = statistics.calibration(labels, np.stack([confidence, 1 - confidence], 1))
+    assert found["expected_calibration_error"] < 0.02
+    # and twice as sure of the opposite: right with 1 - confidence, a gap of 2 * 0.75 - 1 on average
+    found = statistics.calibration(1 - labels, np.stack([confidence, 1 - confidence], 1))
+    assert found["expected_calibration_error"] == pytest.approx(0.5, abs=0.02)
+
+
+# --- Constant answers
+
+
+@pytest.mark.parametrize(
+    "labels, predicted, classes, verdict",
+    [
+        ([0, 1, 2] * 40, [1] * 120, 3, "constant"),
+        ([0, 1] * 50, [0] * 95 + [1] * 5, 2, "constant"),
+        ([0, 1] * 50, [0] * 94 + [1] * 6, 2, "at chance"),
+        ([0, 1, 2] * 40, [0, 0, 0, 1, 1, 1, 2, 2, 2] * 13 + [0, 0, 0], 3, "at chance"),
+        ([0, 1, 2] * 40, [0, 1, 2] * 40, 3, "above chance"),
+        ([0, 1, 2] * 40, [1, 2, 0] * 40, 3, "below chance"),
+        # The test split is one class too: it is not the answers that are constant.
+        ([0] * 100, [0] * 100, 2, "above chance"),
+        ([0] * 97 + [1] * 3, [0] * 98 + [1] * 2, 2, "above chance"),
+        # ... but where it holds two classes, and all answers are one, they are.
+        ([0] * 97 + [1] * 3, [0] * 100, 2, "constant"),
+        ([0], [0], 2, "at chance"),  # one image: the interval is 0.21 to 1
+    ],
+)
+def test_verdict(labels, predicted, classes, verdict):
+    assert statistics.constant_answers(labels, say(predicted, classes))["verdict"] == verdict
+
+
+def test_entropy_by_hand():
+    # Shares 1/2, 1/4, 1/4 have 1.5 bits; four classes alike have 2.
+    found = statistics.constant_answers([0, 1, 2, 3] * 2, say([2, 2, 2, 2, 0, 0, 1, 1], 4))
+    assert found["entropy"] == pytest.approx(1.5)
+    assert found["entropy_of_labels"] == pytest.approx(2)
+    assert (found["most_frequent"], found["most_frequent_share"]) == (2, 0.5)
+    assert statistics.constant_answers([0, 1], say([1, 1], 2))["entropy"] == 0
+
+
+# --- Ordered classes
+
+
+def test_scale_is_by_number_where_all_names_are_numbers():
+    assert statistics.read_scale(["10", "-1", "2.5"]) == {
+        "unit": "label",
+        "values": [10, -1, 2.5],
+        "order": [1, 2, 0],
+    }
+    assert statistics.read_scale(["low", "2", "high"]) == {
+        "unit": "steps",
+        "values": [0, 1, 2],
+        "order": [0, 1, 2],
+    }
+
+
+def test_quadratic_kappa_by_hand():
+    # Rows the true place: [3 1 0], [1 2 1], [0 0 2]; sums of rows 4 4 2, of columns 4 3 3. Squared steps:
+    # 3 observed; expected (4 (3 + 4*3) + 4 (4 + 3) + 2 (4*4 + 3)) / 10 = 12.6. Kappa = 1 - 3 / 12.6.
+    labels = [0, 0, 0, 0, 1, 1, 1, 1, 2, 2]
+    predicted = [0, 0, 0, 1, 0, 1, 1, 2, 2, 2]
+    found = statistics.ordered(labels, say(predicted, 3), ["low", "middle", "high"])
+    assert found["quadratic_kappa"]["value"] == pytest.approx(1 - 3 / 12.6)
+    assert found["mean_absolute_error"]["value"] == pytest.approx(0.3)
+    assert found["within_one"]["value"] == 1
+    assert found["unit"] == "steps"
+
+
+def test_quadratic_kappa_in_closed_form_is_scikit_learns():
+    draw = np.random.default_rng(5)
+    for _ in range(20):
+        x, y = draw.integers(0, 7, (2, 50))
+        expected = cohen_kappa_score(x, y, weights="quadratic", labels=np.arange(7))
+        assert statistics.quadratic_kappa(x, y) == pytest.approx(expected)
+
+
+def test_spearman_is_the_published_one():
+    # IQ and hours of television, Wikipedia "Spearman's rank correlation coefficient": -29/165
+    iq = np.array([106, 100, 86, 101, 99, 103, 97, 113, 112, 110]).argsort().argsort()
+    hours = np.array([7, 27, 2, 50, 28, 29, 20, 12, 6, 17]).argsort().argsort()
+    found = statistics.ordered(iq, say(hours, 10), list("abcdefghij"))
+    assert found["spearman"]["value"] == pytest.approx(-29 / 165)
+
+
+def test_spearman_with_ties_by_hand():
+    # Ranks 1.5 1.5 3.5 3.5 and 1 3 3 3: covariance 2, sums of squares 4 and 3
+    found = statistics.ordered([0, 0, 1, 1], say([0, 1, 1, 1], 2), ["a", "b"])
+    assert found["spearman"]["value"] == pytest.approx(2 / math.sqrt(12))
+
+
+def test_numbers_count_in_their_own_units_and_order():
+    # The config lists 10, 1, 2. True 1, 2, 10, 10; predicted 2, 1, 10, 1: off by 1, 1, 0, 9; places off by
+    # 1, 1, 0, 2.
+    found = statistics.ordered([1, 2, 0, 0], say([2, 1, 0, 1], 3), ["10", "1", "2"])
+    assert (found["unit"], found["order"]) == ("label", [1, 2, 0])
+    assert found["mean_absolute_error"]["value"] == pytest.approx(11 / 4)
+    assert found["within_one"]["value"] == 0.75
+    # Places: true 0 1 2 2, predicted 1 0 2 0; squares 1 + 1 + 0 + 4 = 6; expected
+    # (1*(1 + 4) + 1*(2 + 1) + 2*(2*4 + 1)) / 4 = 26 / 4
+    assert found["quadratic_kappa"]["value"] == pytest.approx(1 - 6 / 6.5)
+
+
+def test_names_in_order_count_in_steps():
+    found = statistics.ordered([0, 1, 2, 3], say([0, 2, 0, 0], 4), ["poor", "fair", "good", "great"])
+    assert found["mean_absolute_error"]["value"] == (0 + 1 + 2 + 3) / 4
+    assert found["within_one"]["value"] == 0.5
+
+
+def test_bootstrap_interval_of_a_share_is_the_binomial_one():
+    # 540 of 600 resampled is binomial(600, 0.9).
+    predicted = np.zeros(600, int)
+    predicted[540:] = 2
+    found = statistics.ordered(np.zeros(600, int), say(predicted, 3), ["a", "b", "c"])
+    expected = binom.ppf([0.025, 0.975], 600, 0.9) / 600
+    assert found["within_one"]["value"] == 0.9
+    assert found["within_one"]["interval"] == pytest.approx(expected, abs=2 / 600)
+    # The error is 2 where the share is 0.
+    assert found["mean_absolute_error"]["interval"] == pytest.approx(2 * (1 - expected[::-1]), abs=4 / 600)
+    assert found["resamples"] == 2000
+
+
+def test_bootstrap_interval_of_rho_is_near_fishers():
+    # tanh(atanh(rho) +- 1.96 sqrt((1 + rho^2 / 2) / (n - 3))): Bonett & Wright (2000), Psychometrika 65
+    draw = np.random.default_rng(6)
+    x = draw.normal(size=600)
+    y = 0.6 * x + 0.8 * draw.normal(size=600)
+    places = [np.searchsorted(np.quantile(v, np.arange(1, 20) / 20), v) for v in (x, y)]
+    found = statistics.ordered(places[0], say(places[1], 20), [str(i) for i in range(20)])["spearman"]
+    rho = found["value"]
+    half = 1.96 * math.sqrt((1 + rho**2 / 2) / 597)
+    expected = [math.tanh(math.atanh(rho) - half), math.tanh(math.atanh(rho) + half)]
+    assert found["interval"] == pytest.approx(expected, abs=0.015)
+
+
+def test_bootstrap_is_the_same_every_time():
+    draw = np.random.default_rng(7)
+    labels, predicted = draw.integers(0, 5, (2, 300))
+    found = [statistics.ordered(labels, say(predicted, 5), list("abcde")) for _ in range(2)]
+    assert found[0] == found[1]
+
+
+def test_a_constant_prediction_has_no_rho():
+    found = statistics.ordered([0, 1, 2, 1], say([1, 1, 1, 1], 3), ["1", "2", "3"])
+    assert found["spearman"] == {"value": None, "interval": None}
+    assert found["quadratic_kappa"]["value"] == pytest.approx(0)  # as good as its own shares by chance
+    assert found["mean_absolute_error"]["value"] == 0.5
+
+
+def test_one_class_alone_has_neither_kappa_nor_rho():
+    found = statistics.ordered([1, 1, 1], say([1, 1, 1], 3), ["1", "2", "3"])
+    assert found["quadratic_kappa"] == found["spearman"] == {"value": None, "interval": None}
+    assert found["mean_absolute_error"] == {"value": 0, "interval": [0, 0]}
+
+
+def test_a_nearly_constant_prediction_has_rho_without_an_interval():
+    # The one other answer is missing from (9/10)^10 = 35 % of the resamples.
+    found = statistics.ordered(np.arange(10) % 3, say([0] * 9 + [2], 3), ["1", "2", "3"])
+    assert found["spearman"]["value"] is not None
+    assert found["spearman"]["interval"] is None
+
+
+# --- Comparison of models
+
+
+@pytest.mark.parametrize(
+    "b, c, p",
+    [
+        (9, 2, 134 / 2048),  # Fay, R package exact2x2, mcnemar.exact(matrix(c(21, 9, 2, 12), 2)): 0.06543
+        (2, 9, 134 / 2048),
+        (3, 0, 2 / 8),
+        (6, 0, 2 / 64),
+        (1, 1, 1),
+        (0, 0, 1),
+        (8, 1, 2 * (1 + 9) / 512),
+    ],
+)
+def test_exact_mcnemar(b, c, p):
+    assert statistics.exact_mcnemar(b, c) == pytest.approx(p)
+
+
+def test_paired_t_is_the_published_one():
+    # Student (1908), Biometrika 6, section IX: hours of sleep gained with two drugs; t = 4.0621, 9 degrees
+    # of freedom, p = 0.002833 (R: t.test(extra ~ group, data = sleep, paired = TRUE)).
+    first = [0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0]
+    second = [1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4]
+    assert statistics.paired_t(first, second) == pytest.approx(0.002833, abs=5e-7)
+
+
+def test_paired_t_is_undefined_for_one_seed_or_equal_differences():
+    assert statistics.paired_t([5], [3]) is None
+    assert statistics.paired_t([5, 6, 7], [3, 4, 5]) is None
+    assert statistics.paired_t([5, 6], [5, 6]) is None
+
+
+def test_holm_by_hand():
+    # Holm (1979), Scand. J. Statist. 6, 65-70. Sorted 0.01, 0.02, 0.03, 0.2 times 4, 3, 2, 1, each at least
+    # the one before: 0.04, 0.06, 0.06, 0.2.
+    adjusted, significant = statistics.holm([0.03, 0.01, 0.2, 0.02])
+    assert adjusted == pytest.approx([0.06, 0.04, 0.2, 0.06])
+    assert significant == [False, True, False, False]
+
+
+def test_holm_leaves_out_what_was_not_tested():
+    adjusted, significant = statistics.holm([None, 0.02, 0.04])
+    assert adjusted == [None, pytest.approx(0.04), pytest.approx(0.04)]
+    assert significant == [False, True, True]
+    assert statistics.holm([None]) == ([None], [False])
+    assert statistics.holm([]) == ([], [])
+
+
+@pytest.mark.parametrize(
+    "p10, p01, n",
+    [
+        (0.45, 0.05, 23),  # powersamplesize.com, "McNemar's Z-test, 2-Sided Equality", after Connor (1987)
+        (0.30, 0.15, 155),  # clinicaltrials-tools.vercel.app, McNemar calculator, after Connor (1987)
+    ],
+)
+def test_images_to_separate_are_the_published_ones(p10, p01, n):
+    assert statistics.images_to_separate(p10, p01) == n
+    assert statistics.images_to_separate(p01, p10) == n
+
+
+def test_images_to_separate_by_hand():
+    # d = e = 0.01: (1.959964 * 0.1 + 0.841621 * sqrt(0.0099))^2 / 0.0001 = 0.279736^2 * 10^4 = 782.5
+    assert statistics.images_to_separate(0.01, 0) == 783
+    # a third of the level: z = 2.393980; 0.323137^2 * 10^4 = 1044.2
+    assert statistics.images_to_separate(0.01, 0, level=0.05 / 3) == 1045
+    assert statistics.images_to_separate(0.02, 0.02) is None
+    assert statistics.images_to_separate(0, 0) is None
+
+
+def test_images_to_separate_have_the_power_they_promise():
+    # Simulated: with the number asked for, the exact test finds the difference in about 80 %.
+    n = statistics.images_to_separate(0.06, 0.02)
+    draw = np.random.default_rng(8)
+    counts = draw.multinomial(n, [0.06, 0.02, 0.92], 1000)
+    found = np.mean([statistics.exact_mcnemar(b, c) <= 0.05 for b, c, _ in counts])
+    assert 0.72 < found < 0.85  # the exact test is a little weaker than the formula's normal one
+
+
+def test_a_pair_by_hand():
+    first, second = discordant(100, 60, 9, 2)
+    found = statistics.compare({"two": second[None], "one": first[None]})
+    assert found["images"] == 100
+    assert found["pairs"] == [
+        {
+            "models": ["one", "two"],
+            "seeds": [{"seed": 0, "b": 9, "c": 2, "p": pytest.approx(134 / 2048)}],
+            "mcnemar_p": pytest.approx(134 / 2048),
+            "paired_t_p": None,
+            "difference": pytest.approx(0.07),
+            "p": pytest.approx(134 / 2048),
+            "p_holm": pytest.approx(134 / 2048),
+            "different": False,
+        }
+    ]
+    assert found["groups"] == [["one", "two"]]
+    assert found["best"] is None
+    # d = 0.11, e = 0.07: (1.959964 * 0.331662 + 0.841621 * sqrt(0.1051))^2 / 0.0049
+    # = (0.650046 + 0.272845)^2 / 0.0049 = 173.8
+    assert found["no_winner"] == {
+        "models": ["one", "two"],
+        "accuracy": [0.69, 0.62],
+        "discordant": [0.09, 0.02],
+        "level": 0.05,
+        "power": 0.8,
+        "images_needed": 174,
+        "reason": "too few images",
+    }
+
+
+def test_a_winner_has_no_explanation():
+    first, second = discordant(100, 60, 8, 1)  # p = 20/512 = 0.039
+    found = statistics.compare({"one": first[None], "two": second[None]})
+    assert (found["best"], found["no_winner"]) == ("one", None)
+    assert found["groups"] == [["one"], ["two"]]
+    # A third, equal model: three pairs, of which two have that p. Times 3 it is 0.117.
+    found = statistics.compare({"one": first[None], "two": second[None], "three": second[None]})
+    assert [pair["p_holm"] for pair in found["pairs"]] == pytest.approx([60 / 512, 60 / 512, 1])
+    assert found["best"] is None
+    assert found["no_winner"]["level"] == pytest.approx(0.05 / 3)
+
+
+def test_holms_next_step_is_the_level_of_the_number_needed():
+    # Two good models, 10 and 6 images apart in their favour, and a bad one: 2 of 3 tests are significant.
+    good, nearly = discordant(200, 150, 10, 6)
+    bad = np.zeros(200, bool)
+    found = statistics.compare({"bad": bad[None], "nearly": nearly[None], "good": good[None]})
+    assert found["groups"] == [["good", "nearly"], ["bad"]]
+    assert found["best"] is None
+    assert found["no_winner"]["models"] == ["good", "nearly"]
+    assert found["no_winner"]["level"] == 0.05
+    assert found["no_winner"]["images_needed"] == statistics.images_to_separate(0.05, 0.03)
+
+
+def test_equal_accuracy_is_not_a_matter_of_images():
+    first, second = discordant(100, 60, 4, 4)
+    found = statistics.compare({"one": first[None], "two": second[None]})["no_winner"]
+    assert (found["reason"], found["images_needed"]) == ("equal accuracy", None)
+
+
+def test_groups_overlap_where_the_middle_differs_from_neither_end():
+    names = ["a", "b", "c", "d"]
+    different = {frozenset(pair) for pair in (("a", "c"), ("a", "d"), ("b", "d"))}
+    assert statistics.group_models(names, different) == [["a", "b"], ["b", "c"], ["c", "d"]]
+    assert statistics.group_models(names, set()) == [names]
+    every = {frozenset(pair) for pair in combinations(names, 2)}
+    assert statistics.group_models(names, every) == [["a"], ["b"], ["c"], ["d"]]
+
+
+def test_groups_are_all_and_only_the_largest_sets_without_a_difference():
+    draw = np.random.default_rng(9)
+    names = list("abcdef")
+    for _ in range(100):
+        different = {frozenset(pair) for pair in combinations(names, 2) if draw.uniform() < 0.5}
+        alike = [
+            set(some)
+            for size in range(1, 7)
+            for some in combinations(names, size)
+            if not any(frozenset(pair) in different for pair in combinations(some, 2))
+        ]
+        largest = {frozenset(some) for some in alike if not any(some < other for other in alike)}
+        found = statistics.group_models(names, different)
+        assert {frozenset(group) for group in found} == largest
+        assert len(found) == len(largest)
+
+
+def test_models_are_listed_with_their_spread_and_groups():
+    rows = {"low": [right(50, 50), right(54, 46), right(58, 42)], "high": [right(100, 0)] * 3}
+    found = statistics.compare({name: np.array(answers) for name, answers in rows.items()})
+    assert [row["model"] for row in found["models"]] == ["high", "low"]
+    low = found["models"][1]
+    assert low["accuracies"] == [0.5, 0.54, 0.58]
+    assert low["accuracy"] == pytest.approx(0.54)
+    assert low["standard_deviation"] == pytest.approx(0.04)
+    assert (low["min"], low["max"], low["groups"], low["seeds"]) == (0.5, 0.58, [2], [0, 1, 2])
+    assert found["models"][0]["standard_deviation"] == 0
+
+
+def test_one_seed_has_no_spread():
+    found = statistics.compare({"one": right(3, 1)[None]})
+    assert found["models"][0] == {
+        "model": "one",
+        "seeds": [0],
+        "accuracies": [0.75],
+        "accuracy": 0.75,
+        "standard_deviation": None,
+        "min": 0.75,
+        "max": 0.75,
+        "groups": [1],
+    }
+
+
+def test_with_several_seeds_the_largest_p_counts():
+    # b = 6, 8 and 9 against c = 0, 1 and 2: p = 2/64, 20/512, 134/2048. The differences are 6, 7 and 7
+    # images: t = (20/3) / (sqrt(1/3) / sqrt(3)) = 20, 2 degrees of freedom, p = 0.0025
+    pairs = [discordant(100, 60, b, c) for b, c in ((6, 0), (8, 1), (9, 2))]
+    found = statistics.compare({"a": np.array([p[0] for p in pairs]), "b": np.array([p[1] for p in pairs])})
+    pair = found["pairs"][0]
+    assert [row["p"] for row in pair["seeds"]] == pytest.approx([2 / 64, 20 / 512, 134 / 2048])
+    # Student's t with 2 degrees of freedom: p = 1 - t / sqrt(t^2 + 2)
+    assert pair["paired_t_p"] == pytest.approx(1 - 20 / math.sqrt(402))
+    assert pair["difference"] == pytest.approx(0.2 / 3)
+    assert pair["p"] == pair["mcnemar_p"] == pytest.approx(134 / 2048)
+    assert found["best"] is None
+
+
+def test_with_several_seeds_the_paired_t_counts_where_it_is_larger():
+    # 10 to 0 and 40 to 0: significant at both seeds. t = 25 / 15, 1 degree of freedom:
+    # p = 1 - 2/pi atan(t) = 0.344
+    pairs = [discordant(100, 50, 10, 0), discordant(100, 50, 40, 0)]
+    found = statistics.compare({"a": np.array([p[0] for p in pairs]), "b": np.array([p[1] for p in pairs])})
+    pair = found["pairs"][0]
+    assert pair["mcnemar_p"] == pytest.approx(2 / 1024)
+    assert pair["p"] == pair["paired_t_p"] == pytest.approx(1 - 2 / math.pi * math.atan(25 / 15))
+    assert found["best"] is None
+    assert found["no_winner"]["reason"] == "seeds disagree"
+    assert found["no_winner"]["images_needed"] is None
+
+
+def test_seeds_that_contradict_each_other_are_no_difference():
+    first, second = discordant(100, 50, 40, 0)
+    found = statistics.compare({"a": np.array([first, second]), "b": np.array([second, first])})
+    assert found["pairs"][0]["mcnemar_p"] < 1e-9
+    assert found["pairs"][0]["p"] == 1
+    assert found["no_winner"]["reason"] == "equal accuracy"
+    # Nor where one of twelve says the contrary, significantly (6 to 0: 2/64), though t is sure of the mean.
+    rows = [discordant(100, 50, 40, 0)] * 11 + [discordant(100, 50, 0, 6)]
+    found = statistics.compare({"a": np.array([r[0] for r in rows]), "b": np.array([r[1] for r in rows])})
+    assert found["pairs"][0]["mcnemar_p"] == pytest.approx(2 / 64)
+    assert found["pairs"][0]["paired_t_p"] < 0.001
+    assert found["pairs"][0]["p"] == 1
+    assert found["best"] is None
+
+
+def test_only_shared_seeds_are_paired():
+    first, second = discordant(100, 60, 9, 2)
+    found = statistics.compare(
+        {"a": np.array([first, first]), "b": np.array([second, first])}, {"a": [7, 1], "b": [1, 5]}
+    )
+    assert found["pairs"][0]["seeds"] == [{"seed": 1, "b": 9, "c": 2, "p": pytest.approx(134 / 2048)}]
+
+
+def test_models_without_a_shared_seed_cannot_be_told_apart():
+    found = statistics.compare(
+        {"a": right(100)[None], "b": ~right(100)[None], "c": ~right(100)[None]},
+        {"a": [1], "b": [2], "c": [1]},
+    )
+    assert found["pairs"][0]["p"] is None
+    assert found["pairs"][0]["p_holm"] is None
+    assert found["groups"] == [["a", "b"], ["b", "c"]]
+    assert found["best"] is None
+    assert found["no_winner"]["reason"] == "no shared seed"
+    strict_json(found)
+
+
+@pytest.mark.parametrize(
+    "correct, seeds",
+    [
+        ({"a": right(3)[None], "b": right(4)[None]}, None),
+        ({"a": right(3)}, None),
+        ({"a": np.ones((1, 3))}, None),
+        ({"a": np.ones((0, 3), bool)}, None),
+        ({"a": np.ones((1, 0), bool)}, None),
+        ({"a": np.ones((2, 3), bool)}, {"a": [1, 1]}),
+        ({"a": np.ones((2, 3), bool)}, {"a": [1]}),
+    ],
+)
+def test_answers_that_do_not_fit_are_an_error(correct, seeds):
+    with pytest.raises(ValueError):
+        statistics.compare(correct, seeds)
+
+
+@pytest.mark.parametrize("models", [0, 1])
+def test_fewer_than_two_models_are_not_compared(models):
+    found = statistics.compare({f"model_{i}": right(3, 1)[None] for i in range(models)})
+    assert (found["pairs"], found["best"], found["no_winner"]) == ([], None, None)
+    assert len(found["groups"]) == models
+    strict_json(found)
+
+
+def test_one_image_separates_nothing():
+    found = statistics.compare({"a": np.array([[True]]), "b": np.array([[False]])})
+    assert found["pairs"][0]["p"] == 1
+    assert found["best"] is None
+    # d = e = 1: 1.959964^2 = 3.84
+    assert found["no_winner"]["images_needed"] == 4
+
+
+# --- Planted studies: 600 images, some harder than others for all models
+
+
+def plant(draw, errors, seeds=1, n=600):
+    """Return answers of models that are wrong `errors` times as often as the first would be, 10 % on average."""
+    hardness = draw.beta(0.5, 4.5, n)
+    return {
+        name: draw.uniform(size=(seeds, n)) >= factor * hardness
+        for name, factor in zip("abcdef", errors, strict=False)
+    }
+
+
+def count_best(errors, draws, seed, seeds=1):
+    """Return how often each model was named best, in `draws` studies."""
+    draw = np.random.default_rng(seed)
+    named = [statistics.compare(plant(draw, errors, seeds))["best"] for _ in range(draws)]
+    return {name: named.count(name) for name in {*named} - {None}}
+
+
+def test_a_much_better_model_is_named_and_no_other():
+    named = count_best([1, 1, 0.3], 200, seed=10)
+    assert named.get("a", 0) + named.get("b", 0) <= 10
+    assert named["c"] >= 150
+
+
+def test_a_slightly_better_model_gives_no_wrong_winner():
+    named = count_best([1, 1, 0.8], 200, seed=11)
+    assert named.get("a", 0) + named.get("b", 0) <= 10
+
+
+def test_equal_models_have_no_winner():
+    assert sum(count_best([1, 1, 1], 200, seed=12).values()) <= 10
+
+
+def test_the_equal_ones_of_a_bad_third_have_no_winner():
+    # The hardest case for Holm: the last step is at 0.05. More draws, as the share is near 5 %.
+    assert sum(count_best([0.5, 0.5, 6], 1000, seed=13).values()) <= 50
+
+
+def test_several_seeds_give_no_wrong_winner_either():
+    assert sum(count_best([1, 1, 1], 100, seed=14, seeds=3).values()) <= 5
+    named = count_best([1, 1, 0.2], 100, seed=15, seeds=5)
+    assert named.get("a", 0) + named.get("b", 0) == 0
+    assert named["c"] >= 80
+
+
+def test_luck_in_training_is_not_taken_for_a_difference():
+    # Two models, equal on average; each training is wrong in 5 to 25 % of the images. At one seed most
+    # pairs differ, truly so for that training; over four seeds the models must not.
+    draw = np.random.default_rng(16)
+    one = several = 0
+    for _ in range(100):
+        rates = draw.uniform(0.05, 0.25, (2, 4, 1))
+        answers = draw.uniform(size=(2, 4, 600)) >= rates
+        one += statistics.compare({"a": answers[0, :1], "b": answers[1, :1]})["best"] is not None
+        several += statistics.compare({"a": answers[0], "b": answers[1]})["best"] is not None
+    assert one > 40
+    assert several <= 5
+
+
+# --- Where it goes wrong
+
+
+def test_most_confused_pairs_by_hand():
+    confusion = [[5, 3, 0], [2, 0, 0], [2, 1, 97]]
+    assert statistics.most_confused(confusion, ["<a>", "b", "c"]) == [
+        {"true": "<a>", "predicted": "b", "count": 3, "share": 3 / 8},
+        {"true": "b", "predicted": "<a>", "count": 2, "share": 1.0},
+        {"true": "c", "predicted": "<a>", "count": 2, "share": 0.02},
+        {"true": "c", "predicted": "b", "count": 1, "share": 0.01},
+    ]
+    assert len(statistics.most_confused(confusion, ["a", "b", "c"], limit=2)) == 2
+    assert statistics.most_confused([[3, 0], [0, 0]], ["a", "b"]) == []
+    with pytest.raises(ValueError):
+        statistics.most_confused(confusion, ["a", "b"])
+
+
+def test_most_confident_mistakes_by_hand():
+    probabilities = say([1, 0, 1, 1, 0], 2, np.array([0.8, 0.99, 0.9, 0.8, 0.7]))
+    found = statistics.most_confident_mistakes([0, 0, 0, 0, 1], probabilities)  # image 1 is right
+    assert [(row["index"], row["confidence"]) for row in found] == [(2, 0.9), (0, 0.8), (3, 0.8), (4, 0.7)]
+    assert found[0] == {"index": 2, "true": 0, "predicted": 1, "confidence": 0.9}
+    assert [row["index"] for row in statistics.most_confident_mistakes([0] * 5, probabilities, 2)] == [2, 0]
+    assert statistics.most_confident_mistakes([1, 0, 1, 1, 0], probabilities) == []
+    # Ties by index however many: 1000 mistakes, every other one a little surer.
+    found = statistics.most_confident_mistakes([0] * 1000, say([1] * 1000, 2, np.tile([0.8, 0.9], 500)), 502)
+    assert [row["index"] for row in found] == [*range(1, 1000, 2), 0, 2]
+
+
+# --- All of it, at the edges
+
+
+def measure(labels, probabilities, classes):
+    """Return what every function says of a model, as JSON."""
+    functions = (
+        statistics.accuracy,
+        statistics.class_averages,
+        statistics.log_loss,
+        statistics.top_2_accuracy,
+        statistics.calibration,
+        statistics.constant_answers,
+        statistics.most_confident_mistakes,
+    )
+    found = {function.__name__: function(labels, probabilities) for function in functions}
+    found["ordered"] = statistics.ordered(labels, probabilities, classes)
+    return strict_json(found)
+
+
+@pytest.mark.parametrize("classes", [2, 6])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_all_right(classes, dtype):
+    labels = np.arange(60) % classes
+    found = measure(labels, say(labels, classes).astype(dtype), [str(i) for i in range(classes)])
+    assert found["accuracy"]["interval"][1] == 1
+    assert found["class_averages"] == {"balanced_accuracy": 1, "macro_f1": 1}
+    assert found["log_loss"] == pytest.approx(0, abs=1e-12)
+    assert found["calibration"]["expected_calibration_error"] == 0
+    assert found["constant_answers"]["verdict"] == "above chance"
+    assert found["most_confident_mistakes"] == []
+    assert found["ordered"]["mean_absolute_error"] == {"value": 0, "interval": [0, 0]}
+    assert found["ordered"]["quadratic_kappa"] == {"value": 1, "interval": [1, 1]}
+    assert found["ordered"]["spearman"]["value"] == pytest.approx(1)
+    assert found["top_2_accuracy"] == (None if classes == 2 else 1)
+
+
+@pytest.mark.parametrize("classes", [2, 6])
+def test_all_wrong(classes):
+    labels = np.arange(60) % classes
+    found = measure(labels, say((labels + 1) % classes, classes), [str(i) for i in range(classes)])
+    assert found["accuracy"]["accuracy"] == found["accuracy"]["interval"][0] == 0
+    assert found["class_averages"] == {"balanced_accuracy": 0, "macro_f1": 0}
+    assert found["calibration"]["expected_calibration_error"] == 1
+    assert found["constant_answers"]["verdict"] == "below chance"
+    assert len(found["most_confident_mistakes"]) == 12
+
+
+@pytest.mark.parametrize("predicted", [0, 1])
+def test_one_image(predicted):
+    found = measure([1], say([predicted], 6), list("abcdef"))
+    assert found["accuracy"]["accuracy"] == found["class_averages"]["balanced_accuracy"] == predicted
+    assert found["ordered"]["mean_absolute_error"] == {"value": 1 - predicted, "interval": None}
+    assert found["ordered"]["spearman"]["value"] is None
+    assert found["constant_answers"]["entropy"] == 0
+
+
+def test_a_class_missing_from_the_test_split():
+    # Class 2 is never true and once predicted.
+    found = measure([0, 0, 1, 1], say([0, 2, 1, 1], 3), ["a", "b", "c"])
+    assert found["accuracy"]["chance"] == pytest.approx(1 / 3)
+    assert found["class_averages"]["balanced_accuracy"] == 0.75
+    assert found["class_averages"]["macro_f1"] == pytest.approx((2 / 3 + 1) / 2)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_diverged_model_has_no_answers(bad):
+    found = measure([0, 1, 2, 0], np.full((4, 6), bad), list("abcdef"))
+    assert found["accuracy"]["unanswered"] == 4
+    assert found["accuracy"]["accuracy"] == 0  # not the 0.5 of class 0, which argmax makes of NaN
+    assert found["log_loss"] is None
+    assert found["top_2_accuracy"] == 0
+    assert found["calibration"]["images"] == 0
+    assert found["calibration"]["expected_calibration_error"] is None
+    assert found["constant_answers"]["verdict"] == "no answers"
+    assert found["constant_answers"]["entropy"] is None
+    assert found["most_confident_mistakes"] == []
+    assert found["ordered"]["images"] == 0
+    for figure in ("mean_absolute_error", "within_one", "quadratic_kappa", "spearman"):
+        assert found["ordered"][figure] == {"value": None, "interval": None}
+
+
+def test_a_model_that_diverges_on_some_images():
+    probabilities = say([0, 1, 2, 3, 4], 5, 0.9)
+    probabilities[0, 3] = np.nan
+    found = measure([0, 1, 2, 3, 4], probabilities, list("12345"))
+    assert (found["accuracy"]["correct"], found["accuracy"]["unanswered"]) == (4, 1)
+    assert found["class_averages"]["balanced_accuracy"] == 0.8
+    assert found["top_2_accuracy"] == 0.8
+    assert found["log_loss"] is None
+    assert found["calibration"]["images"] == found["ordered"]["images"] == 4
+    assert found["constant_answers"]["entropy"] == pytest.approx(2)
+
+
+@pytest.mark.parametrize(
+    "labels, probabilities",
+    [
+        ([], np.zeros((0, 2))),
+        ([0], [[1.0]]),
+        ([0, 1], [[0.5, 0.5]]),
+        ([2], [[0.5, 0.5]]),
+        ([-1], [[0.5, 0.5]]),
+        ([0.0], [[0.5, 0.5]]),
+        ([0], [[0.5, 0.4]]),
+        ([0], [[1.5, -0.5]]),
+    ],
+)
+def test_what_is_no_prediction_is_an_error(labels, probabilities):
+    with pytest.raises(ValueError):
+        statistics.accuracy(labels, probabilities)
+
+
+def test_float16_probabilities_are_taken():
+    probabilities = np.random.default_rng(17).dirichlet(np.ones(30), 200).astype(np.float16)
+    measure(np.arange(200) % 30, probabilities, [str(i) for i in range(30)])
+
+
+def test_one_name_too_few_is_an_error():
+    with pytest.raises(ValueError):
+        statistics.ordered([0, 1], say([0, 1], 3), ["a", "b"])
