@@ -14,7 +14,7 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from baton import figures, logs, statistics
+from baton import comparison, figures, logs, statistics
 from baton.logs import log
 from baton.manifests import read_manifest
 
@@ -106,13 +106,13 @@ def collect_run(run):
 
 
 def compare_models(runs):
-    """Return the comparison of the finished runs' models on the test images (see baton.statistics.compare)."""
+    """Return the comparison of the finished runs' models on the test images (see baton.comparison.compare)."""
     correct, seeds = {}, {}
     for run in runs:
         table = read_manifest(f"results/evaluation/{run['folder']}/predictions.csv")
         correct.setdefault(run["model"], []).append((table["class"] == table["predicted"]).to_numpy())
         seeds.setdefault(run["model"], []).append(run["seed"])
-    return statistics.compare({model: np.stack(rows) for model, rows in correct.items()}, seeds)
+    return comparison.compare({model: np.stack(rows) for model, rows in correct.items()}, seeds)
 
 
 def git_commit(folder):
@@ -274,12 +274,12 @@ def table_of_models(done):
     return rows
 
 
-def table_of_pairs(comparison):
+def table_of_pairs(compared):
     """Return a row a pair of models for pairs.csv."""
     return [
         {"first": pair["models"][0], "second": pair["models"][1]}
         | {key: pair[key] for key in ("difference", "mcnemar_p", "paired_t_p", "p_holm", "different")}
-        for pair in comparison["pairs"]
+        for pair in compared["pairs"]
     ]
 
 
@@ -293,7 +293,7 @@ def main(files, base, runs, config, workflow):
     classes = [row["class"] for row in data["classes"]]
     found = [collect_run(run) for run in runs]
     done = [run for run in found if run["status"] == "done"]
-    comparison = compare_models(
+    compared = compare_models(
         [run for run, what in zip(runs, found, strict=True) if what["status"] == "done"]
     )
     report = {
@@ -301,7 +301,7 @@ def main(files, base, runs, config, workflow):
         "config": config,
         "data": data,
         "runs": found,
-        "comparison": comparison,
+        "comparison": compared,
         "confused": {
             run["name"]: statistics.most_confused(run["test"]["confusion"], classes) for run in done
         },
@@ -311,7 +311,7 @@ def main(files, base, runs, config, workflow):
     folder.mkdir(parents=True, exist_ok=True)
     draw_figures(done, classes, folder) if done else None
     write_csv(folder / "models.csv", table_of_models(done))
-    write_csv(folder / "pairs.csv", table_of_pairs(comparison))
+    write_csv(folder / "pairs.csv", table_of_pairs(compared))
     write_aside(f"{base}.json", json.dumps(without_nan(report), indent=2, ensure_ascii=False) + "\n")
 
     tested = read_manifest(files["test_manifest"])

@@ -1,4 +1,4 @@
-"""What the test figures of a study can carry: intervals, calibration, and which models can be told apart.
+"""What the test figures of one model can carry: intervals, calibration, distances, and where it goes wrong.
 
 labels: (n,) whole numbers, the true class of each test image, 0 to k - 1; n is at least 1.
 probabilities: (n, k) floats, what the model gave each of the k >= 2 classes; a row sums to 1, but for
@@ -12,20 +12,16 @@ Results are dictionaries of plain numbers that JSON can hold; what is undefined 
 interval is [low, high] at 95 %. Nothing is drawn anew: the bootstrap is seeded.
 """
 
-import math
 import warnings
 
 import numpy as np
 from scipy import stats
 from sklearn import metrics
-from statsmodels.stats.contingency_tables import mcnemar
-from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 from baton.labels import as_number
 
-LEVEL = 0.05  # of every test and, as 1 - LEVEL, of every interval
-POWER = 0.8
+LEVEL = 0.05  # intervals are at 1 - LEVEL
 BINS = 10
 RESAMPLES = 2000
 SEED = 1
@@ -340,230 +336,6 @@ def estimate(value, statistic, *samples):
     """Return {value, interval} for JSON; no interval where there is no value."""
     value = none_for_nan(value)
     return {"value": value, "interval": None if value is None else bootstrap_interval(statistic, *samples)}
-
-
-# --- Models compared on the same images
-
-
-def exact_mcnemar(b, c):
-    """Return the two-sided p of b and c discordant images under equal chances; 1 where there are none.
-
-    McNemar (1947), from the binomial distribution: statsmodels' mcnemar(exact=True).
-    """
-    return float(mcnemar([[0, b], [c, 0]], exact=True).pvalue)
-
-
-def paired_t(first, second):
-    """Return the two-sided p of the paired t-test over seeds, or None for one seed or equal differences.
-
-    first, second: (seeds,) right answers of two models, or accuracies (t knows no scale). Student (1908):
-    SciPy's ttest_rel. Where all differences are the same, t divides by 0.
-    """
-    differences = np.subtract(first, second)
-    if len(differences) < 2 or (differences == differences[0]).all():
-        return None
-    return float(stats.ttest_rel(first, second).pvalue)
-
-
-def holm(p_values):
-    """Return the p values adjusted for their number, and which are significant at 0.05, both in their order.
-
-    Holm (1979): statsmodels' multipletests(method="holm"). A None (no test was possible) is no member of
-    the family and stays None and not significant.
-    """
-    adjusted, significant = [None] * len(p_values), [False] * len(p_values)
-    tested = [i for i, p in enumerate(p_values) if p is not None]
-    if tested:
-        reject, corrected, *_ = multipletests([p_values[i] for i in tested], alpha=LEVEL, method="holm")
-        for i, yes, p in zip(tested, reject, corrected, strict=True):
-            adjusted[i], significant[i] = float(p), bool(yes)
-    return adjusted, significant
-
-
-def images_to_separate(first_rate, second_rate, level=LEVEL, power=POWER):
-    """Return how many images McNemar's test needs to tell two models apart, or None for equal rates.
-
-    first_rate, second_rate: the shares of images that only the first, only the second gets right; level:
-    of the two-sided test; power: the chance to find the difference.
-    n = (z(1 - level/2) sqrt(d) + z(power) sqrt(d - e^2))^2 / e^2, rounded up, for d the sum and e the
-    difference of the rates: Connor (1987), Biometrics 43, 207-211, after Miettinen (1968). By the normal distribution: the
-    exact test is a little weaker, and needs 6 discordant images at the least at level 0.05.
-    """
-    discordant, difference = first_rate + second_rate, first_rate - second_rate
-    if abs(difference) < 1e-9:  # less than an image in a thousand million: rounding
-        return None
-    under_null = stats.norm.isf(level / 2) * math.sqrt(discordant)
-    under_difference = stats.norm.isf(1 - power) * math.sqrt(max(discordant - difference**2, 0))
-    return math.ceil(((under_null + under_difference) / difference) ** 2)
-
-
-def compare_pair(first, second, seeds):
-    """Compare two models at the seeds they share.
-
-    first, second: {seed: (n,) right or not}; seeds: the shared ones. Returns
-    seeds: for each, seed, b (images only the first gets right), c (only the second) and p of exact_mcnemar;
-    mcnemar_p: the largest of them: a difference has to hold at every seed. That is conservative, and meant
-      to be: McNemar's test knows the chance of the images and not that of the training, so that the
-      smallest, or one of all seeds' images together, would find a lucky seed significant. The largest of
-      several p is valid however they depend on each other (Berger 1982, intersection-union test);
-    paired_t_p: over the seeds, None for one seed or equal differences;
-    difference: mean accuracy of the first less that of the second;
-    p: the larger of the two; 1 where a seed favours the first and another the second.
-    All None where no seed is shared.
-    """
-    rows = []
-    for seed in seeds:
-        b, c = int((first[seed] & ~second[seed]).sum()), int((second[seed] & ~first[seed]).sum())
-        rows.append({"seed": seed, "b": b, "c": c, "p": exact_mcnemar(b, c)})
-    if not rows:
-        return {"seeds": [], "mcnemar_p": None, "paired_t_p": None, "difference": None, "p": None}
-    largest = max(row["p"] for row in rows)
-    t = paired_t([first[seed].sum() for seed in seeds], [second[seed].sum() for seed in seeds])
-    contradicting = any(row["b"] > row["c"] for row in rows) and any(row["b"] < row["c"] for row in rows)
-    images = len(first[seeds[0]])
-    return {
-        "seeds": rows,
-        "mcnemar_p": largest,
-        "paired_t_p": t,
-        "difference": sum(row["b"] - row["c"] for row in rows) / (images * len(rows)),
-        "p": 1.0 if contradicting else max(largest, t or 0.0),
-    }
-
-
-def group_models(models, different):
-    """Return groups of models that cannot be told apart, as lists of names, in the order of `models`.
-
-    different: the pairs that differ, as frozensets. Two models are in a group together if and only if they
-    do not differ, and no group lies within another; a model may be in several. This is the compact letter
-    display, by insertion and absorption (Piepho 2004, J. Comput. Graph. Stat. 13, 456-466).
-    """
-    groups = [frozenset(models)] if models else []
-    for pair in sorted(different, key=lambda pair: sorted(models.index(name) for name in pair)):
-        parted = [group - {name} for group in groups if pair <= group for name in pair]
-        kept = [group for group in groups if not pair <= group]
-        groups = [group for group in {*kept, *parted} if not any(group < other for other in [*kept, *parted])]
-    return sorted(
-        (sorted(group, key=models.index) for group in groups),
-        key=lambda group: [models.index(name) for name in group],
-    )
-
-
-def compare(correct, seeds=None):
-    """Say which models can be told apart by the test images.
-
-    correct: {model: (seeds, n) booleans}, whether each image was answered rightly; the images are the same
-    and in the same order in all rows. seeds: {model: the seed of each row}; without it, rows are numbered
-    from 0, and the same row is the same seed. ValueError where shapes do not fit or a seed is there twice.
-
-    images: n; level: 0.05
-    models: by mean accuracy, of equal ones the first given first; each model, seeds, accuracies (a seed
-      each), accuracy (their mean), standard_deviation (over n - 1; None for one seed), min, max, and groups:
-      the numbers, from 1, of those it is in
-    pairs: of all models, in that order; each models [first, second] and what compare_pair returns, with
-      p_holm (over all pairs) and different (p_holm <= 0.05)
-    groups: of group_models
-    best: the model that is different from every other and better, else None; None for a single model
-    no_winner: None where there is a best, or fewer than two models; else why there is none:
-      models: [the most accurate, the most accurate of those it cannot be told apart from (nearly always
-        the second)]; accuracy: of both; discordant: [the share of images only the first gets right, the
-        share only the second does], means over the shared seeds; power: 0.8;
-      level: that of Holm's next step, 0.05 / (tests less those significant);
-      images_needed: by images_to_separate at these rates, level and power, always more than n; else None;
-      reason: "too few images" (a number is given), "equal accuracy" (no number of images would do),
-        "seeds disagree" (n images would do for one training, but the difference varies from seed to seed:
-        more seeds might do) or "no shared seed"
-    """
-    arrays = {model: np.asarray(rows) for model, rows in correct.items()}
-    seeds = {model: list(seeds[model] if seeds else range(len(rows))) for model, rows in arrays.items()}
-    for model, rows in arrays.items():
-        if rows.ndim != 2 or rows.dtype != bool or not rows.size:
-            raise ValueError(f"{model}: wanted seeds x images of booleans, got {rows.dtype} {rows.shape}")
-        if len(set(seeds[model])) != len(seeds[model]) or len(seeds[model]) != len(rows):
-            raise ValueError(f"{model}: {len(rows)} rows for the seeds {seeds[model]}")
-    if len({rows.shape[1] for rows in arrays.values()}) > 1:
-        raise ValueError("the models were not tested on the same images")
-    images = next((rows.shape[1] for rows in arrays.values()), 0)
-    means = {model: float(rows.mean()) for model, rows in arrays.items()}
-    names = sorted(arrays, key=lambda model: -means[model])
-    by_seed = {model: dict(zip(seeds[model], rows, strict=True)) for model, rows in arrays.items()}
-
-    pairs = []
-    for place, first in enumerate(names):
-        for second in names[place + 1 :]:
-            shared = [seed for seed in seeds[first] if seed in by_seed[second]]
-            found = compare_pair(by_seed[first], by_seed[second], shared)
-            pairs.append({"models": [first, second], **found})
-    for pair, p, different in zip(pairs, *holm([pair["p"] for pair in pairs]), strict=True):
-        pair |= {"p_holm": p, "different": different}
-
-    groups = group_models(names, {frozenset(pair["models"]) for pair in pairs if pair["different"]})
-    best = find_best(names, pairs)
-    return {
-        "images": images,
-        "level": LEVEL,
-        "models": [
-            {"model": model, "seeds": seeds[model]}
-            | spread(arrays[model].mean(axis=1))
-            | {"groups": [number for number, group in enumerate(groups, 1) if model in group]}
-            for model in names
-        ],
-        "pairs": pairs,
-        "groups": groups,
-        "best": best,
-        "no_winner": None if best or len(names) < 2 else explain_no_winner(names, means, pairs, images),
-    }
-
-
-def spread(accuracies):
-    """Return accuracies (seeds,) as a list, and their mean, standard deviation (None for one), min and max."""
-    return {
-        "accuracies": [float(value) for value in accuracies],
-        "accuracy": float(np.mean(accuracies)),
-        "standard_deviation": float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else None,
-        "min": float(np.min(accuracies)),
-        "max": float(np.max(accuracies)),
-    }
-
-
-def is_better(pair, model):
-    """Whether a pair of `compare` finds this one of its models the better one."""
-    return pair["different"] and (pair["difference"] > 0) == (pair["models"][0] == model)
-
-
-def find_best(names, pairs):
-    """Return the model that is significantly better than every other, or None."""
-    for model in names:
-        own = [pair for pair in pairs if model in pair["models"]]
-        if own and all(is_better(pair, model) for pair in own):
-            return model
-    return None
-
-
-def explain_no_winner(names, means, pairs, images):
-    """Return `no_winner` of compare()."""
-    top = names[0]
-    # Pairs are in the order of accuracy: the first in which the top model is not the better one.
-    pair = next(pair for pair in pairs if pair["models"][0] == top and not is_better(pair, top))
-    tested = sum(pair["p"] is not None for pair in pairs)
-    significant = sum(pair["different"] for pair in pairs)
-    level, needed, rates = LEVEL / max(tested - significant, 1), None, None
-    if pair["p"] is None:
-        reason = "no shared seed"
-    else:
-        rates = [float(np.mean([row[side] for row in pair["seeds"]])) / images for side in "bc"]
-        needed = images_to_separate(*rates, level)
-        reason = "equal accuracy" if needed is None else "too few images"
-        if needed is not None and needed <= images:
-            reason, needed = "seeds disagree", None
-    return {
-        "models": pair["models"],
-        "accuracy": [means[model] for model in pair["models"]],
-        "discordant": rates,
-        "level": level,
-        "power": POWER,
-        "images_needed": needed,
-        "reason": reason,
-    }
 
 
 # --- Where it goes wrong
