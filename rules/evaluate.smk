@@ -93,8 +93,10 @@ rule write_report:
         reliability=report(
             "results/report/reliability.svg", caption="report/reliability.rst", category="Models"
         ),
+        # A folder: outputs that change with the models would hide from Snakemake that they changed.
         confusion=report(
-            [f"results/report/confusion_{run.name}.svg" for run in RUNS],
+            directory("results/report/confusion"),
+            patterns=["{training}.svg"],
             caption="report/confusion.rst",
             category="Confusion",
         ),

@@ -132,7 +132,7 @@ def git_commit(folder):
 
 def draw_figures(done, classes, folder):
     """Draw the figures of the finished runs into `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "confusion").mkdir(parents=True, exist_ok=True)
     figures.save_figure(
         figures.draw_cost(
             [
@@ -153,7 +153,7 @@ def draw_figures(done, classes, folder):
     figures.save_figure(figures.draw_reliability(bins, names), folder / "reliability.svg")
     for run in done:
         figure = figures.draw_confusion(run["test"]["confusion"], classes, run["name"])
-        figures.save_figure(figure, folder / f"confusion_{run['name']}.svg")
+        figures.save_figure(figure, folder / f"confusion/{run['name']}.svg")
 
 
 def as_data_uri(kind, content):

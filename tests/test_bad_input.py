@@ -93,8 +93,6 @@ CONFIGS = {
     "no session": (text("session_minutes: 0"), ["session_minutes", "0"]),
     "a seed twice": (text("training: {seeds: [1, 1]}"), ["training.seeds", "[1, 1]"]),
     "too many layers": (config(models=[MODEL | {"layers": 5}]), ["net", "16 px", "5 times", "fewer layers"]),
-    "layers with a point": (config(models=[MODEL | {"layers": 1.0}]), ["models.0.layers", "1.0"]),
-    "batch with a point": (text("training: {batch_size: 8.0}"), ["training.batch_size", "8.0"]),
     "copies for synthetic images": (
         config(images={"size": 16, "synthetic_fraction": 0.2}, augmentation={"flip": None, "rotation": 0}),
         ["images.synthetic_fraction", "augmentation", "copies"],

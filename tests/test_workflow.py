@@ -341,7 +341,7 @@ class TestModels:
         assert metrics["accuracy"] == pytest.approx(right / 9)
         assert metrics["confusion"] == confusion
         entropy = -sum(np.log(float(row[f"probability {row['class']}"])) for row in rows) / 9
-        assert metrics["cross_entropy"] == pytest.approx(entropy, rel=1e-4)
+        assert metrics["log_loss"] == pytest.approx(entropy, rel=1e-4)
         assert [row["class"] for row in metrics["classes"]] == classes
         for number, row in enumerate(metrics["classes"]):
             hits, said = confusion[number][number], sum(line[number] for line in confusion)
@@ -440,7 +440,8 @@ class TestReport:
             )
             assert row["test accuracy"] == f"{test['accuracy']:.3f}"
             assert row["validation accuracy"] == f"{summary['kept']['val_accuracy']:.3f}"
-            assert row["parameters"] == f"{summary['parameters']}"
+        for row, run in zip(page.table("parameters"), ALL_RUNS, strict=True):
+            assert row["parameters"] == f"{study.json(f'models/{run}/training.json')['parameters']}"
             assert row["epochs"] == ("3" if run.startswith("small") else "2")
 
     def test_confusion_matrices_of_all_runs(self, study, page):
@@ -456,19 +457,19 @@ class TestReport:
         )
 
     def test_a_class_named_like_a_script_stays_text(self, page):
-        assert "script" not in [tag for tag, _ in page.tags]
+        assert [tag for tag, _ in page.tags].count("script") == 1, "the template's own, which sorts"
         assert SCRIPT in page.text
         assert SCRIPT in [row["class"] for row in page.table("labelled")]
 
     def test_it_is_self_contained(self, study, page):
         assert not re.search(r"https?://", (study / "results/report.html").read_text(encoding="utf-8"))
-        assert not {"link", "iframe", "object", "embed", "base", "script"} & {tag for tag, _ in page.tags}
+        assert not {"link", "iframe", "object", "embed", "base"} & {tag for tag, _ in page.tags}
         for tag, attributes in page.tags:
             for key in ("src", "href", "srcset", "data", "poster"):
                 assert attributes.get(key, "#").startswith(("#", "data:")), (tag, attributes)
 
     def test_the_curves_in_it_are_those_of_the_models_and_have_a_text_for_the_blind(self, study, page):
-        images = [attributes for tag, attributes in page.tags if tag == "img"]
+        images = [attributes for tag, attributes in page.tags if tag == "img" and "over" in attributes["alt"]]
         found = [base64.b64decode(image["src"].partition("base64,")[2]) for image in images]
         assert found == [study.read(f"results/models/{run}/curves.svg") for run in ALL_RUNS]
         assert all("accuracy" in image["alt"] for image in images)

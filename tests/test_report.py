@@ -1,0 +1,1103 @@
+"""The report on studies made by hand: what it says, for people and for programs, and what it must not do.
+
+Nothing here trains but TestWorkflow: the answers of the models are made up, and what evaluate.measure makes
+of them, with made-up trainings, is written where the report looks for it.
+"""
+
+import base64
+import contextlib
+import csv
+import hashlib
+import importlib
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+import zipfile
+from html.parser import HTMLParser
+from pathlib import Path
+from types import ModuleType
+
+import jsonschema
+import numpy as np
+import pandas
+import pytest
+import yaml
+from conftest import REPOSITORY, Study, save_images
+from PIL import Image
+
+import write_report
+from baton import figures, statistics
+from baton.manifests import write_manifest
+
+SCHEMA = json.loads((REPOSITORY / "rules/schemas/report.schema.json").read_text(encoding="utf-8"))
+DEFAULTS = yaml.safe_load((REPOSITORY / "config.yaml").read_text(encoding="utf-8"))
+VOID = {"meta", "img", "br", "input", "link", "hr"}
+VEGETABLES = ["Bean", "Carrot", "Potato", "Tomato"]
+HOSTILE = [
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "{{ 7*7 }}{% raw %}",
+    "$x^2$ $",
+    "مرحبا\u202eabc",
+    "</td></table></main><h1>&lt;&amp;",
+]
+
+
+def import_measure():
+    """Return evaluate.measure without TensorFlow, which only the rest of that file needs."""
+    absent = [name for name in ("baton.networks", "keras") if name not in sys.modules]
+    for name in absent:
+        sys.modules[name] = ModuleType(name)
+    try:
+        return importlib.import_module("evaluate").measure
+    finally:
+        for name in absent:
+            del sys.modules[name]
+        if absent:
+            del sys.modules["evaluate"]
+
+
+measure = import_measure()
+
+
+# --- Studies made by hand
+
+
+def answers(labels, classes, wrong=(), sure=0.8):
+    """Return probabilities that are right but for the images in `wrong`, where the next class is said."""
+    said = np.array(labels)
+    said[list(wrong)] = (said[list(wrong)] + 1) % classes
+    return saying(said, classes, sure)
+
+
+def saying(said, classes, sure=0.8):
+    """Return probabilities whose highest is, for each image, the class that `said` gives, by `sure`."""
+    probabilities = np.full((len(said), classes), (1 - sure) / (classes - 1))
+    probabilities[np.arange(len(said)), said] = sure
+    return probabilities
+
+
+def run(name, probabilities, model=None, seed=1, **more):
+    """Return a run of a made-up study; probabilities None: it is not finished."""
+    return {"name": name, "model": model or name, "seed": seed, "probabilities": probabilities, **more}
+
+
+class Made:
+    """A study of which only what the report reads is there.
+
+    classes: names; labels: the class indices of the test images; runs: of run(); files: names of the test
+    images; corrupt: rows of corrupt.csv; left_out: rows of left_out.csv; train: images a class for training;
+    size: of the images; asked: what differs from the config, section by section; curves: whether curves are
+    drawn (slow) or a line stands for them.
+    """
+
+    def __init__(
+        self,
+        folder,
+        classes,
+        labels,
+        runs,
+        files=None,
+        corrupt=(),
+        left_out=(),
+        train=40,
+        size=16,
+        asked=None,
+        ordered=None,
+        curves=False,
+    ):
+        self.folder, self.classes, self.labels, self.runs = Path(folder), classes, np.array(labels), runs
+        self.files = files or [f"test {number}.png" for number in range(len(labels))]
+        self.config = {
+            key: value for key, value in DEFAULTS.items() if key not in ("session_minutes", "verify")
+        }
+        self.config["data"] = DEFAULTS["data"] | {
+            "source": "annotations",
+            "images": "photos",
+            "annotations": "answers.csv",
+        }
+        for section, values in (asked or {}).items():
+            self.config[section] = self.config[section] | values
+        self.ordered, self.curves = ordered, curves
+        self._write_data(corrupt, left_out, train, size)
+        for one in runs:
+            self._write_run(one)
+
+    def __truediv__(self, path):
+        return self.folder / path
+
+    def _path(self, path):
+        (self / path).parent.mkdir(parents=True, exist_ok=True)
+        return self / path
+
+    def _json(self, path, value):
+        self._path(path).write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    def _csv(self, path, columns, rows):
+        write_manifest(pandas.DataFrame(list(rows), columns=columns, dtype=str), self._path(path))
+
+    def _write_data(self, corrupt, left_out, train, size):
+        rows = [
+            (f"{split} {label} {number}.png", label, split)
+            for label in self.classes
+            for split, count in (("train", train), ("validation", 5))
+            for number in range(count)
+        ]
+        rows += [
+            (file, self.classes[label], "test") for file, label in zip(self.files, self.labels, strict=True)
+        ]
+        rows = [(*row, hashlib.sha256(row[0].encode("utf-8", "replace")).hexdigest()) for row in rows]
+        self._csv("results/data/images.csv", ["image", "class", "split", "sha256"], rows)
+        labelled = [row[:2] for row in rows] + [row[:2] for row in corrupt]
+        self._csv("results/data/classes.csv", ["image", "class"], labelled)
+        self._csv("results/data/left_out.csv", ["reason", "unit", "count"], left_out)
+        self._csv("results/data/corrupt.csv", ["file", "class", "split", "reason"], corrupt)
+        for split in ("train", "test"):
+            packed = [
+                (image, label, self.classes.index(label), digest, "")
+                for image, label, place, digest in rows
+                if place == split
+            ]
+            columns = ["image", "class", "label", "sha256", "parent"]
+            self._csv(f"results/data/packed/{split}.csv", columns, packed)
+        weights = {"classes": self.classes, "weights": [1.0] * len(self.classes)}
+        self._json("results/data/class_weights.json", weights)
+        draw = np.random.default_rng(1)
+        self.pixels = draw.integers(0, 256, (len(self.labels), size, size, 3), np.uint8)
+        np.save(self._path("results/data/packed/test.npy"), self.pixels)
+
+    def _write_run(self, one):
+        folder = f"{one['model']}/seed_{one['seed']}"
+        if one["probabilities"] is None:
+            if "progress" in one:
+                self._json(f"state/{folder}/progress.json", one["progress"])
+            return
+        test = measure(self.labels, one["probabilities"], self.classes, self.ordered)
+        test |= {"milliseconds": {"1": 2.5, "32": 0.25}, "model_bytes": one.get("parameters", 12345) * 4}
+        self._json(f"results/evaluation/{folder}/metrics.json", test)
+        names = [*self.classes, ""]
+        said = [names[index] for index in statistics.predicted_classes(one["probabilities"])]
+        rows = zip(self.files, (self.classes[label] for label in self.labels), said, strict=True)
+        self._csv(f"results/evaluation/{folder}/predictions.csv", ["image", "class", "predicted"], rows)
+        self._write_training(one, folder)
+
+    def _write_training(self, one, folder):
+        epochs = one.get("epochs", 4)
+        loss = one.get("loss", 1.0)
+        history = [
+            {
+                "epoch": epoch,
+                "loss": loss / epoch,
+                "l2": 0.1,
+                "accuracy": 1 - 0.5 / epoch,
+                "val_loss": 1.2 * loss / epoch,
+                "val_accuracy": one.get("val_accuracy", 0.9) - 0.3 / epoch,
+            }
+            for epoch in range(1, epochs + 1)
+        ]
+        settings = {key: value for key, value in DEFAULTS["training"].items() if key != "seeds"}
+        shape = {
+            "name": one["model"],
+            "kernels": 8,
+            "kernel_size": 3,
+            "dense": 16,
+            "layers": 2,
+            "epochs": epochs,
+        }
+        session = {"started": "2026-01-02T03:04:05+00:00", "ended": "2026-01-02T03:14:05+00:00"}
+        sessions = [session | {"reason": "all done", "from": [0, 0], "to": [epochs, 0]}]
+        training = {
+            "model": one["model"],
+            "seed": one["seed"],
+            "settings": dict(sorted((settings | shape).items())),
+            "augmentation": self.config["augmentation"],
+            "parameters": one.get("parameters", 12345),
+            "training_images": 40 * len(self.classes),
+            "precision": "float32",
+            "threads": 2,
+            "versions": {"python": "3.11.9", "tensorflow": "2.20.0", "keras": "3.11.0"},
+            "epochs": epochs,
+            "kept": history[-1],
+            "last": history[-1],
+            "seconds": one.get("seconds", 42.0),
+            "sessions": one.get("sessions", sessions),
+        }
+        self._json(f"results/models/{folder}/training.json", training)
+        curves = self._path(f"results/models/{folder}/curves.svg")
+        if self.curves:
+            figures.save_figure(figures.draw_curves(history, epochs, [1.5], one["name"]), curves)
+        else:
+            curves.write_text(
+                '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 810 306"/>', encoding="utf-8"
+            )
+
+    def write(self, base="results/report"):
+        """Have the report written, and read it: page, text, numbers, models and pairs."""
+        data = "results/data"
+        files = {name: f"{data}/{name}.csv" for name in ("left_out", "classes", "images", "corrupt")} | {
+            "template": str(REPOSITORY / "scripts/write_report.html.j2"),
+            "weights": f"{data}/class_weights.json",
+            "train_manifest": f"{data}/packed/train.csv",
+            "test_manifest": f"{data}/packed/test.csv",
+            "test": f"{data}/packed/test.npy",
+        }
+        told = [
+            {key: one[key] for key in ("name", "model", "seed")}
+            | {"folder": f"{one['model']}/seed_{one['seed']}", "epochs": one.get("epochs", 4)}
+            for one in self.runs
+        ]
+        with contextlib.chdir(self.folder):
+            write_report.main(files, base, told, self.config, str(self.folder))
+        self.html = (self / f"{base}.html").read_text(encoding="utf-8")
+        self.page = Page(self.html)
+        self.text = self.page.text
+        self.numbers = strict_json((self / f"{base}.json").read_text(encoding="utf-8"))
+        self.models, self.pairs = (read_csv(self / f"{base}/{name}.csv") for name in ("models", "pairs"))
+        return self
+
+
+def strict_json(text):
+    """Return what a JSON text holds; NaN and Infinity, which Python reads and JSON has not, are an error."""
+
+    def refuse(name):
+        raise ValueError(f"{name} in JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def read_csv(path):
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+class Page(HTMLParser):
+    """An HTML page: its elements with their attributes, its tables as rows of texts, and its text.
+
+    The text is without style and script, spaces made one. An end tag that does not close what is open is an
+    error, as is an element left open.
+    """
+
+    def __init__(self, html):
+        super().__init__()
+        self.elements, self.tables, self.open, self.said, self.scripts = [], [], [], "", []
+        self.feed(html)
+        self.close()
+        assert self.open == []
+        self.text = re.sub(r"[ \n]+", " ", self.said)
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append([])
+        elif tag in ("td", "th"):
+            self.tables[-1][-1].append("")
+        elif tag == "script":
+            self.scripts.append("")
+        elif tag in ("p", "li", "h1", "h2", "h3"):
+            self.said += " "
+
+    def handle_endtag(self, tag):
+        assert self.open and self.open[-1] == tag, f"</{tag}> where {self.open} is open"
+        self.open.pop()
+
+    def handle_data(self, data):
+        if "script" in self.open:
+            self.scripts[-1] += data
+        elif "style" not in self.open:
+            self.said += data
+            if {"td", "th"} & set(self.open):
+                self.tables[-1][-1][-1] += data.strip()
+
+    def structure(self):
+        """Return the elements and the names of their attributes, in order: what no user's text may change."""
+        return [(tag, tuple(attributes)) for tag, attributes in self.elements]
+
+    def attributes(self, tag, name):
+        return [attributes[name] for kind, attributes in self.elements if kind == tag and name in attributes]
+
+    def has_table(self, heading):
+        return any(heading in table[0] for table in self.tables)
+
+    def table(self, heading):
+        """Return the first table that has a column of this heading: a dictionary a row."""
+        table = next(table for table in self.tables if heading in table[0])
+        return [dict(zip(table[0], row, strict=True)) for row in table[1:]]
+
+    def confusions(self):
+        """Return the confusion matrices: the table as rows of texts."""
+        return [table for table in self.tables if table[0][0].startswith("true")]
+
+
+def embedded(page, kind):
+    """Return the content of the page's images of a kind (svg+xml, jpeg)."""
+    start = f"data:image/{kind};base64,"
+    sources = page.attributes("img", "src")
+    return [base64.b64decode(source.removeprefix(start)) for source in sources if source.startswith(start)]
+
+
+def problems(numbers):
+    """Return what the schema finds wrong with a report, a text each."""
+    errors = jsonschema.Draft202012Validator(SCHEMA).iter_errors(numbers)
+    return [
+        f"{error.json_path}: {error.message[:300]} {[c.message[:200] for c in error.context]}"
+        for error in errors
+    ]
+
+
+LABELS = np.repeat(np.arange(4), 25)  # of the vegetables
+GOOD = answers(LABELS, 4, wrong=range(0, 100, 20))  # 5 wrong
+WORSE = answers(LABELS, 4, wrong=range(0, 100, 2))  # 50 wrong, those 5 among them
+
+
+def make_rich(folder, **how):
+    """Return a made-up study that has everything: seeds, a scale, damaged files, an unfinished run, ..."""
+    scale = ["1", "2", "3", "4", "5", "10"]
+    labels = np.repeat(np.arange(6), 30)
+    draw = np.random.default_rng(3)
+    runs = []
+    for model, share, parameters in (
+        ("small", 0.3, 1234),
+        ("middle", 0.28, 98765),
+        ("large", 0.05, 23456789),
+    ):
+        for seed in (1, 2):
+            wrong = draw.choice(180, int(180 * share) + seed, replace=False)
+            sure = 0.5 + 0.1 * seed
+            seconds = 59.0 if model == "small" else 185.0 if model == "middle" else 7800.0
+            more = {"parameters": parameters, "seconds": seconds + seed, "epochs": 12}
+            probabilities = answers(labels, 6, wrong, sure)
+            runs.append(run(f"{model}_seed_{seed}", probabilities, model, seed, **more))
+    stuck = saying(np.zeros(180, int), 6, 0.3)
+    runs += [run("stuck", stuck, parameters=345678), run("broken", np.full((180, 6), np.nan), loss=np.nan)]
+    runs.append(run("late", None, epochs=9, progress={"epoch": 3, "step": 0, "epochs": 9}))
+    corrupt = [(f"folder/{n}.jpg", "2", "train", "the end of the JPEG file is missing") for n in range(3)]
+    left_out = [("not what data.where asks for", "rows", "12345"), ("no answer", "images", "7")]
+    asked = {"data": {"where": {"question": "beauty"}, "combine": "median"}}
+    more = {"train": 1200, "curves": True, "corrupt": corrupt, "left_out": left_out, "asked": asked}
+    return Made(folder, scale, labels, runs, **(more | how))
+
+
+@pytest.fixture(scope="session")
+def rich(tmp_path_factory):
+    return make_rich(tmp_path_factory.mktemp("rich")).write()
+
+
+@pytest.fixture(scope="session")
+def equal(tmp_path_factory):
+    """Two models of which one is right on 3 images that the other is wrong on, and the other on 1; 100 images."""
+    first, second = answers(LABELS, 4, wrong=[10, 20]), answers(LABELS, 4, wrong=[10, 30, 40, 50])
+    runs = [run("one", first), run("two", second)]
+    return Made(tmp_path_factory.mktemp("equal"), VEGETABLES, LABELS, runs).write()
+
+
+@pytest.fixture(scope="session")
+def different(tmp_path_factory):
+    runs = [run("worse", WORSE), run("good", GOOD), run("bad", answers(LABELS, 4, wrong=range(1, 80)))]
+    return Made(tmp_path_factory.mktemp("different"), VEGETABLES, LABELS, runs).write()
+
+
+@pytest.fixture(scope="session")
+def seeds(tmp_path_factory):
+    """Two models, each with two seeds."""
+    wrong = {"one": ([0, 1], [0, 1, 2, 3]), "two": ([0, 1, 5, 6, 7], [4, 5, 6, 7, 8, 9])}
+    runs = [
+        run(f"{model}_seed_{seed}", answers(LABELS, 4, images), model, seed)
+        for model, both in wrong.items()
+        for seed, images in zip((1, 2), both, strict=True)
+    ]
+    return Made(tmp_path_factory.mktemp("seeds"), VEGETABLES, LABELS, runs).write()
+
+
+def name_everything(folder, names):
+    """Return a report on a study in which everything that a user may name is named by six `names`."""
+    classes, labels = list(names), np.repeat(np.arange(6), 3)
+    files = [f"{name} {number}.jpg" for name in names for number in range(3)]
+    corrupt = [(f"{name} damaged.jpg", name, "train", f"broken: {name}") for name in names]
+    left_out = [(f"because of {name}", "rows", "3") for name in names]
+    runs = [run("one", answers(labels, 6, range(12))), run("two", saying([0] * 18, 6))]
+    where = {name: name for name in names}
+    asked = {"data": {"where": where, "annotations": names[0], "label_column": names[1], "classes": classes}}
+    made = Made(
+        folder,
+        classes,
+        labels,
+        runs,
+        files=files,
+        corrupt=corrupt,
+        left_out=left_out,
+        asked=asked,
+        curves=True,
+    )
+    return made.write()
+
+
+@pytest.fixture(scope="session")
+def hostile(tmp_path_factory):
+    return name_everything(tmp_path_factory.mktemp("hostile"), HOSTILE)
+
+
+# --- The tests
+
+
+class TestSchema:
+    """report.json and rules/schemas/report.schema.json."""
+
+    def objects(self, schema):
+        if isinstance(schema, dict):
+            if schema.get("type") == "object":
+                yield schema
+            for inner in schema.values():
+                yield from self.objects(inner)
+        elif isinstance(schema, list):
+            for inner in schema:
+                yield from self.objects(inner)
+
+    def test_the_schema_is_one_and_describes_every_key(self):
+        jsonschema.Draft202012Validator.check_schema(SCHEMA)
+        for schema in self.objects(SCHEMA):
+            for name, inner in schema.get("properties", {}).items():
+                assert inner.get("description"), (name, inner)
+
+    def test_every_shape_that_is_fixed_is_closed(self):
+        for schema in self.objects(SCHEMA):
+            if "properties" in schema:
+                assert schema["additionalProperties"] is False
+                assert sorted(schema["required"]) == sorted(schema["properties"])
+
+    @pytest.mark.parametrize("name", ["rich", "equal", "different", "hostile"])
+    def test_reports_are_of_the_schema(self, name, request):
+        assert problems(request.getfixturevalue(name).numbers) == []
+
+    def test_the_schema_finds_what_is_wrong(self, equal):
+        wrong = json.loads(json.dumps(equal.numbers))
+        wrong["runs"][0]["test"]["accuracy"] = 1.5
+        assert len(problems(wrong)) == 1
+        wrong = json.loads(json.dumps(equal.numbers))
+        wrong["comparison"]["pairs"][0]["extra"] = 1
+        del wrong["data"]["sums"]["test"]
+        assert len(problems(wrong)) == 2
+
+
+class TestTables:
+    """models.csv and pairs.csv say what report.json says."""
+
+    @pytest.mark.parametrize("name", ["rich", "equal", "different"])
+    def test_models_csv(self, name, request):
+        made = request.getfixturevalue(name)
+        done = [one for one in made.numbers["runs"] if one["status"] == "done"]
+        assert [row["name"] for row in made.models] == [one["name"] for one in done]
+        for row, one in zip(made.models, done, strict=True):
+            training, test, ordered = one["training"], one["test"], one["test"]["ordered"]
+            expected = {
+                "model": one["model"],
+                "seed": one["seed"],
+                "kernels": 8,
+                "kernel_size": 3,
+                "layers": 2,
+                "dense": 16,
+                "parameters": training["parameters"],
+                "model_bytes": test["model_bytes"],
+                "epochs": training["epochs"],
+                "kept_epoch": training["kept"]["epoch"],
+                "validation_accuracy": training["kept"]["val_accuracy"],
+                "test_images": test["images"],
+                "accuracy": test["accuracy"],
+                "accuracy_low": test["interval"][0],
+                "accuracy_high": test["interval"][1],
+                "balanced_accuracy": test["balanced_accuracy"],
+                "macro_f1": test["macro_f1"],
+                "log_loss": test["log_loss"],
+                "top_2_accuracy": test["top_2_accuracy"],
+                "expected_calibration_error": test["calibration"]["expected_calibration_error"],
+                "verdict": test["answers"]["verdict"],
+                "mean_absolute_error": ordered and ordered["mean_absolute_error"]["value"],
+                "within_one": ordered and ordered["within_one"]["value"],
+                "quadratic_kappa": ordered and ordered["quadratic_kappa"]["value"],
+                "spearman": ordered and ordered["spearman"]["value"],
+                "training_seconds": training["seconds"],
+                "sessions": len(training["sessions"]),
+                "milliseconds_batch_1": test["milliseconds"]["1"],
+                "milliseconds_batch_32": test["milliseconds"]["32"],
+            }
+            for key, value in expected.items():
+                assert row[key] == ("" if value is None else str(value)), (one["name"], key)
+
+    @pytest.mark.parametrize("name", ["rich", "equal", "different"])
+    def test_pairs_csv(self, name, request):
+        made = request.getfixturevalue(name)
+        expected = [
+            {
+                "first": pair["models"][0],
+                "second": pair["models"][1],
+                **{
+                    key: "" if pair[key] is None else str(pair[key])
+                    for key in ("difference", "mcnemar_p", "paired_t_p", "p_holm", "different")
+                },
+            }
+            for pair in made.numbers["comparison"]["pairs"]
+        ]
+        assert made.pairs == expected
+        assert len(expected) == {"rich": 10, "equal": 1, "different": 3}[name]
+
+
+class TestFindings:
+    """What the first lines say."""
+
+    def test_equal_models_have_no_winner_and_it_says_how_many_images_could(self, equal):
+        assert equal.numbers["comparison"]["best"] is None
+        assert "No winner: 100 images cannot separate these models." in equal.text
+        # d = 0.04, e = 0.02: (1.95996 * 0.2 + 0.84162 * sqrt(0.0396))^2 / 0.0004 = 782.5
+        assert equal.numbers["comparison"]["no_winner"]["images_needed"] == 783
+        assert "about 780 test images would show it (power 0.8)" in equal.text
+        assert "is the best" not in equal.text
+        assert [row["group"] for row in equal.page.table("test accuracy")] == ["A", "A"]
+
+    def test_models_that_are_right_equally_often(self, tmp_path):
+        runs = [run("one", answers(LABELS, 4, wrong=[1, 2])), run("two", answers(LABELS, 4, wrong=[3, 4]))]
+        made = Made(tmp_path, VEGETABLES, LABELS, runs).write()
+        assert "No winner: 100 images cannot separate these models." in made.text
+        assert "are right equally often; no number of images would separate equal models" in made.text
+
+    def test_a_best_one_is_named_where_there_is_one(self, different):
+        assert different.numbers["comparison"]["best"] == "good"
+        assert "good is the best: it is better than every other model" in different.text
+        assert "among 100 images" in different.text
+        assert "No winner" not in different.text
+        groups = {row["model"]: row["group"] for row in different.page.table("test accuracy")}
+        assert groups["good"] not in (groups["worse"], groups["bad"])
+
+    def test_the_best_two_of_three_cannot_be_separated(self, tmp_path):
+        close = answers(LABELS, 4, wrong=[*range(0, 100, 20), 3])
+        runs = [run("worse", WORSE), run("good", GOOD), run("close", close)]
+        made = Made(tmp_path, VEGETABLES, LABELS, runs).write()
+        assert "No winner: 100 images cannot separate the best of these models." in made.text
+        groups = {row["model"]: row["group"] for row in made.page.table("test accuracy")}
+        assert groups["good"] == groups["close"] != groups["worse"]
+
+    def test_constant_and_guessing_are_different_findings(self, tmp_path):
+        coin = saying(np.tile(np.arange(4), 25), 4)  # every class 6 or 7 times a class
+        runs = [run("stuck", saying([2] * 100, 4)), run("coin", coin), run("good", GOOD)]
+        made = Made(tmp_path, VEGETABLES, LABELS, runs).write()
+        stuck, coin, good = (one["test"] for one in made.numbers["runs"])
+        assert stuck["accuracy"] == 0.25 and stuck["contains_chance"] and coin["contains_chance"]
+        assert (
+            "stuck gives one answer: it says Potato for 100 % of the images "
+            "(entropy of its answers 0.00 bits; the test split has 2.00)" in made.text
+        )
+        assert "coin cannot be told from guessing" in made.text
+        assert "Its answers vary (entropy 2.00 bits of 2.00)" in made.text
+        assert "stuck cannot be told" not in made.text and "coin gives one" not in made.text
+        assert not re.search("good (gives one|cannot be told|diverged|is worse)", made.text)
+
+    def test_a_model_worse_than_guessing(self, tmp_path):
+        made = Made(tmp_path, VEGETABLES, LABELS, [run("mixed", answers(LABELS, 4, range(100)))]).write()
+        assert "mixed is worse than guessing: look for labels that were mixed up" in made.text
+
+    def test_chance_and_majority_stand_beside_the_accuracies(self, tmp_path):
+        labels = [0] * 60 + [1] * 20 + [2] * 10 + [3] * 10
+        runs = [run("one", answers(labels, 4, [1])), run("two", answers(labels, 4, range(9)))]
+        made = Made(tmp_path, VEGETABLES, labels, runs).write()
+        assert "Test accuracy on 100 images: 0.910 to 0.990." in made.text
+        assert "Guessing at random gives 0.250" in made.text
+        assert "always saying the most frequent class of the test split 0.600" in made.text
+
+    def test_one_model_only(self, tmp_path):
+        made = Made(tmp_path, VEGETABLES, LABELS, [run("only", GOOD)]).write()
+        assert problems(made.numbers) == []
+        assert "1 training on 160 images of 4 classes. Test accuracy on 100 images: 0.950." in made.text
+        assert "No winner" not in made.text and "is the best" not in made.text
+        assert not made.page.has_table("corrected p")
+        assert made.pairs == [] and len(made.models) == 1
+
+
+class TestClasses:
+    """Scales, confusion, and a class that is missing."""
+
+    def test_classes_that_are_numbers_are_ordered_as_numbers(self, tmp_path):
+        classes, labels = ["10", "2", "1"], [0] * 10 + [1] * 10 + [2] * 10
+        said = [0] * 9 + [2] + [1] * 8 + [2] * 2 + [2] * 7 + [1] * 3
+        made = Made(tmp_path, classes, labels, [run("one", saying(said, 3))]).write()
+        assert made.page.confusions() == [
+            [
+                ["true \\ says", "1", "2", "10"],
+                ["1", "7", "3", "0"],
+                ["2", "2", "8", "0"],
+                ["10", "1", "0", "9"],
+            ]
+        ]
+        row = made.page.table("mean absolute error")[0]
+        assert row["mean absolute error"].startswith("0.467")  # (9 + 2 * 1 + 3 * 1) / 30
+        assert row["at most one place off"].startswith("0.967")  # 29 / 30
+        assert "Error in the scale’s units" in made.text
+        assert problems(made.numbers) == []
+
+    def test_classes_the_config_calls_ordered_keep_its_order(self, tmp_path):
+        classes, labels = ["low", "middle", "high"], [0] * 10 + [1] * 10 + [2] * 10
+        said = [0] * 9 + [2] + [1] * 10 + [2] * 10
+        runs = [run("one", saying(said, 3))]
+        made = Made(tmp_path, classes, labels, runs, ordered=True).write()
+        assert made.page.confusions()[0][0] == ["true \\ says", "low", "middle", "high"]
+        assert made.page.table("mean absolute error")[0]["mean absolute error"].startswith("0.067")
+        assert "Error in steps" in made.text
+
+    def test_other_classes_have_no_scale(self, equal):
+        assert not equal.page.has_table("mean absolute error")
+        assert "kappa" not in equal.text
+        assert all(one["test"]["ordered"] is None for one in equal.numbers["runs"])
+
+    def test_numbers_the_config_calls_unordered_have_no_scale(self, tmp_path):
+        labels = [0, 0, 1, 1]
+        made = Made(tmp_path, ["1", "2"], labels, [run("one", answers(labels, 2))], ordered=False).write()
+        assert not made.page.has_table("mean absolute error")
+
+    def test_the_pairs_most_confused(self, different):
+        first = next(one for one in different.numbers["runs"] if one["name"] == "worse")
+        confusion = np.array(first["test"]["confusion"])
+        assert different.page.confusions()[0] == [
+            ["true \\ says", *VEGETABLES],
+            *[[label, *map(str, row)] for label, row in zip(VEGETABLES, confusion, strict=True)],
+        ]
+        top = different.numbers["confused"]["worse"][0]
+        off = confusion - np.diag(np.diag(confusion))
+        assert top["count"] == off.max()
+        assert (
+            f"Most often confused: {top['true']} taken for {top['predicted']} ({top['count']}, "
+            in different.text
+        )
+
+    def test_a_class_that_misses_from_test(self, tmp_path):
+        labels = [0] * 10 + [1] * 10 + [3] * 10
+        made = Made(tmp_path, VEGETABLES, labels, [run("one", answers(labels, 4, [0]))]).write()
+        assert problems(made.numbers) == []
+        assert "Class Potato has no test images." in made.text
+        rows = {row["class"]: row for row in made.page.table("precision")}
+        assert rows["Potato"] == {
+            "class": "Potato",
+            "images": "0",
+            "precision": "–",
+            "recall": "–",
+            "F1": "–",
+        }
+        assert rows["Tomato"]["recall"] == "1.000"
+        assert made.page.confusions()[0][3] == ["Potato", "0", "0", "0", "0"]
+
+
+class TestSeeds:
+    """Several seeds a model."""
+
+    def test_the_spread_between_them(self, seeds):
+        rows = {row["model"]: row for row in seeds.page.table("standard deviation")}
+        # Of 0.98 and 0.96: 0.02 / sqrt(2) = 0.01414.
+        expected = {"seeds": "2", "mean accuracy": "0.970", "standard deviation": "0.014"}
+        assert rows["one"] == {"model": "one", **expected, "least": "0.960", "most": "0.980"}
+        assert rows["two"]["mean accuracy"] == "0.945" and rows["two"]["standard deviation"] == "0.007"
+
+    def test_pairs_tell_each_seed(self, seeds):
+        row = seeds.page.table("corrected p")[0]
+        assert (row["first"], row["second"]) == ("one", "two")
+        # Seed 1: two is wrong on 5, 6, 7 alone. Seed 2: one on 0 to 3, two on 4 to 9.
+        assert (row["only the first right"], row["only the second right"]) == ("3, 6", "0, 4")
+        assert row["difference"] == "0.025"
+        found = seeds.numbers["comparison"]["pairs"][0]["seeds"]
+        assert [(one["seed"], one["b"], one["c"]) for one in found] == [(1, 3, 0), (2, 6, 4)]
+
+    def test_the_tables_tell_the_seeds_apart(self, seeds):
+        rows = seeds.page.table("test accuracy")
+        assert [(row["model"], row["seed"]) for row in rows] == [
+            ("one", "1"),
+            ("one", "2"),
+            ("two", "1"),
+            ("two", "2"),
+        ]
+        assert problems(seeds.numbers) == []
+
+    def test_one_seed_has_no_spread(self, equal):
+        assert not equal.page.has_table("standard deviation")
+        assert "seed" not in equal.page.tables[1][0]
+
+
+class TestUnhappy:
+    """Models that failed, and runs that are not there."""
+
+    def test_a_diverged_model_is_called_that_and_has_no_numbers(self, tmp_path):
+        nothing = np.full((100, 4), np.nan)
+        runs = [run("broken", nothing, loss=np.nan, val_accuracy=np.nan), run("good", GOOD)]
+        made = Made(tmp_path, VEGETABLES, LABELS, runs).write()
+        assert problems(made.numbers) == []
+        assert "broken diverged: its probabilities are not numbers" in made.text
+        row = made.page.table("test accuracy")[0]
+        assert (row["test accuracy"], row["log loss"], row["calibration error"]) == ("0.000", "–", "–")
+        assert row["validation accuracy"] == "–"
+        assert made.models[0]["verdict"] == "no answers" and made.models[0]["validation_accuracy"] == ""
+        words = " ".join([made.text, *made.page.attributes("img", "alt")])
+        assert not re.search(r"\b(nan|inf|None)\b", words, re.IGNORECASE)
+        for row in made.models:
+            assert not {"nan", "inf", "None"} & set(row.values())
+
+    def test_some_images_without_an_answer_count_as_wrong(self, tmp_path):
+        some = GOOD.copy()
+        some[1:4] = np.nan
+        made = Made(tmp_path, VEGETABLES, LABELS, [run("some", some), run("good", GOOD)]).write()
+        assert problems(made.numbers) == []
+        assert made.numbers["runs"][0]["test"]["correct"] == 92
+        assert "some diverged" not in made.text
+
+    def test_an_unfinished_run_is_listed_with_its_epochs(self, rich):
+        assert (
+            "late is not finished: 3 of 9 epochs are trained. It is in none of the figures below."
+            in rich.text
+        )
+        assert rich.numbers["runs"][-1] == {
+            "name": "late",
+            "model": "late",
+            "seed": 1,
+            "status": "unfinished",
+            "progress": {"epoch": 3, "epochs": 9},
+        }
+        assert "late" not in [row["model"] for row in rich.page.table("test accuracy")]
+        assert "late" not in [row["name"] for row in rich.models]
+
+    def test_a_run_that_never_began_and_one_whose_progress_cannot_be_read(self, tmp_path):
+        runs = [run("good", GOOD), run("never", None, epochs=7), run("odd", None, epochs=5)]
+        made = Made(tmp_path, VEGETABLES, LABELS, runs)
+        (tmp_path / "state/odd/seed_1").mkdir(parents=True)
+        (tmp_path / "state/odd/seed_1/progress.json").write_text("{")
+        made.write()
+        assert problems(made.numbers) == []
+        assert "never is not finished: 0 of 7 epochs are trained" in made.text
+        assert "odd is not finished: 0 of 5 epochs are trained" in made.text
+
+    def test_no_run_is_finished(self, tmp_path):
+        made = Made(tmp_path, VEGETABLES, LABELS, [run("never", None, epochs=7)]).write()
+        assert problems(made.numbers) == []
+        assert "No training is finished yet." in made.text
+        assert made.models == made.pairs == []
+        targets = made.page.attributes("a", "href")
+        assert {target[1:] for target in targets} <= set(made.page.attributes("h2", "id"))
+
+
+class TestHostile:
+    """Text of the user stays text."""
+
+    def test_hostile_names_change_nothing_of_the_page_but_its_text(self, hostile, tmp_path):
+        plain = name_everything(tmp_path, ["aa", "bb", "cc", "dd", "ee", "ff"])
+        assert hostile.page.structure() == plain.page.structure()
+        assert hostile.page.scripts == plain.page.scripts and len(plain.page.scripts) == 1
+
+    def test_there_is_no_script_but_the_pages_own_and_no_handler(self, hostile):
+        template = (REPOSITORY / "scripts/write_report.html.j2").read_text(encoding="utf-8")
+        assert hostile.page.scripts == re.findall("<script>(.*?)</script>", template, re.DOTALL)
+        for tag, attributes in hostile.page.elements:
+            assert not [name for name in attributes if name.startswith("on")], tag
+            assert tag not in ("iframe", "object", "embed", "base", "link", "form", "svg", "math")
+
+    @pytest.mark.parametrize("name", HOSTILE)
+    def test_names_are_shown(self, hostile, name):
+        classes = [row["class"] for row in hostile.page.table("labelled")]
+        damaged = [(row["file"], row["class"], row["reason"]) for row in hostile.page.table("reason")]
+        assert name in classes
+        assert (f"{name} damaged.jpg", name, f"broken: {name}") in damaged
+        assert f"because of {name}" in [row["why"] for row in hostile.page.table("why")]
+        assert name in hostile.page.confusions()[0][0]
+        assert f"{name} is {name}" in hostile.text  # where
+        if name in HOSTILE[:4]:  # of these, images are taken for the next class
+            assert f"Test image {name} 0.jpg" in hostile.page.attributes("img", "alt")
+            assert f"{name} 0.jpg" in hostile.text
+
+    def test_columns_and_files_of_the_config_are_shown(self, hostile):
+        assert f"Labels are the column “{HOSTILE[1]}” of {HOSTILE[0]}" in hostile.text
+        assert f"it says {HOSTILE[0]} for 100 % of the images" in hostile.text
+
+    def test_figures_show_names_as_they_are_and_hold_no_script(self, hostile):
+        for path in sorted((hostile / "results/report").glob("*.svg")):
+            tree = ElementTree.parse(path)
+            tags = {element.tag.rpartition("}")[2] for element in tree.iter()}
+            assert not {"script", "foreignObject", "a"} & tags
+            for element in tree.iter():
+                for name, value in element.attrib.items():
+                    assert not name.startswith("on")
+                    if name.endswith("href"):
+                        assert value.startswith(("#", "data:image/png"))
+        # Formulas would be set as such: the dollar signs would go.
+        assert "<!-- $x^2$ $ -->" in (hostile / "results/report/confusion_one.svg").read_text(
+            encoding="utf-8"
+        )
+
+    def test_json_holds_names_as_they_are(self, hostile):
+        assert [row["class"] for row in hostile.numbers["data"]["classes"]] == HOSTILE
+
+    def test_a_file_name_that_is_not_utf_8(self, tmp_path):
+        files = [f"caf\udce9 {number}.jpg" for number in range(100)]
+        corrupt = [("caf\udce9.jpg", "Bean", "train", "the file is empty")]
+        made = Made(tmp_path, VEGETABLES, LABELS, [run("one", GOOD)], files=files, corrupt=corrupt).write()
+        assert "caf? 0.jpg" in made.text and made.page.table("reason")[0]["file"] == "caf?.jpg"
+        assert made.numbers["data"]["corrupt"][0]["file"] == "caf?.jpg"
+
+
+class TestPage:
+    """The page as a file: alone, small, the same again."""
+
+    @pytest.mark.parametrize("name", ["rich", "hostile"])
+    def test_it_asks_for_nothing_from_anywhere(self, name, request):
+        page = request.getfixturevalue(name).page
+        for tag, attributes in page.elements:
+            for key, value in attributes.items():
+                if key in ("src", "href", "srcset", "data", "poster", "action", "xlink:href", "background"):
+                    assert value.startswith(("#", "data:image/")), (tag, key, value)
+        style = re.search(r"<style>(.*?)</style>", request.getfixturevalue(name).html, re.DOTALL)[1]
+        assert not re.search(r"url\(|@import|//", style)
+        assert not re.search(r"https?:|//|fetch|XMLHttpRequest|import", page.scripts[0])
+
+    def test_links_within_it_lead_somewhere_and_ids_are_unique(self, rich):
+        ids = [attributes["id"] for _, attributes in rich.page.elements if "id" in attributes]
+        assert len(ids) == len(set(ids))
+        assert {target[1:] for target in rich.page.attributes("a", "href")} <= set(ids)
+
+    def test_six_models_with_images_of_150_pixels_are_under_5_mb(self, tmp_path):
+        labels = np.repeat(np.arange(9), 20)
+        runs = [
+            run(
+                f"model_{number}", answers(labels, 9, range(number, 180, 9)), epochs=50, parameters=10**number
+            )
+            for number in range(1, 7)
+        ]
+        classes = [f"class {number}" for number in range(9)]
+        made = Made(tmp_path, classes, labels, runs, size=150, curves=True).write()
+        assert len(made.html.encode()) < 5_000_000
+        # Noise is the worst that a JPEG can be asked for; twelve pictures a model.
+        assert len(embedded(made.page, "jpeg")) == 6 * 12
+        assert len(embedded(made.page, "svg+xml")) == 6 + 2
+
+    def test_the_pictures_are_thumbnails_of_the_mistakes(self, tmp_path):
+        made = Made(tmp_path, VEGETABLES, LABELS, [run("good", GOOD)], size=150)
+        made.pixels[:] = np.arange(100)[:, None, None, None] * 2  # each image a grey of its own
+        np.save(tmp_path / "results/data/packed/test.npy", made.pixels)
+        made.write()
+        pictures = [np.asarray(Image.open(io.BytesIO(content))) for content in embedded(made.page, "jpeg")]
+        assert [picture.shape for picture in pictures] == [(96, 96, 3)] * 5
+        # Of equal confidence, in the order of the images: 0, 20, 40, 60, 80.
+        greys = [round(float(picture.mean())) for picture in pictures]
+        assert greys == pytest.approx([0, 40, 80, 120, 160], abs=2)
+        expected = [f"Test image test {number}.png" for number in range(0, 100, 20)]
+        assert [alt for alt in made.page.attributes("img", "alt") if alt.startswith("Test image")] == expected
+
+    def test_without_pictures_no_picture_is_copied_nor_even_read(self, tmp_path):
+        made = Made(tmp_path, VEGETABLES, LABELS, [run("good", GOOD)], asked={"report": {"images": False}})
+        (tmp_path / "results/data/packed/test.npy").unlink()
+        made.write()
+        assert embedded(made.page, "jpeg") == []
+        assert len(made.page.attributes("img", "src")) == len(embedded(made.page, "svg+xml")) == 3
+        for number in range(0, 100, 20):
+            assert f"test {number}.png" in made.text
+        assert sorted(path.name for path in (tmp_path / "results/report").iterdir()) == [
+            "accuracy_parameters.png",
+            "accuracy_parameters.svg",
+            "confusion_good.png",
+            "confusion_good.svg",
+            "models.csv",
+            "pairs.csv",
+            "reliability.png",
+            "reliability.svg",
+        ]
+
+    def test_the_folder_never_holds_pictures_of_test_images(self, rich):
+        names = {path.name for path in (rich / "results/report").iterdir()}
+        figures = {"accuracy_parameters", "reliability"} | {f"confusion_{row['name']}" for row in rich.models}
+        expected = {f"{name}.{kind}" for name in figures for kind in ("svg", "png")}
+        assert names == expected | {"models.csv", "pairs.csv"}
+
+    def test_a_second_run_gives_the_same_bytes(self, rich, tmp_path):
+        again = make_rich(tmp_path).write()
+        found = {}
+        for made in (rich, again):
+            paths = [path for path in (made / "results").rglob("*") if path.is_file()]
+            found[made] = {path.relative_to(made.folder).as_posix(): path.read_bytes() for path in paths}
+        assert set(found[rich]) == set(found[again])
+        kinds = {Path(name).suffix for name in found[rich] if name.startswith("results/report")}
+        assert kinds == {".html", ".json", ".csv", ".svg", ".png"}
+        assert [name for name in found[rich] if found[rich][name] != found[again][name]] == []
+
+    def test_nothing_but_the_report_is_left_behind(self, rich):
+        names = {path.name for path in (rich / "results").iterdir()}
+        assert names == {"data", "models", "evaluation", "report", "report.html", "report.json"}
+
+    def test_figures_in_it_are_those_of_the_folders_and_have_a_text_for_the_blind(self, rich):
+        done = [one for one in rich.numbers["runs"] if one["status"] == "done"]
+        curves = [f"results/models/{one['model']}/seed_{one['seed']}/curves.svg" for one in done]
+        paths = ["results/report/accuracy_parameters.svg", "results/report/reliability.svg", *curves]
+        assert embedded(rich.page, "svg+xml") == [(rich / path).read_bytes() for path in paths]
+        assert all(len(alt) > 10 for alt in rich.page.attributes("img", "alt"))
+        assert len(rich.page.attributes("img", "alt")) == len(rich.page.attributes("img", "src"))
+
+    def test_it_says_how_it_came_about(self, rich):
+        assert "python 3.11.9, tensorflow 2.20.0, keras 3.11.0" in rich.text
+        assert "combine: median" in rich.text  # the config as run
+        row = rich.page.table("why it ended")[0]
+        assert row["started (UTC)"].startswith("2026-01-02") and row["why it ended"] == "all done"
+
+    def test_the_commit_is_that_of_the_workflow_with_a_plus_where_it_was_changed(self, tmp_path):
+        def git(*command):
+            who = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+            done = subprocess.run(
+                ["git", "-C", tmp_path, *who, *command], check=True, capture_output=True, text=True
+            )
+            return done.stdout.strip()
+
+        assert write_report.git_commit(tmp_path) is None
+        git("init", "--quiet")
+        (tmp_path / "file").write_text("1")
+        git("add", "file")
+        git("commit", "--quiet", "--message", "first")
+        assert write_report.git_commit(tmp_path) == git("rev-parse", "HEAD")
+        (tmp_path / "file").write_text("2")
+        assert write_report.git_commit(tmp_path) == git("rev-parse", "HEAD") + "+"
+
+
+def legends(figure):
+    """Return the legends of a figure, its own and those of its axes."""
+    return [*figure.legends, *filter(None, (axes.get_legend() for axes in figure.axes))]
+
+
+class TestCurves:
+    def history(self, epochs):
+        keys = ("loss", "val_loss", "accuracy", "val_accuracy")
+        return [{"epoch": epoch} | dict.fromkeys(keys, 0.5) for epoch in range(1, epochs + 1)]
+
+    def test_they_mark_where_sessions_began_and_the_kept_epoch(self):
+        figure = figures.draw_curves(self.history(5), 3, [1.25, 4.0], "one")
+        for axes in figure.axes:
+            lines = {line.get_label(): line for line in axes.lines}
+            assert list(lines["new session"].get_xdata()) == [1.25, 4.0]
+            assert list(lines["kept: epoch 3"].get_xdata()) == [3, 3]
+            assert set(lines) == {
+                text.get_text() for legend in legends(figure) for text in legend.get_texts()
+            }
+
+    def test_no_legend_hides_a_mark(self, tmp_path):
+        figure = figures.draw_curves(self.history(5), 3, [0.1, 1.25, 4.0], "one")
+        figures.save_figure(figure, tmp_path / "curves.svg")
+        boxes = [legend.get_window_extent() for legend in legends(figure)]
+        for axes in figure.axes:
+            marks = next(line for line in axes.lines if line.get_label() == "new session")
+            points = marks.get_transform().transform(marks.get_xydata())
+            assert not [point for point in points for box in boxes if box.contains(*point)]
+
+    def test_a_single_session_marks_none(self):
+        figure = figures.draw_curves(self.history(5), 3, [], "one")
+        assert "new session" not in [line.get_label() for axes in figure.axes for line in axes.lines]
+
+    def test_training_is_red_and_validation_blue(self):
+        for axes in figures.draw_curves(self.history(2), 1, [], "one").axes:
+            colours = {line.get_label(): line.get_color() for line in axes.lines}
+            assert (colours["training"], colours["validation"]) == ("tab:red", "tab:blue")
+
+    @pytest.mark.parametrize("value", [np.nan, np.inf])
+    def test_a_diverged_training_has_curves(self, value, tmp_path):
+        history = self.history(3)
+        history[2] |= {"loss": value, "val_loss": value}
+        figures.save_figure(figures.draw_curves(history, 1, [], "one"), tmp_path / "curves.svg")
+        assert (tmp_path / "curves.png").stat().st_size > 1000
+
+
+class TestCost:
+    def test_every_model_is_named_once_and_within_the_figure(self, tmp_path):
+        names = ["small", "small", "a_model_of_a_long_name", "a_model_of_a_long_name"]
+        runs = [
+            {
+                "name": name,
+                "parameters": 1000 ** (1 + (name != "small")),
+                "accuracy": accuracy,
+                "low": 0.5,
+                "high": 0.9,
+            }
+            for name, accuracy in zip(names, (0.7, 0.71, 0.8, 0.81), strict=True)
+        ]
+        figure = figures.draw_cost(runs)
+        figures.save_figure(figure, tmp_path / "cost.svg")
+        texts = figure.axes[0].texts
+        assert [text.get_text() for text in texts] == ["small", "a_model_of_a_long_name"]
+        for text in texts:
+            box = text.get_window_extent()
+            assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1
+
+
+TINY = {"kernels": 2, "kernel_size": 3, "dense": 4, "layers": 1}
+
+
+@pytest.fixture(scope="class")
+def workflow(tmp_path_factory):
+    """Two tiny models, of which one is trained, and what report_now made of it; then the rest."""
+    config = {
+        "data": {"source": "class_folders", "images": "photos"},
+        "holdout": {"validation": 2, "test": 3},
+        "images": {"size": 16},
+        "training": {"epochs": 2, "batch_size": 8, "precision": "float32"},
+        "models": [{"name": "first", **TINY}, {"name": "second", **TINY, "epochs": 3}],
+    }
+    study = Study(tmp_path_factory.mktemp("workflow"), config)
+    for colour in ("red", "green"):
+        save_images(study / "photos" / colour, colour, 9)
+    study.run("evaluate_first")
+    study.now = study.run("report_now")
+    names = ("report_now.html", "report_now.json", "report_now/models.csv")
+    study.kept = {name: study.read(f"results/{name}").decode() for name in names}
+    study.run()
+    return study
+
+
+class TestWorkflow:
+    """report_now, and Snakemake's own report."""
+
+    def test_report_now_trains_nothing(self, workflow):
+        assert workflow.now.jobs() == {"report_now": 1}
+
+    def test_report_now_tells_the_finished_and_lists_the_other(self, workflow):
+        text = Page(workflow.kept["report_now.html"]).text
+        numbers = strict_json(workflow.kept["report_now.json"])
+        assert problems(numbers) == []
+        assert "second is not finished: 0 of 3 epochs are trained" in text
+        assert [one["status"] for one in numbers["runs"]] == ["done", "unfinished"]
+        assert [
+            row["name"] for row in csv.DictReader(io.StringIO(workflow.kept["report_now/models.csv"]))
+        ] == ["first"]
+
+    def test_report_now_does_not_stand_for_the_report(self, workflow):
+        assert workflow.run("--dry-run").jobs() == {}
+        assert problems(workflow.json("report.json")) == []
+        assert [one["status"] for one in workflow.json("report.json")["runs"]] == ["done", "done"]
+
+    def test_snakemakes_own_report_holds_captions_and_categories(self, workflow, tmp_path):
+        target = tmp_path / "report.zip"
+        workflow.run("--report", target)
+        with zipfile.ZipFile(target) as archive:
+            texts = {
+                Path(name).name: archive.read(name).decode("utf-8", "replace")
+                for name in archive.namelist()
+                if name.endswith((".html", ".js"))
+            }
+            files = {Path(name).name: archive.read(name) for name in archive.namelist()}
+        everything = "\n".join(texts.values())
+        for category in ("Models", "Curves", "Confusion"):
+            assert f'"{category}"' in everything
+        for path in sorted((REPOSITORY / "rules/report").glob("*.rst")):
+            words = re.split(r"[^\w ]", path.read_text(encoding="utf-8").replace("\n", " "))
+            longest = max(words, key=len).strip()
+            assert longest in everything.replace("\\n", " ").replace("\n", " "), path.name
+        for figure in ("accuracy_parameters", "reliability", "confusion_first", "confusion_second"):
+            assert files[f"{figure}.svg"] == workflow.read(f"results/report/{figure}.svg")
+        assert files["models.csv"] == workflow.read("results/report/models.csv")
+
+    def test_snakemakes_own_report_as_one_page(self, workflow, tmp_path):
+        target = tmp_path / "report.html"
+        workflow.run("--report", target)
+        text = target.read_text(encoding="utf-8")
+        assert '"Confusion"' in text and "shaded by the share of the row" in text
+        shutil.rmtree(tmp_path)
