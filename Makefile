@@ -3,13 +3,17 @@
 
 PYTHON = python3
 
-.PHONY: run test check bench lock
+.PHONY: run test soak check bench lock
 
 run: .venv/installed
 	.venv/bin/snakemake
 
 test: .venv/installed
 	.venv/bin/python -m pytest
+
+# Kills trainings a hundred times in all, at random, and compares every bit; half an hour.
+soak: .venv/installed
+	.venv/bin/python -m pytest -m soak
 
 check: .venv/installed
 	.venv/bin/ruff check .

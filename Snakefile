@@ -42,17 +42,10 @@ rule status:
 
 
 announce_end(config["session_minutes"])
+if workflow.is_main_process and not workflow.dryrun:
+    note_session()
 release_dead_lock()
 
 
-onstart:
-    note_session()
-
-
-onsuccess:
-    forget_session()
-
-
 onerror:
-    forget_session()
     tell_progress()

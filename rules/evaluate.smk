@@ -107,7 +107,6 @@ rule write_report:
     conda:
         ENVIRONMENT
     params:
-        base="results/report",
         runs=TOLD,
         config=ASKED,
     script:
@@ -123,7 +122,7 @@ rule report_now:
     conda:
         ENVIRONMENT
     params:
-        base="results/report_now",
+        page="results/report_now.html",
         runs=TOLD,
         config=ASKED,
     script:

@@ -4,6 +4,7 @@ Snakemake's own lock stays behind when its process is killed or the power goes, 
 call from starting. It does not say whose it is; so each call leaves its name in .snakemake/baton/.
 """
 
+import atexit
 import glob
 import json
 import os
@@ -38,8 +39,10 @@ def is_dead(name):
 
 
 def note_session():
+    """Leave this call's name until it ends. Before it locks, or a kill between the two would leave a lock for good."""
     os.makedirs(SESSIONS, exist_ok=True)
     open(session_file(psutil.Process()), "w").close()
+    atexit.register(forget_session)
 
 
 def forget_session():
@@ -50,6 +53,7 @@ def forget_session():
 def release_dead_lock():
     """Take Snakemake's lock away where every call that could hold it is dead."""
     names = os.listdir(SESSIONS) if os.path.isdir(SESSIONS) else []
+    names = [name for name in names if f"{SESSIONS}/{name}" != session_file(psutil.Process())]
     if names and all(is_dead(name) for name in names):
         for lock in glob.glob(".snakemake/locks/*.lock"):
             os.remove(lock)

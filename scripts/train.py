@@ -38,6 +38,16 @@ class TensorBoard:
             self.add(row)
 
     def add(self, row):
+        """Add an epoch; where they cannot be written, go on without: they follow from the history."""
+        try:
+            self._write(row)
+        except tf.errors.OpError as trouble:
+            log.warning("the curves for TensorBoard cannot be written: %s", trouble.message)
+            self.writers = {}
+
+    def _write(self, row):
+        if not self.writers:
+            return
         with self.writers["train"].as_default(step=row["epoch"]):
             for name in ("loss", "accuracy", "l2"):
                 tf.summary.scalar(name, row[name])
@@ -178,6 +188,18 @@ def main(
     identity |= {"size": size, "seed": seed, "precision": precision, "threads": threads}
     identity["data"] = digest_data(packed["train_manifest"], packed["validation_manifest"], weights)
     keeper = Keeper(state, identity, saving_share)
+    facts = {
+        "model": settings["name"],
+        "seed": seed,
+        "settings": settings,
+        "augmentation": augmentation,
+        "parameters": network.count_params(),
+        "training_images": len(train_split),
+        "precision": precision,
+        "threads": threads,
+        "versions": {"python": sys.version.split()[0]}
+        | {name: importlib.metadata.version(name) for name in PACKAGES},
+    }
     with keeper.only_writer():
         go_on(training, keeper)
         log.info(
@@ -191,20 +213,8 @@ def main(
             log.info("all epochs are trained already")
         else:
             train(training, keeper, session, TensorBoard(board, training.history))
-
-    facts = {
-        "model": settings["name"],
-        "seed": seed,
-        "settings": settings,
-        "augmentation": augmentation,
-        "parameters": network.count_params(),
-        "training_images": len(train_split),
-        "precision": precision,
-        "threads": threads,
-        "versions": {"python": sys.version.split()[0]}
-        | {name: importlib.metadata.version(name) for name in PACKAGES},
-    }
-    write_outputs(training, facts, **outputs)
+        # Still the only writer: an orphan and its successor must not write one model at a time.
+        write_outputs(training, facts, **outputs)
 
 
 def go_on(training, keeper):

@@ -102,7 +102,7 @@ def collect_run(run):
         except (FileNotFoundError, ValueError):
             trained = {"epoch": 0, "epochs": run["epochs"]}
         return facts | {"status": "unfinished", "progress": trained}
-    return facts | {"status": "done", "training": training, "test": test}
+    return facts | {"status": "done", "training": without_nan(training), "test": test}
 
 
 def compare_models(runs):
@@ -137,7 +137,7 @@ def draw_figures(done, classes, folder):
         figures.draw_cost(
             [
                 {
-                    "name": run["name"],
+                    "name": run["model"],
                     "parameters": run["training"]["parameters"],
                     "accuracy": run["test"]["accuracy"],
                     "low": run["test"]["interval"][0],
@@ -213,13 +213,13 @@ def roughly(count):
 
 
 def decimals(value, places=3):
-    """Return a number with fixed decimals, a dash for None."""
-    return "–" if value is None else f"{value:.{places}f}"
+    """Return a number with fixed decimals (never -0.000), a dash for None."""
+    return "–" if value is None else f"{value:z.{places}f}"
 
 
 def megabytes(count):
-    """Return bytes as text in megabytes."""
-    return f"{count / 1e6:.1f} MB"
+    """Return bytes as text in megabytes, in kilobytes where these would be none."""
+    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
 
 
 def shares(confusion):
@@ -312,7 +312,7 @@ def main(files, base, runs, config, workflow):
     draw_figures(done, classes, folder) if done else None
     write_csv(folder / "models.csv", table_of_models(done))
     write_csv(folder / "pairs.csv", table_of_pairs(compared))
-    write_aside(f"{base}.json", json.dumps(without_nan(report), indent=2, ensure_ascii=False) + "\n")
+    write_aside(f"{base}.json", json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
     tested = read_manifest(files["test_manifest"])
     pixels = np.load(files["test"], mmap_mode="r") if config["report"]["images"] else None
@@ -353,4 +353,12 @@ def write_aside(path, text):
 
 if __name__ == "__main__":
     logs.start(snakemake.log[0])
-    main(snakemake.input, workflow=snakemake.scriptdir, **snakemake.params)
+    # report_now promises no file: it may be asked again, and again finds something else.
+    page = snakemake.output.get("page") or snakemake.params.page
+    main(
+        snakemake.input,
+        page.removesuffix(".html"),
+        snakemake.params.runs,
+        snakemake.params.config,
+        snakemake.scriptdir,
+    )

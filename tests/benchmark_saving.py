@@ -3,7 +3,7 @@
     PYTHONPATH=scripts .venv/bin/python tests/benchmark_saving.py
 
 First the largest of the six models at 150 px: seconds of a step, seconds and bytes of a save, and how
-often the keeper would save. Then a real training of model_6 at 64 px for a while, with the time it
+often the keeper would save. Then a real training of model_6 at 32 px for a while, with the time it
 spent in saving measured. Each in a process of its own; under five minutes in all.
 """
 
@@ -149,7 +149,7 @@ def main():
     if sys.argv[1:] == ["largest"]:
         largest(150, steps=8, saves=5)
     elif sys.argv[1:] == ["real"]:
-        real("model_6", 64, seconds=90)
+        real("model_6", 32, seconds=120)
     else:
         for part in ("largest", "real"):
             subprocess.run([sys.executable, __file__, part], check=True)

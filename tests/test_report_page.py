@@ -272,6 +272,13 @@ class TestLooks:
         assert browser.run("return document.scrollingElement.scrollWidth") <= width
         assert browser.run("return innerWidth") == width  # what is too wide would zoom a telephone out
 
+    def test_on_a_wide_screen_no_table_needs_to_be_scrolled(self, browser, made):
+        browser.show(made, WIDE)
+        browser.open_all()
+        script = """return [...document.querySelectorAll(".wide")].filter(part => part.scrollWidth > part.clientWidth)
+            .map(part => part.getAttribute("aria-label"))"""
+        assert browser.run(script) == []
+
     def test_names_of_any_length_do_not_make_it_scroll_sideways(self, browser, tmp_path):
         names = [f"{letter}{'x' * 100}" for letter in "abcdef"]
         long = name_everything(tmp_path, names)

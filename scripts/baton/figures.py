@@ -1,5 +1,6 @@
 """The figures of a study, each as SVG and PNG, the same bytes from the same numbers."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +51,8 @@ def draw_curves(history, best_epoch, begun, title):
                 transform=foot,
                 label="new session",
             )
-        axes.legend(fontsize="small")
+    # Below, where it hides nothing: matplotlib does not see the marks on the edge when it looks for a place.
+    figure.legend(*loss.get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize="small")
     figure.suptitle(title, parse_math=False)
     return figure
 
@@ -86,6 +88,7 @@ def draw_reliability(tables, titles):
             label="accuracy",
         )
         axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xlabel="confidence")
+        axes.tick_params(labelbottom=True)
         axes.set_title(title, parse_math=False, fontsize="medium")
     grid[0].legend(fontsize="small", loc="upper left")
     return figure
@@ -94,17 +97,25 @@ def draw_reliability(tables, titles):
 def draw_cost(runs):
     """Return accuracy against parameters, with intervals, so that a small model that does as well is seen.
 
-    runs: dictionaries of name, parameters, accuracy, low and high.
+    runs: dictionaries of name (of the model, which its seeds share), parameters, accuracy, low and high.
     """
     figure = Figure(figsize=(6.4, 4), layout="constrained")
     axes = figure.subplots()
+    sizes = [run["parameters"] for run in runs]
+    middle = math.sqrt(min(sizes) * max(sizes))  # of the logarithmic axis
+    labelled = set()
     for run in runs:
         spread = [[run["accuracy"] - run["low"]], [run["high"] - run["accuracy"]]]
         axes.errorbar(run["parameters"], run["accuracy"], spread, fmt="o", color=VALIDATION, capsize=3)
+        if run["name"] in labelled:  # another seed, at the same place or nearly
+            continue
+        labelled.add(run["name"])
+        left = run["parameters"] > middle  # towards the middle, where there is room
         axes.annotate(
             run["name"],
             (run["parameters"], run["accuracy"]),
-            xytext=(6, 4),
+            xytext=(-6 if left else 6, 4),
+            ha="right" if left else "left",
             textcoords="offset points",
             fontsize="small",
             parse_math=False,

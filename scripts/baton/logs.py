@@ -1,5 +1,6 @@
 """Log records and errors, sent to a rule's log file and to the terminal."""
 
+import contextlib
 import errno
 import logging
 import sys
@@ -27,6 +28,28 @@ class SessionEnded(Exception):
     """The session is over before the training is; the message says where it stopped."""
 
 
+class Lenient:
+    """The terminal, or what stands for it. Where it was closed or its disk is full, what is written is lost.
+
+    A training must not end because nobody can read of it.
+    """
+
+    def __init__(self, stream):
+        self.stream = stream
+
+    def write(self, text):
+        with contextlib.suppress(OSError):
+            self.stream.write(text)
+        return len(text)
+
+    def flush(self):
+        with contextlib.suppress(OSError):
+            self.stream.flush()
+
+    def __getattr__(self, name):
+        return getattr(self.stream, name)
+
+
 class Terminal(logging.Handler):
     """Writes records to the terminal, above a progress bar if there is one."""
 
@@ -51,6 +74,8 @@ def start(path):
     to_terminal.setFormatter(logging.Formatter(f"{name}: %(message)s"))
     # File names that are not UTF-8 reach Python as lone surrogates, which a terminal cannot print.
     sys.stderr.reconfigure(errors="backslashreplace")
+    sys.stderr = Lenient(sys.stderr)
+    logging.raiseExceptions = False  # a log file that cannot be written is no reason to fill the terminal
     to_file.stream.reconfigure(errors="backslashreplace")
     log.setLevel(logging.INFO)
     log.propagate = False  # libraries set up the root logger as they like

@@ -7,6 +7,8 @@ import time
 
 import psutil
 
+from baton.logs import SessionEnded
+
 SIGNALS = [name for name in ("SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)]
 # The Snakefile puts here when the session ends (seconds since 1970), for all jobs of one call of snakemake.
 ENDS = "BATON_SESSION_ENDS"
@@ -62,7 +64,8 @@ def session_end():
 def find_snakemake():
     """Return the nearest Snakemake above this process (psutil.Process), or None.
 
-    Killed outright, it cannot tell its jobs; each has to look whether it is still there.
+    Killed outright, it cannot tell its jobs; each has to look whether it is still there. Raises
+    SessionEnded where one announced the session and is gone already.
     """
     for process in psutil.Process().parents():
         try:
@@ -70,6 +73,8 @@ def find_snakemake():
                 return process
         except psutil.Error:
             continue
+    if ENDS in os.environ:
+        raise SessionEnded("not trained: its Snakemake is gone. The same command goes on.")
     return None
 
 

@@ -32,6 +32,8 @@ def save_state(folder, arrays, values):
     """
     folder = Path(folder)
     aside, newest = folder / "aside.tmp", folder / NEWEST
+    # safetensors writes the memory as it lies: of a view that would be something else.
+    arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     text = json.dumps(values)
     header = {"baton": str(FORMAT), "values": text, "sha256": _digest(arrays, text)}
     try:
