@@ -38,6 +38,7 @@ KILLS = 6  # a story, in `make test`
 SOAK_KILLS, SOAK_STUDIES = 25, 4
 SESSION_SECONDS = 30  # of the session that stops midway; a busy machine needs half of it to start
 SEEDS = (1, 2)
+PATIENT = 120  # epochs; the training lasts some more than these
 CONFIG = {
     "data": {"source": "class_folders", "images": "photos"},
     "holdout": {"validation": 4, "test": 4},
@@ -45,7 +46,7 @@ CONFIG = {
     "augmentation": {"flip": "horizontal", "rotation": 0.1},
     "training": {
         "epochs": 300,
-        "patience": 60,
+        "patience": PATIENT,
         "batch_size": 4,
         "dropout": 0.5,
         "class_weights": "balanced",
@@ -151,15 +152,16 @@ class Call:
             pass
         return None
 
-    def wait_for_training(self, saves=2):
-        """Wait until a training has begun and saved that often, and return it; None where snakemake ended."""
-        before = self.before
-        for _ in range(saves):
-            wait_until(
-                lambda: saved_at(self.study) != before or self.process.poll() is not None,  # noqa: B023
-                "the training to save",
-            )
-            before = saved_at(self.study)
+    def wait_for_training(self):
+        """Wait until a training has saved once and ended an epoch, and return it; None where snakemake ended."""
+
+        def begun():
+            if self.process.poll() is not None:
+                return True
+            logs = [path.read_text() for path in (self.study / "logs/train/net").glob("*.log")]
+            return saved_at(self.study) != self.before and any(": loss" in text for text in logs)
+
+        wait_until(begun, "the training to begin")
         return self.training()
 
     def text(self):
@@ -194,7 +196,7 @@ def kill_at_random(study, target, kills, draw, anywhere=0.0):
             if draw.random() < anywhere:
                 timed_out = wait_for_end(call.process, draw.uniform(0, 10))
             else:
-                call.wait_for_training(draw.choice([1, 2]))
+                call.wait_for_training()
                 timed_out = wait_for_end(call.process, draw.uniform(0, 1))
             if not timed_out:
                 assert call.process.returncode == 0, call.text()
@@ -405,7 +407,7 @@ def verified(study):
     script = (
         "import json, sys; sys.path[:0] = json.loads(sys.argv[1])\n"
         "import verify_resume; from baton import logs\n"
-        "logs.start(sys.argv[2]); verify_resume.KILLS = 2\n"
+        "logs.start(sys.argv[2]); verify_resume.EPOCHS, verify_resume.KILLS = 60, 2\n"
         "verify_resume.main(**json.load(sys.stdin))\n"
     )
     arguments = {
@@ -489,7 +491,7 @@ class TestLeftAlone:
     def test_early_stopping_ended_it_between_the_first_and_the_last_epoch(self, expected):
         for seed in SEEDS:
             history = expected[seed].history.decode().splitlines()[1:]
-            assert len(history) == expected[seed].summary["kept"]["epoch"] + 60 < 300
+            assert len(history) == expected[seed].summary["kept"]["epoch"] + PATIENT < 300
 
     def test_the_seeds_differ(self, expected):
         assert expected[1].history != expected[2].history
@@ -689,7 +691,7 @@ class TestVerified:
         outcome = stories("verified")
         assert outcome.code == 0, outcome.output
         verdict = re.search(
-            r"equal, bit for bit: (\d+) numbers in (\d+) variables and 3 history rows, after (\d) kills",
+            r"equal, bit for bit: (\d+) numbers in (\d+) variables and 60 history rows, after (\d) kills",
             outcome.output,
         )
         numbers, variables, kills = map(int, verdict.groups())
@@ -724,6 +726,13 @@ class TestVerified:
         rows[4]["val_loss"] += 1e-12
         found = verify_resume.first_difference((arrays, values), (arrays, values | {"history": rows}))
         assert found == "the history of epoch 5"
+
+    def test_a_training_that_no_kill_hit_proves_nothing(self, tmp_path, monkeypatch, expected):
+        monkeypatch.setattr(verify_resume.Trial, "finish", lambda _self: None)
+        monkeypatch.setattr(verify_resume.Trial, "result", lambda _self: expected[1].state)
+        monkeypatch.setattr(verify_resume, "kill_at_random", lambda *_arguments: 0)
+        with pytest.raises(UserError, match="over before it could be killed"):
+            verify_resume.main({}, "", 1, {"name": "net"}, {}, 10, 1, tmp_path / "verify")
 
     def test_a_difference_is_a_failure_that_names_it(self, tmp_path, monkeypatch, expected):
         """The two trainings are played: the second one comes back with a bit of its optimizer flipped."""
