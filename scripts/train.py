@@ -116,7 +116,12 @@ def train(training, keeper, session, board):
             row,
         )
         board.add(row)
-    save("all done")
+    while not save("all done"):
+        # A disk that is full at the very end: what is trained waits for room, as long as the session lasts.
+        while not keeper.due:
+            if reason := session.reason_to_stop(needed()):
+                leave(reason)
+            time.sleep(1)
 
 
 def digest_data(*paths):

@@ -132,6 +132,11 @@ def main(packed, weights, threads, settings, augmentation, size, seed, folder):
     log.info("again, with kills at random moments")
     resumed = Trial(f"{folder}/resumed", arguments)
     killed = kill_at_random(resumed, expected[1]["seconds"], random.Random())
+    if not killed:
+        raise UserError(
+            "nothing is shown: the training was over before it could be killed. Try a larger model, with "
+            "--config verify=MODEL."
+        )
     resumed.finish()
     found = resumed.result()
     for session in found[1]["sessions"][1:]:

@@ -38,7 +38,7 @@ KILLS = 6  # a story, in `make test`
 SOAK_KILLS, SOAK_STUDIES = 25, 4
 SESSION_SECONDS = 30  # of the session that stops midway; a busy machine needs half of it to start
 SEEDS = (1, 2)
-PATIENT = 120  # epochs; the training lasts some more than these
+PATIENT = 90  # epochs; the training lasts some more than these
 CONFIG = {
     "data": {"source": "class_folders", "images": "photos"},
     "holdout": {"validation": 4, "test": 4},
@@ -94,12 +94,13 @@ def result_of(study, seed):
     """Return all that came of a finished training, to be compared."""
     arrays, values = load_state(state_folder(study, seed))
     folder = f"results/models/net/seed_{seed}"
+    predictions = study / f"results/evaluation/net/seed_{seed}/predictions.csv"
     return SimpleNamespace(
         state=(arrays, values),
         history=study.read(f"{folder}/history.csv"),
         summary=json.loads(study.read(f"{folder}/training.json")),
         weights=read_weights(study / f"{folder}/model.keras"),
-        predictions=study.read(f"results/evaluation/net/seed_{seed}/predictions.csv"),
+        predictions=predictions.read_bytes() if predictions.exists() else None,
     )
 
 
@@ -110,7 +111,8 @@ def assert_equal(found, expected, how):
     assert found.history == expected.history, how
     assert found.summary["kept"] == expected.summary["kept"], how
     assert same_arrays(found.weights, expected.weights), how
-    assert found.predictions == expected.predictions, how
+    if found.predictions is not None:  # to evaluate takes a start of TensorFlow
+        assert found.predictions == expected.predictions, how
 
 
 class Call:
@@ -230,9 +232,8 @@ def wait_for_end(process, seconds):
 
 
 def go_on(study, seed):
-    """Run the same command to the end, as a user would, and evaluate; return the result."""
+    """Run the same command to the end, as a user would, and return the result."""
     study.run(f"train_net_seed_{seed}", cores=1)
-    study.run(f"evaluate_net_seed_{seed}", cores=1)
     return result_of(study, seed)
 
 
@@ -260,7 +261,9 @@ def left_alone(study):
 def killed(study, seed):
     draw = random.Random(SEED + seed)
     victims = kill_at_random(study, f"train_net_seed_{seed}", KILLS, draw)
-    return SimpleNamespace(victims=victims, result=go_on(study, seed))
+    go_on(study, seed)
+    study.run(f"evaluate_net_seed_{seed}", cores=1)
+    return SimpleNamespace(victims=victims, result=result_of(study, seed))
 
 
 def signalled(study):
@@ -407,7 +410,7 @@ def verified(study):
     script = (
         "import json, sys; sys.path[:0] = json.loads(sys.argv[1])\n"
         "import verify_resume; from baton import logs\n"
-        "logs.start(sys.argv[2]); verify_resume.EPOCHS, verify_resume.KILLS = 60, 2\n"
+        "logs.start(sys.argv[2]); verify_resume.EPOCHS, verify_resume.KILLS = 50, 2\n"
         "verify_resume.main(**json.load(sys.stdin))\n"
     )
     arguments = {
@@ -516,6 +519,7 @@ class TestKilled:
         how = f"BATON_TEST_SEED={SEED}, killed: {story.victims}"
         assert len(story.victims) == KILLS, how
         assert_equal(story.result, expected[seed], how)
+        assert len(story.result.predictions.splitlines()) == 1 + 8, how
 
     @pytest.mark.parametrize("seed", SEEDS)
     def test_every_session_begins_where_one_before_it_saved(self, stories, seed):
@@ -691,7 +695,7 @@ class TestVerified:
         outcome = stories("verified")
         assert outcome.code == 0, outcome.output
         verdict = re.search(
-            r"equal, bit for bit: (\d+) numbers in (\d+) variables and 60 history rows, after (\d) kills",
+            r"equal, bit for bit: (\d+) numbers in (\d+) variables and 50 history rows, after (\d) kills",
             outcome.output,
         )
         numbers, variables, kills = map(int, verdict.groups())
@@ -765,4 +769,6 @@ class TestSoak:
         how = f"BATON_TEST_SEED={SEED}, killed: {victims}"
         assert len(victims) == SOAK_KILLS, how
         for seed in config["training"]["seeds"]:
-            assert_equal(result_of(study, seed), result_of(straight, seed), how)
+            found, expected = result_of(study, seed), result_of(straight, seed)
+            assert_equal(found, expected, how)
+            assert found.predictions is not None, how

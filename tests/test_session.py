@@ -80,14 +80,15 @@ class TestClock:
 def handlers():
     """The handlers of this process are put back after the test."""
     before = {name: signal.getsignal(getattr(signal, name)) for name in SIGNALS}
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
     yield
     for name, handler in before.items():
         signal.signal(getattr(signal, name), handler)
 
 
 class TestSignals:
-    def test_the_four_are_caught(self):
-        assert SIGNALS == ["SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2"]
+    def test_these_are_caught(self):
+        assert SIGNALS == ["SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2", "SIGHUP"]
 
     @pytest.mark.parametrize("name", SIGNALS)
     def test_a_signal_is_a_reason_to_stop_and_nothing_else_happens(self, handlers, name):
@@ -96,6 +97,13 @@ class TestSignals:
         assert session.reason_to_stop(0) is None
         os.kill(os.getpid(), getattr(signal, name))
         assert session.reason_to_stop(0) == f"it got {name}"
+
+    def test_under_nohup_a_closed_terminal_stops_nothing(self, handlers):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        session = Session()
+        session.catch_signals()
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert session.reason_to_stop(0) is None
 
     def test_a_signal_is_named_before_the_time(self, handlers):
         clock = Clock()

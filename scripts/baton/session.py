@@ -9,7 +9,9 @@ import psutil
 
 from baton.logs import SessionEnded
 
-SIGNALS = [name for name in ("SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)]
+# SIGHUP: the terminal, or the line to it, was closed.
+NAMES = ("SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2", "SIGHUP")
+SIGNALS = [name for name in NAMES if hasattr(signal, name)]
 # The Snakefile puts here when the session ends (seconds since 1970), for all jobs of one call of snakemake.
 ENDS = "BATON_SESSION_ENDS"
 
@@ -36,7 +38,10 @@ class Session:
             self.signal = signal.Signals(number).name
 
         for name in SIGNALS:
-            signal.signal(getattr(signal, name), note)
+            number = getattr(signal, name)
+            if name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN:
+                continue  # started with nohup: it is to outlive its terminal
+            signal.signal(number, note)
 
     def reason_to_stop(self, seconds_needed):
         """Return why the training must stop now, or None.
