@@ -21,9 +21,12 @@ check: .venv/installed
 	.venv/bin/snakefmt --check Snakefile rules
 	.venv/bin/snakemake --lint
 
-# Prints the figures of the README: training speed against a batch in memory, precision, dry run, memory.
+# Prints the figures of the README: speed, precision, dry run, memory; what saving costs; Keras' backup
+# beside Baton's under the same kills. A quarter of an hour, on a machine that does nothing else.
 bench: .venv/installed
 	PYTHONPATH=scripts .venv/bin/python tests/benchmark.py
+	PYTHONPATH=scripts .venv/bin/python tests/benchmark_saving.py
+	PYTHONPATH=scripts .venv/bin/python tests/benchmark_backup.py
 
 # Renews requirements.lock from pyproject.toml; needs uv.
 lock:

@@ -2,6 +2,9 @@
 
 import math
 import time
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 
 import keras
 import numpy as np
@@ -31,7 +34,7 @@ class Split:
         return len(self.labels)
 
     def batches(self, batch_size, order=None, first=0):
-        """Return (images, labels, weights) batches, read ahead of their use, from number `first` on.
+        """Yield (images, labels, weights) batches, read ahead of their use, from number `first` on.
 
         order: the rows, in the order they are wanted; None: as they are.
         """
@@ -39,11 +42,17 @@ class Split:
 
         def read(number):
             rows = order[number * batch_size : (number + 1) * batch_size]
-            return np.asarray(self.images[rows]), self.labels[rows], self.weights[rows]
+            columns = self.images, self.labels, self.weights
+            return [tf.convert_to_tensor(np.asarray(column[rows])) for column in columns]
 
-        kinds = (tf.uint8, tf.int32, tf.float32)
-        numbers = tf.data.Dataset.range(first, math.ceil(len(order) / batch_size))
-        return numbers.map(lambda number: tf.numpy_function(read, [number], kinds)).prefetch(2)
+        # A thread, not tf.data: that compiles a pipeline for every epoch, which a short one feels.
+        numbers = iter(range(first, math.ceil(len(order) / batch_size)))
+        with ThreadPoolExecutor(1) as reader:
+            ahead = deque(reader.submit(read, number) for number in islice(numbers, 2))
+            while ahead:
+                batch = ahead.popleft().result()
+                ahead.extend(reader.submit(read, number) for number in islice(numbers, 1))
+                yield batch
 
 
 def order_of_epoch(count, seed, epoch):
