@@ -116,12 +116,7 @@ def train(training, keeper, session, board):
             row,
         )
         board.add(row)
-    while not save("all done"):
-        # A disk that is full at the very end: what is trained waits for room, as long as the session lasts.
-        while not keeper.due:
-            if reason := session.reason_to_stop(needed()):
-                leave(reason)
-            time.sleep(1)
+    save("all done")
 
 
 def digest_data(*paths):
