@@ -309,7 +309,8 @@ def main(files, base, runs, config, workflow):
     }
     folder = Path(base)
     folder.mkdir(parents=True, exist_ok=True)
-    draw_figures(done, classes, folder) if done else None
+    if done:
+        draw_figures(done, classes, folder)
     write_csv(folder / "models.csv", table_of_models(done))
     write_csv(folder / "pairs.csv", table_of_pairs(compared))
     write_aside(f"{base}.json", json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
