@@ -41,10 +41,15 @@ rule status:
         tell_progress()
 
 
-announce_end(config["session_minutes"])
+hand_on_warnings()
 if workflow.is_main_process and not workflow.dryrun:
     note_session()
 release_dead_lock()
+
+
+onstart:
+    # The jobs of a cluster have limits of their own, and no session.
+    announce_end(None if workflow.non_local_exec else config["session_minutes"])
 
 
 onerror:

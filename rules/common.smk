@@ -4,6 +4,7 @@ A run is one training: a model (an entry of `models:`) with one of its seeds.
 """
 
 import difflib
+import json
 import math
 import os
 import re
@@ -143,6 +144,34 @@ def count_weights(settings, size):
         weights += kernels * (channels * settings["kernel_size"] ** 2 + 1)
         channels, size = kernels, size // 2
     return weights + settings["dense"] * (size * size * channels + 1)
+
+
+def memory_of(run, size):
+    """Return a function for `resources: mem_mb`: about what training and evaluating a run take, in MB.
+
+    TensorFlow and Snakemake take 1,500 MB; weights, gradients, Adam's two averages, the best weights and copies of
+    them while saving 9 x 4 bytes a weight; a batch's activations and their gradients 3 x 4 bytes a pixel and kernel.
+    """
+    settings = run.settings
+    pixels = size * size * settings["kernels"] * sum(0.5**number for number in range(settings["layers"]))
+    activations = 12 * settings["batch_size"] * pixels
+    needed = 1500 + (36 * count_weights(settings, size) + activations) / 1e6
+
+    def ask(wildcards):
+        # Killed without a warning: that may have been for want of memory. Twice as much each time, up to four times.
+        killed = read_progress(run).get("unended_sessions", 0)
+        return math.ceil(needed * 2 ** min(killed, 2))
+
+    return ask
+
+
+def read_progress(run):
+    """Return what a run's training last said of how far it is; empty where it has not begun."""
+    try:
+        with open(f"state/{run.folder}/progress.json") as file:
+            return json.load(file)
+    except (OSError, ValueError):
+        return {}
 
 
 def watched_folders(data):

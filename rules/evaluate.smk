@@ -23,7 +23,12 @@ for run in RUNS:
             f"benchmarks/evaluate/{run.folder}.tsv"
         conda:
             ENVIRONMENT
+        group:
+            run.name
         threads: 2
+        resources:
+            mem_mb=memory_of(run, config["images"]["size"]),
+            runtime=20,
         params:
             ordered=config["data"]["ordered"],
         script:

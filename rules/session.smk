@@ -6,8 +6,8 @@ call from starting. It does not say whose it is; so each call leaves its name in
 
 import atexit
 import glob
-import json
 import os
+import signal
 import socket
 import sys
 import time
@@ -19,8 +19,26 @@ SESSIONS = ".snakemake/baton"
 
 def announce_end(minutes):
     """Tell the jobs of this call when its session ends (seconds since 1970; empty for never)."""
-    # The jobs read this file too, later; the first to set it is the call itself.
-    os.environ.setdefault("BATON_SESSION_ENDS", "" if minutes is None else f"{time.time() + 60 * minutes}")
+    began = psutil.Process().create_time()
+    os.environ.setdefault("BATON_SESSION_ENDS", "" if minutes is None else f"{began + 60 * minutes}")
+
+
+def hand_on_warnings():
+    """From now on hand USR2 on to the jobs of this call, as SIGTERM.
+
+    Before a time limit Slurm warns only the first process of a job's step, which is its Snakemake.
+    """
+    if not hasattr(signal, "SIGUSR2"):
+        return  # Windows
+
+    def hand_on(_number, _frame):
+        for job in psutil.Process().children(recursive=True):
+            try:
+                job.terminate()
+            except psutil.NoSuchProcess:
+                pass
+
+    signal.signal(signal.SIGUSR2, hand_on)
 
 
 def session_file(process):
@@ -65,13 +83,10 @@ def tell_progress():
     """Print how far each run is, and that the same command goes on."""
     lines, unfinished = [], 0
     for run in RUNS:
-        try:
-            with open(f"state/{run.folder}/progress.json") as file:
-                at = json.load(file)
+        trained, done = "not begun", False
+        if at := read_progress(run):
             trained = f"{at['epoch']} of {run.settings['epochs']} epochs"
             done = at["complete"] and at["epochs"] == run.settings["epochs"]
-        except (FileNotFoundError, ValueError):
-            trained, done = "not begun", False
         unfinished += not done
         lines.append(f"{run.name}: {'done, ' if done else ''}{trained}")
     if unfinished:

@@ -33,10 +33,11 @@ for run in RUNS:
             f"benchmarks/train/{run.folder}.tsv"
         conda:
             ENVIRONMENT
+        group:
+            run.name
         threads: 2
         resources:
-            # Minutes. The training saves its state and stops before they are over.
-            runtime=300,
+            mem_mb=memory_of(run, config["images"]["size"]),
         params:
             settings=run.settings,
             augmentation=config["augmentation"],

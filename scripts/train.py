@@ -200,7 +200,7 @@ def main(
         "versions": {"python": sys.version.split()[0]}
         | {name: importlib.metadata.version(name) for name in PACKAGES},
     }
-    with keeper.only_writer():
+    with keeper.only_writer(lambda: is_job_lost(session)):
         go_on(training, keeper)
         log.info(
             "%d parameters, %s, %d threads, %d images",
@@ -215,6 +215,17 @@ def main(
             train(training, keeper, session, TensorBoard(board, training.history))
         # Still the only writer: an orphan and its successor must not write one model at a time.
         write_outputs(training, facts, **outputs)
+
+
+def is_job_lost(session):
+    """Whether another process that trains this may be a job that its cluster lost sight of, and will end by itself.
+
+    So it is when a node's daemon died or Snakemake was killed: the job goes on, and another is sent after it.
+    Raises SessionEnded where this one has no more time to wait for it.
+    """
+    if reason := session.reason_to_stop(MARGIN):
+        raise SessionEnded(f"not trained, another process trains it still: {reason}.")
+    return "SLURM_JOB_ID" in os.environ
 
 
 def go_on(training, keeper):

@@ -95,11 +95,11 @@ def collect_run(run):
     try:
         test = read_json(f"results/evaluation/{folder}/metrics.json")
         training = read_json(f"results/models/{folder}/training.json")
-    except FileNotFoundError:
+    except OSError:
         try:
             progress = read_json(f"state/{folder}/progress.json")
             trained = {"epoch": progress["epoch"], "epochs": progress["epochs"]}
-        except (FileNotFoundError, ValueError):
+        except (OSError, ValueError):
             trained = {"epoch": 0, "epochs": run["epochs"]}
         return facts | {"status": "unfinished", "progress": trained}
     return facts | {"status": "done", "training": without_nan(training), "test": test}

@@ -1,5 +1,6 @@
 """The keeper of a run: one writer, the right state, saves as often as they may cost, and a disk that fails."""
 
+import builtins
 import errno
 import json
 import os
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 
 from baton import keeper as module
+from baton import state
 from baton.keeper import SOONEST_RETRY, Keeper
 from baton.logs import UserError
 from baton.state import NEWEST, PREVIOUS, load_state
@@ -43,6 +45,8 @@ def make_training(epoch=3, step=7, size=1000):
         step=step,
         settings={"epochs": 9},
         complete=False,
+        seconds=12.5,
+        sessions=[{"reason": "it got SIGTERM"}, {"reason": None}],
         to_state=lambda: ({"weights": weights}, {"epoch": epoch, "step": step}),
         state_bytes=lambda: weights.nbytes,
     )
@@ -56,7 +60,7 @@ def keeper(tmp_path):
 
 
 def fail_with(number):
-    def fail(*_arguments):
+    def fail(*_arguments, **_options):
         raise OSError(number, os.strerror(number))
 
     return fail
@@ -183,6 +187,8 @@ class TestIdentity:
             "epoch": 4,
             "epochs": 9,
             "complete": False,
+            "seconds": 12.5,
+            "unended_sessions": 1,
             "state": keeper.current.name,
             "identity": IDENTITY,
         }
@@ -277,6 +283,115 @@ class TestFailingDisk:
         keeper.save(make_training(epoch=2))
         assert load_state(keeper.current)[1]["epoch"] == 2
         assert (keeper.current / PREVIOUS).exists()
+
+
+AWAY = "Transport endpoint is not connected"
+# What a save does on the drive, in turn: (where it is called from, its name, which call of it).
+CALLS = [
+    *((state.os, "listdir", 1), (state, "save_file", 1), (state.os, "fsync", 1), (state.os, "replace", 1)),
+    *((state.os, "replace", 2), (state.os, "fsync", 2), (Path, "write_text", 1), (module.os, "replace", 3)),
+]
+
+
+def lose(patch, owner, name, call=1, first=None):
+    """Let the drive be away from the n-th call of a function on; `first`: only calls with this first argument."""
+    real, calls = getattr(owner, name), []
+
+    def function(*arguments, **options):
+        if first is None or str(arguments[0]).startswith(str(first)):
+            calls.append(arguments)
+            if len(calls) >= call:
+                raise OSError(errno.ENOTCONN, AWAY)
+        return real(*arguments, **options)
+
+    patch.setattr(owner, name, function)
+
+
+class TestDriveThatIsNotConnected:
+    @pytest.mark.parametrize(("owner", "name", "call"), CALLS)
+    def test_while_saving_it_costs_that_save_and_no_more(self, keeper, monkeypatch, owner, name, call):
+        assert keeper.save(make_training(epoch=1)) and keeper.save(make_training(epoch=2))
+        with monkeypatch.context() as patch:
+            lose(patch, owner, name, call)
+            assert keeper.save(make_training(epoch=3)) is False
+            assert keeper.save(make_training(epoch=4)) is False
+        assert keeper.trouble == AWAY
+        saved = (
+            2 if (owner, name, call) in CALLS[:5] else 3
+        )  # the last calls come after the state has its name
+        assert Keeper(keeper.folder, IDENTITY).load()[1]["epoch"] >= saved
+        assert keeper.save(make_training(epoch=5)) and keeper.trouble is None
+        arrays, values = Keeper(keeper.folder, IDENTITY).load()
+        assert values["epoch"] == 5 and (arrays["weights"] == 5).all()
+        assert set(os.listdir(keeper.current)) == {NEWEST, PREVIOUS}
+        assert json.loads((keeper.folder / "progress.json").read_text())["epoch"] == 5
+
+    @pytest.mark.parametrize(
+        ("owner", "name", "call"),
+        [
+            (Path, "mkdir", 1),
+            (builtins, "open", 1),
+            (module.os, "getpid", 1),
+        ],  # the last in place of writing to the lock
+    )
+    def test_at_the_start_it_is_told_in_a_sentence(self, tmp_path, monkeypatch, owner, name, call):
+        keeper = Keeper(tmp_path / "net/seed_1", IDENTITY)
+        with monkeypatch.context() as patch:
+            lose(patch, owner, name, call, first=tmp_path if name != "getpid" else None)
+            with pytest.raises(UserError) as refusal, keeper.only_writer():
+                pytest.fail("without a drive")
+        assert str(refusal.value) == (
+            f"{keeper.folder} cannot be used ({AWAY}). Nothing was changed: once its disk or drive is back, the same "
+            "command goes on."
+        )
+        with keeper.only_writer():
+            assert keeper.save(make_training(epoch=1))
+
+    def test_a_link_to_a_drive_that_is_not_mounted_is_told_and_nothing_made_in_its_place(self, tmp_path):
+        (tmp_path / "state").symlink_to(tmp_path / "drive/state")
+        with pytest.raises(UserError, match="cannot be used"):
+            Keeper(tmp_path / "state/net/seed_1", IDENTITY).only_writer().__enter__()
+        assert os.listdir(tmp_path) == ["state"]
+
+    @pytest.mark.parametrize("lost", [NEWEST, PREVIOUS, ""])
+    def test_a_state_out_of_reach_is_never_trained_anew(self, keeper, monkeypatch, lost):
+        keeper.save(make_training(epoch=1)) and keeper.save(make_training(epoch=2))
+        if lost == PREVIOUS:
+            (keeper.current / NEWEST).unlink()
+        before = {path.name: path.read_bytes() for path in keeper.current.iterdir()}
+        with monkeypatch.context() as patch:
+            lose(patch, builtins, "open", first=keeper.current / lost)
+            with pytest.raises(UserError, match=AWAY):
+                keeper.load()
+        assert {path.name: path.read_bytes() for path in keeper.current.iterdir()} == before
+
+    @pytest.mark.parametrize("name", ["disk_usage", "save_state"])
+    def test_before_the_first_step_it_is_told_in_a_sentence(self, keeper, monkeypatch, name):
+        lose(monkeypatch, shutil if name == "disk_usage" else module, name)
+        with pytest.raises(UserError, match=AWAY):
+            keeper.first_save(make_training())
+
+    def test_a_lock_that_cannot_be_closed_does_not_undo_what_is_done(self, tmp_path, monkeypatch):
+        class Gone:
+            """A file on a drive that went away: it can only be told so."""
+
+            def __init__(self, file):
+                self.file = file
+
+            def close(self):
+                self.file.close()
+                raise OSError(errno.ENOTCONN, AWAY)
+
+            def __getattr__(self, name):
+                return getattr(self.file, name)
+
+        real, done = open, []
+        monkeypatch.setattr(builtins, "open", lambda *arguments, **options: Gone(real(*arguments, **options)))
+        with Keeper(tmp_path, IDENTITY).only_writer():
+            done.append("all")
+        with pytest.raises(KeyError), Keeper(tmp_path, IDENTITY).only_writer():
+            raise KeyError("what really happened")
+        assert done == ["all"]
 
 
 Usage = namedtuple("Usage", "total used free")

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -40,23 +41,37 @@ class Keeper:
         self.trouble = None  # why the last save failed
 
     @contextlib.contextmanager
-    def only_writer(self):
+    def only_writer(self, worth_waiting=lambda: False):
         """Hold the run for this process. Raises UserError, with who and since when, where another does.
 
-        The system gives the lock back when its process ends, however it ends.
+        The system gives the lock back when its process ends, however it ends. worth_waiting: asked once a
+        second whether to wait for that.
         """
-        self.current.mkdir(parents=True, exist_ok=True)
-        with open(self.folder / "lock", "a+", encoding="utf-8") as file:
+        with self._in_reach():
+            self.current.mkdir(parents=True, exist_ok=True)
+            file = open(self.folder / "lock", "a+", encoding="utf-8")  # noqa: SIM115
+        try:
+            self._hold(file, worth_waiting)
+            yield
+        finally:
+            with contextlib.suppress(OSError):  # its drive went away meanwhile, and the lock with it
+                file.close()
+
+    def _hold(self, file, worth_waiting):
+        with self._in_reach():
             try:
-                if fcntl is None:
-                    raise OSError("this system has no such locks")
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                raise UserError(
-                    f"{self.folder} is in use by {file.read().strip() or 'another process'}. Wait for it to end, "
-                    "or end it; nothing was changed."
-                ) from None
+                for seconds in itertools.count():
+                    if _lock(file):
+                        break
+                    file.seek(0)
+                    holder = file.read().strip() or "another process"
+                    if not worth_waiting():
+                        raise UserError(
+                            f"{self.folder} is in use by {holder}. Wait for it to end, or end it; nothing was changed."
+                        )
+                    if seconds == 0:
+                        log.info("waiting for %s to end, which trains this", holder)
+                    time.sleep(1)
             except OSError as trouble:
                 log.warning(
                     "%s cannot be locked (%s): do not train it twice at a time, nobody would notice",
@@ -66,10 +81,23 @@ class Keeper:
             file.truncate(0)
             file.write(f"process {os.getpid()} on {socket.gethostname()} since {now()}")
             file.flush()
+
+    @contextlib.contextmanager
+    def _in_reach(self):
+        """Say in one sentence that the disk of the states fails, as a drive does that is not connected."""
+        try:
             yield
+        except OSError as trouble:
+            raise UserError(
+                f"{self.folder} cannot be used ({trouble.strerror or trouble}). Nothing was changed: once its disk "
+                "or drive is back, the same command goes on."
+            ) from trouble
 
     def load(self):
-        """Return the state to go on from, or None; say so where the last one was of another training."""
+        """Return the state to go on from, or None; say so where the last one was of another training.
+
+        Raises UserError where its disk fails: to train from the start would be the loss of all that is there.
+        """
         progress = self.folder / "progress.json"
         before = None
         with contextlib.suppress(OSError, ValueError):  # it is for people: its loss is no harm
@@ -86,7 +114,8 @@ class Keeper:
                 "; ".join(changes),
                 self.folder / before["state"],
             )
-        return load_state(self.current)
+        with self._in_reach():
+            return load_state(self.current)
 
     def first_save(self, training):
         """Save before the first step: this shows that it can be done, and what it costs.
@@ -94,8 +123,9 @@ class Keeper:
         Raises UserError where the disk has no room for the states of a training (three, while saving).
         """
         one = training.state_bytes()
-        there = sum(file.stat().st_size for file in self.current.glob("*.safetensors"))
-        free = shutil.disk_usage(self.current).free
+        with self._in_reach():
+            there = sum(file.stat().st_size for file in self.current.glob("*.safetensors"))
+            free = shutil.disk_usage(self.current).free
         if free + there < 3 * one:
             raise UserError(
                 f"{self.current} needs {3 * one / 1e6:.0f} MB for the states of this model, and its disk has "
@@ -131,12 +161,26 @@ class Keeper:
             "epoch": training.epoch,
             "epochs": training.settings["epochs"],
             "complete": training.complete,
+            "seconds": training.seconds,
+            # This one too, which may be killed.
+            "unended_sessions": sum(session["reason"] is None for session in training.sessions),
             "state": self.current.name,
             "identity": self.identity,
         }
         aside = self.folder / "progress.tmp"
         aside.write_text(json.dumps(progress, indent=2) + "\n", encoding="utf-8")
         os.replace(aside, self.folder / "progress.json")
+
+
+def _lock(file):
+    """Lock `file` and return True, or False where another process has locked it. Raises OSError where none can."""
+    if fcntl is None:
+        raise OSError("this system has no such locks")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except BlockingIOError:
+        return False
 
 
 def now():

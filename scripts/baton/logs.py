@@ -16,6 +16,7 @@ MENDABLE = {
     errno.EDQUOT: "your disk quota is used up: free some space and run the same command again",
     errno.EROFS: "the file system is read-only: run in a folder that can be written to",
     errno.EACCES: "permission denied: give this user access to it",
+    errno.ENOTCONN: "the drive is not connected: mount it again and run the same command again",
     errno.EPERM: "not permitted: give this user access to it",
 }
 

@@ -5,6 +5,7 @@ It is written aside, flushed to disk and renamed, and the one before is kept, so
 there whenever the machine stops.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -37,6 +38,9 @@ def save_state(folder, arrays, values):
     text = json.dumps(values)
     header = {"baton": str(FORMAT), "values": text, "sha256": _digest(arrays, text)}
     try:
+        for name in os.listdir(folder):
+            if name.startswith(".tmp"):  # safetensors' own half file, of a save that was killed
+                os.remove(folder / name)
         save_file(arrays, aside, metadata=header)
         flush(aside)
     except (OSError, SafetensorError) as trouble:
@@ -51,7 +55,8 @@ def save_state(folder, arrays, values):
 def load_state(folder):
     """Return (arrays, values) of the newest state in `folder` that is whole, or None where there is none.
 
-    Raises UserError when there are state files and none can be read: they are left alone.
+    Raises UserError when there are state files and none can be read: they are left alone. Raises OSError
+    when the disk fails: a state that is out of reach is neither absent nor damaged.
     """
     folder, troubles = Path(folder), []
     for name in (NEWEST, PREVIOUS):
@@ -75,8 +80,8 @@ def load_state(folder):
 
 
 def _read(path):
-    if not path.exists():
-        raise FileNotFoundError(path)
+    with open(path, "rb"):  # safe_open calls a file absent whatever keeps it from opening it
+        pass
     try:
         with safe_open(path, framework="numpy") as file:
             header = file.metadata() or {}
@@ -87,6 +92,8 @@ def _read(path):
                     f"a state of format {header['baton']}, and this Baton reads format {FORMAT}"
                 )
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError as error:
+        raise OSError(errno.EIO, "it was there and cannot be opened", str(path)) from error
     except SafetensorError as error:
         raise UnreadableState(f"damaged ({error})") from error
     if header.get("sha256") != _digest(arrays, header.get("values", "")):
@@ -110,5 +117,9 @@ def flush(path):
     handle = os.open(path, os.O_RDONLY if os.path.isdir(path) else os.O_RDWR)
     try:
         os.fsync(handle)
+    except OSError as trouble:
+        # Some drives cannot flush a folder; the file in it is flushed all the same.
+        if trouble.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP) or not os.path.isdir(path):
+            raise
     finally:
         os.close(handle)

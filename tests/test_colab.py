@@ -1,0 +1,445 @@
+"""The notebook in profiles/colab, executed as it is, with a folder in place of the drive.
+
+Its story: the machine vanishes in the middle of a training, and with it all but the drive; on the next one the
+drive is away for a while and then the stop button is pressed; the cell is run again. What comes of it is compared
+with a run that was left alone.
+"""
+
+import html
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import nbformat
+import psutil
+import pytest
+from conftest import PATIENCE, REPOSITORY, Study, read_weights, same_arrays, save_images, wait_until
+from nbclient import NotebookClient
+from nbclient.exceptions import DeadKernelError
+
+import verify_resume
+from baton.state import NEWEST, load_state
+
+NOTEBOOK = REPOSITORY / "profiles/colab/baton.ipynb"
+RUN = "net/seed_1"
+CONFIG = """
+data: {source: class_folders, images: data/photos}
+holdout: {validation: 4, test: 4}
+images: {size: 10}
+training: {epochs: 400, batch_size: 4, precision: float32}
+models: [{name: net, kernels: 2, kernel_size: 3, dense: 4, layers: 2}]
+"""
+
+pytestmark = pytest.mark.skipif(
+    not (REPOSITORY / ".venv/installed").exists(), reason="the notebook would install Baton first (make test)"
+)
+
+
+def read_notebook(**parameters):
+    """Return the notebook with other choices in its cell of parameters."""
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    (cell,) = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    assert set(parameters) == set(re.findall(r"^([A-Z]+) = ", cell.source, re.MULTILINE))
+    cell.source = "\n".join(f"{name} = {value!r}" for name, value in parameters.items())
+    return notebook
+
+
+def zip_photos(path, folder):
+    """Make a zip of class folders with tiny images."""
+    save_images(folder / "red", "red", 24)
+    save_images(folder / "green", "green", 16)
+    with zipfile.ZipFile(path, "w") as archive:
+        for image in sorted(folder.glob("*/*.png")):
+            archive.write(image, image.relative_to(folder))
+    shutil.rmtree(folder)
+
+
+def said(cell):
+    """Return what a cell printed."""
+    return "".join(output.text for output in cell.outputs if output.output_type == "stream")
+
+
+def result_of(study, state):
+    """Return what came of the training in the folder `study`, whose states are in `state`."""
+    (newest,) = state.glob(f"{RUN}/*/{NEWEST}")
+    models = study / f"results/models/{RUN}"
+    return SimpleNamespace(
+        state=load_state(newest.parent),
+        history=(models / "history.csv").read_bytes(),
+        weights=read_weights(models / "model.keras"),
+        sessions=json.loads((models / "training.json").read_text())["sessions"],
+        predictions=(study / f"results/evaluation/{RUN}/predictions.csv").read_bytes(),
+    )
+
+
+class Machine:
+    """A machine on which the notebook runs; the drive outlives it."""
+
+    def __init__(self, folder, drive):
+        self.study, self.drive = folder / "study", drive
+        self.notebook = read_notebook(
+            BATON=str(REPOSITORY),
+            ADDRESS="",
+            DRIVE=str(drive / "my-study"),
+            STUDY=str(self.study),
+            DATA=str(drive / "photos.zip"),
+            CONFIG=CONFIG,
+        )
+        self.client = NotebookClient(self.notebook, timeout=PATIENCE, kernel_name="python3")
+        self.cells = {cell.id: (number, cell) for number, cell in enumerate(self.notebook.cells)}
+
+    def execute(self, *cells):
+        for name in cells or self.cells:
+            number, cell = self.cells[name]
+            self.client.execute_cell(cell, number)
+
+    def kernel(self):
+        return psutil.Process(self.client.km.provisioner.pid)
+
+    def amid_training(self, do):
+        """Do something in a thread once the training saved again and again."""
+
+        def newest():
+            for path in self.drive.glob(f"my-study/state/{RUN}/*/{NEWEST}"):
+                try:
+                    return path.stat().st_mtime_ns
+                except FileNotFoundError:  # between two renames
+                    return None
+            return None
+
+        def watch():
+            times = {newest()} - {None}
+            before = len(times)
+            wait_until(lambda: times.update({newest()} - {None}) or len(times) >= before + 2, "two saves")
+            do()
+
+        thread = threading.Thread(target=watch)
+        thread.start()
+        return thread
+
+    def vanish(self):
+        """Kill the kernel and all that it started, and take the disk away."""
+        kernel = self.kernel()
+        for process in [kernel, *kernel.children(recursive=True)]:
+            process.kill()
+
+    def lose_drive_and_stop(self):
+        """Take the drive away until a save failed, give it back, and press the stop button."""
+        away, log = self.drive.with_name("away"), self.study / f"logs/train/{RUN}.log"
+        self.drive.rename(away)
+        wait_until(lambda: "could not be saved" in log.read_text(encoding="utf-8"), "a save to fail")
+        self.nothing_in_its_place = not self.drive.exists()
+        away.rename(self.drive)
+        self.press_stop()
+
+    def press_stop(self):
+        os.killpg(self.kernel().pid, signal.SIGINT)  # as Jupyter and Colab do
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("colab")
+    drive = folder / "drive"
+    drive.mkdir()
+    zip_photos(drive / "photos.zip", folder / "photos")
+    told = SimpleNamespace(drive=drive / "my-study")
+
+    alone = Study(folder / "alone", CONFIG)
+    with zipfile.ZipFile(drive / "photos.zip") as archive:
+        archive.extractall(alone / "data/photos")
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    command = alone.command(cores="all")  # as the profile has it: the number of threads changes the bits
+    with (
+        subprocess.Popen(command, cwd=alone.folder, **pipes) as left_alone,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        for name in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_DATA_DIR", "JUPYTER_CONFIG_DIR"):
+            (folder / "jupyter" / name).mkdir(parents=True)
+            patch.setenv(name, str(folder / "jupyter" / name))
+        first = Machine(folder / "first", drive)
+        with pytest.raises(DeadKernelError), first.client.setup_kernel():
+            killer = first.amid_training(first.vanish)
+            first.execute()
+        killer.join()
+        told.first = first
+        told.local = [path.name for path in (first.study / "results/data/packed").iterdir()]
+        shutil.rmtree(first.study)
+        (newest,) = told.drive.glob(f"state/{RUN}/*/{NEWEST}")
+        told.cut = load_state(newest.parent)[1]
+
+        second = Machine(folder / "second", drive)
+        with second.client.setup_kernel():
+            stopper = second.amid_training(second.lose_drive_and_stop)
+            second.execute()
+            stopper.join()
+            told.stopped = {name: said(cell) for name, (_, cell) in second.cells.items() if "outputs" in cell}
+            told.stopped_state = load_state(newest.parent)[1]
+            told.report_now = (told.drive / "results/report_now.html").read_text(encoding="utf-8")
+            second.execute("run", "report", "status")
+            told.python = second.kernel().exe()
+        told.second = second
+        output, _ = left_alone.communicate(timeout=PATIENCE)
+    assert left_alone.returncode == 0, output.decode()
+    told.expected = result_of(alone.folder, alone / "state")
+    told.result = result_of(told.drive, told.drive / "state")
+    return told
+
+
+def test_the_notebook_is_valid_and_kept_without_outputs():
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    nbformat.validate(notebook)
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert len(cells) == 8
+    assert all(cell.outputs == [] and cell.execution_count is None for cell in cells)
+    assert notebook.metadata.kernelspec.name == "python3"
+
+
+class TestStory:
+    def test_the_result_is_that_of_a_run_that_was_left_alone(self, story):
+        assert verify_resume.first_difference(story.expected.state, story.result.state) is None
+        assert len(story.result.state[0]) > 20
+        assert story.result.state[1]["epoch"] == 400
+        assert story.result.history == story.expected.history
+        assert same_arrays(story.result.weights, story.expected.weights)
+        assert story.result.predictions == story.expected.predictions
+
+    def test_it_went_on_from_the_drive_alone(self, story):
+        cut, stopped, last = story.result.sessions
+        assert (cut["from"], cut["reason"]) == ([0, 0], None)
+        assert stopped["from"] == [story.cut["epoch"], story.cut["step"]] != [0, 0]
+        assert last["from"] == stopped["to"] > stopped["from"]
+
+    def test_a_drive_that_is_away_for_a_while_costs_nothing(self, story):
+        away = "the state could not be saved (No such file or directory); trying again later"
+        assert away in story.stopped["run"]
+        assert story.second.nothing_in_its_place
+        _, stopped, last = story.result.sessions
+        assert stopped["to"] == [story.stopped_state["epoch"], story.stopped_state["step"]] == last["from"]
+
+    def test_the_stop_button_saves_and_is_told_in_a_sentence(self, story):
+        assert "Stopping. A training saves first.\n" in story.stopped["run"]
+        assert "it got SIGINT. All is saved: the same command goes on from here." in story.stopped["run"]
+        assert story.stopped["run"].endswith(
+            "Not finished; why is said above. Run this cell again and it goes on.\n"
+        )
+        assert "Traceback" not in story.stopped["run"]
+        assert story.stopped_state["sessions"][1]["reason"] == "it got SIGINT"
+        epoch = story.stopped_state["epoch"]
+        assert f"net: {epoch} of 400 epochs\n" in story.stopped["status"]
+        assert f"net is not finished</strong>: {epoch} of 400 epochs" in story.report_now
+
+    def test_the_report_is_shown_in_a_frame_and_is_on_the_drive(self, story):
+        page = (story.drive / "results/report.html").read_text(encoding="utf-8")
+        assert "1 training on 24 images of 2 classes" in re.sub(r"\s+", " ", page)
+        assert page == (story.second.study / "results/report.html").read_text(encoding="utf-8")
+        (shown,) = [
+            output.data["text/html"]
+            for output in story.second.cells["report"][1].outputs
+            if output.output_type == "display_data"
+        ]
+        (framed,) = re.findall(r'<iframe title="Report" srcdoc="([^"]*)"', shown)
+        assert html.unescape(framed) == page.replace("<head>", '<head><base href="about:srcdoc">')
+        numbers = json.loads((story.drive / "results/report.json").read_text(encoding="utf-8"))
+        assert [run["status"] for run in numbers["runs"]] == ["done"]
+        assert (
+            (story.drive / "results/report/models.csv").read_text().splitlines()[1].startswith("net,net,1,")
+        )
+
+    def test_data_and_packed_images_stay_on_the_machine(self, story):
+        assert sorted(story.local) == sorted(
+            f"{name}.{end}" for name in ("train", "validation", "test") for end in ("csv", "npy")
+        )
+        assert sorted(path.name for path in story.drive.iterdir()) == ["results", "state"]
+        kept = {path.name for path in (story.drive / "results").iterdir()}
+        assert kept == {
+            "models",
+            "evaluation",
+            "predictions",
+            "exports",
+            "report",
+            "report.html",
+            "report.json",
+            "report_now",
+            "report_now.html",
+            "report_now.json",
+        }
+        assert not [path for path in story.drive.rglob("*") if path.suffix == ".npy" or path.is_symlink()]
+
+    def test_it_says_where_the_images_are_and_what_is_done(self, story):
+        assert story.stopped["data"] == "In CONFIG, write data/photos. It holds: green, red.\n"
+        assert said(story.second.cells["run"][1]).endswith("Finished.\n")
+        assert "net: done, 400 of 400 epochs\n" in said(story.second.cells["status"][1])
+
+    def test_the_notebook_ran_the_python_of_the_tests(self, story):
+        assert story.python == os.path.realpath(shutil.which("python", path=REPOSITORY / ".venv/bin"))
+
+
+class TestCells:
+    """Single cells, without a kernel."""
+
+    @pytest.fixture
+    def run(self, tmp_path, capsys):
+        """Run the cells up to one of them, with these choices, and return what that one printed."""
+        (tmp_path / "drive").mkdir()
+
+        def run(last, **choices):
+            choices = {
+                "BATON": str(REPOSITORY),
+                "ADDRESS": "",
+                "DRIVE": str(tmp_path / "drive/my-study"),
+                "STUDY": str(tmp_path / "study"),
+                "DATA": None,
+                "CONFIG": CONFIG,
+            } | choices
+            names = {"__name__": "__main__"}
+            for cell in read_notebook(**choices).cells:
+                if cell.cell_type == "code":
+                    capsys.readouterr()
+                    exec(compile(cell.source, cell.id, "exec"), names)
+                if cell.id == last:
+                    return capsys.readouterr().out
+            raise AssertionError(f"no cell {last}")
+
+        return run
+
+    @pytest.fixture
+    def photos(self, tmp_path):
+        zip_photos(tmp_path / "photos.zip", tmp_path / "photos")
+        return tmp_path / "photos.zip"
+
+    def test_a_zip_is_unpacked_once(self, run, tmp_path, photos):
+        run("data", DATA=str(photos))
+        unpacked = tmp_path / "study/data/photos"
+        assert len(list(unpacked.glob("red/*.png"))) == 24 and len(list(unpacked.glob("green/*.png"))) == 16
+        before = unpacked.stat().st_mtime_ns
+        photos.unlink()  # it is not needed any more
+        out = run("data", DATA=str(photos))
+        assert out.startswith(f"{photos} was unpacked before. To unpack it anew, delete {unpacked}.\n")
+        assert unpacked.stat().st_mtime_ns == before
+
+    def test_an_unpacking_that_was_cut_leaves_no_half(self, run, tmp_path, photos):
+        half = tmp_path / "study/data/photos.part/red"
+        half.mkdir(parents=True)
+        (half / "old.png").write_bytes(b"half")
+        run("data", DATA=str(photos))
+        assert not (tmp_path / "study/data/photos/red/old.png").exists()
+        assert os.listdir(tmp_path / "study/data") == ["photos"]
+
+    def test_a_damaged_zip_stops_with_a_sentence_and_leaves_nothing_under_its_name(
+        self, run, tmp_path, photos
+    ):
+        content = bytearray(photos.read_bytes())
+        content[len(content) // 2] ^= 1
+        photos.write_bytes(content)
+        with pytest.raises(Exception, match=r"photos\.zip could not be unpacked \(Bad CRC-32") as stop:
+            run("data", DATA=str(photos))
+        assert stop.value._render_traceback_() == [f"Stopped: {stop.value}"]
+        assert not (tmp_path / "study/data/photos").exists()
+
+    def test_members_of_a_hostile_zip_stay_inside(self, run, tmp_path):
+        with zipfile.ZipFile(tmp_path / "evil.zip", "w") as archive:
+            archive.writestr("../evil.txt", "1")
+            archive.writestr("red/../../../evil.txt", "2")
+            archive.writestr(f"{tmp_path}/absolute.txt", "3")
+            link = zipfile.ZipInfo("link")
+            link.external_attr = 0o120777 << 16
+            archive.writestr(link, str(tmp_path))
+            archive.writestr("__MACOSX/red/._1.png", "4")
+        run("data", DATA=str(tmp_path / "evil.zip"))
+        folder = tmp_path / "study/data/evil"
+        assert sorted(os.listdir(tmp_path)) == ["drive", "evil.zip", "study"]
+        assert os.listdir(tmp_path / "study") == ["data"]
+        assert os.listdir(tmp_path / "study/data") == ["evil"]
+        inside = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+        assert inside == {"evil.txt", "red/evil.txt", f"{tmp_path}/absolute.txt".lstrip("/"), "link"}
+        assert not any(path.is_symlink() for path in folder.rglob("*"))
+
+    def test_a_folder_is_used_where_it_is(self, run, tmp_path):
+        save_images(tmp_path / "mine/red", "red", 2)
+        out = run("data", DATA=str(tmp_path / "mine"))
+        assert out == "In CONFIG, write data/mine. It holds: red.\n"
+        assert os.readlink(tmp_path / "study/data/mine") == str(tmp_path / "mine")
+
+    def test_a_drive_that_is_not_mounted_stops_and_no_folder_takes_its_place(self, run, tmp_path):
+        with pytest.raises(
+            Exception, match=r"cannot be used \(No such file or directory\)\. Is the drive mounted"
+        ):
+            run("study", DRIVE=str(tmp_path / "away/my-study"))
+        assert not (tmp_path / "away").exists() and not (tmp_path / "study").exists()
+
+    def test_a_drive_that_lost_its_connection_stops_with_a_sentence(self, run, tmp_path, monkeypatch):
+        def listdir(path, real=os.listdir):
+            if Path(path) == tmp_path / "drive":
+                raise OSError(107, "Transport endpoint is not connected")
+            return real(path)
+
+        monkeypatch.setattr(os, "listdir", listdir)
+        with pytest.raises(Exception, match="Transport endpoint is not connected.*Run step 3 again") as stop:
+            run("study")
+        assert stop.value._render_traceback_() == [f"Stopped: {stop.value}"]
+
+    def test_without_a_drive_nothing_leads_away(self, run, tmp_path):
+        run("study")
+        assert os.readlink(tmp_path / "study/results/models") == str(
+            tmp_path / "drive/my-study/results/models"
+        )
+        run("study", DRIVE=None)
+        assert not [path for path in (tmp_path / "study").rglob("*") if path.is_symlink()]
+
+    def test_states_made_without_the_drive_are_not_hidden(self, run, tmp_path):
+        (tmp_path / "study/state").mkdir(parents=True)
+        with pytest.raises(Exception, match=f"Move it to {tmp_path}/drive/my-study/state"):
+            run("study")
+
+    @pytest.fixture
+    def commands(self, monkeypatch):
+        """The commands that the notebook calls, none of which is run; all succeed but those with a word in `fail`."""
+        commands = SimpleNamespace(called=[], fail=None, environment=None)
+
+        def popen(command, env, **_options):
+            commands.called.append(command[command[0] == sys.executable :])
+            commands.environment = env
+            code = int(commands.fail in command)
+            return SimpleNamespace(stdout=[], returncode=code, poll=[code, None].pop, wait=lambda: code)
+
+        monkeypatch.setattr(subprocess, "Popen", popen)
+        return commands
+
+    def test_it_is_cloned_and_installed_from_the_lock_once(self, run, tmp_path, monkeypatch, commands):
+        monkeypatch.setenv("MPLBACKEND", "module://of.the.notebook")
+        baton, address = tmp_path / "baton", "https://example.org/baton.git"
+        (baton / ".venv").mkdir(parents=True)
+        run("install", BATON=str(baton), ADDRESS=address)
+        lock = str(baton / "requirements.lock")
+        assert commands.called == [
+            ["git", "clone", "--quiet", address, str(baton)],
+            ["-m", "pip", "install", "--quiet", "virtualenv"],
+            ["-m", "virtualenv", "--quiet", str(baton / ".venv")],
+            [f"{baton}/.venv/bin/python", "-m", "pip", "install", "--quiet", "--require-hashes", "-r", lock],
+        ]
+        assert "MPLBACKEND" not in commands.environment and "PATH" in commands.environment
+        (baton / "Snakefile").touch()
+        commands.called.clear()
+        assert run("install", BATON=str(baton), ADDRESS=address) == "Baton is installed.\n"
+        assert commands.called == []
+
+    def test_an_installation_that_fails_stops_and_is_tried_again(self, run, tmp_path, commands):
+        (tmp_path / "baton/.venv").mkdir(parents=True)
+        (tmp_path / "baton/Snakefile").touch()
+        commands.fail = "--require-hashes"
+        for tries in (1, 2):
+            with pytest.raises(Exception, match="could not be installed; why is said above"):
+                run("install", BATON=str(tmp_path / "baton"))
+            assert len(commands.called) == 3 * tries
+
+    def test_without_baton_and_an_address_it_stops(self, run, tmp_path):
+        with pytest.raises(Exception, match=f"there is no Baton in {tmp_path}/none"):
+            run("install", BATON=str(tmp_path / "none"))
