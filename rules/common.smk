@@ -8,12 +8,16 @@ import json
 import math
 import os
 import re
-from itertools import chain
+from itertools import chain, product
 from types import SimpleNamespace
 
 from snakemake.exceptions import WorkflowError
 from snakemake.common.configfile import load_configfile
 from snakemake.utils import update_config, validate
+
+
+MOST_MODELS = 2000  # of a sweep
+SPELLED = {".": "p", "-": "m", "+": ""}  # in the name of a model: 1e-05 is 1em05
 
 
 def explain(error):
@@ -84,6 +88,8 @@ def check(config):
             "copies. Turn one on, or set it to 0."
         )
     names = [model["name"] for model in config["models"]]
+    if not names:
+        raise WorkflowError("config: models: there is none, and no sweep makes one.")
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise WorkflowError(f"config: models: a name is used twice: {', '.join(twice)}.")
@@ -110,6 +116,47 @@ def take_prediction(config):
         for path in [*workflow.configfiles, *workflow.config_settings.configfiles]:
             update_config(config["images"], load_configfile(path).get("images") or {})
     return taken
+
+
+def spread(values, key):
+    """Return the values that a key of a sweep stands for: a range written out, a list as it is; key: for errors."""
+    if not isinstance(values, dict):
+        return values
+    first, last = values["from"], values["to"]
+    if "step" in values and "factor" in values:
+        raise WorkflowError(f"config: {key}: a range has a step or a factor, not both.")
+    if "factor" in values and first <= 0:
+        raise WorkflowError(f"config: {key}: a range with a factor starts above 0.")
+    if last < first:
+        raise WorkflowError(f"config: {key}: a range goes from the smaller to the larger number.")
+    factor, step = values.get("factor", 1), 0 if "factor" in values else values.get("step", 1)
+    spread_out = []
+    for number in range(MOST_MODELS + 1):
+        value = float(f"{first * factor**number + step * number:.12g}")  # 0.3, not 0.30000000000000004
+        if value > last:
+            break
+        spread_out.append(int(value) if value.is_integer() else value)
+    return spread_out
+
+
+def expand(sweep):
+    """Return the models of a sweep: one for each combination of its values, named after them."""
+    fixed = {key: value for key, value in sweep.items() if not isinstance(value, (dict, list)) or key == "seeds"}
+    varied = {
+        key: spread(sweep[key], f"sweep {sweep['name']}: {key}") for key in sorted(sweep) if key not in fixed
+    }
+    count = math.prod(len(values) for values in varied.values())
+    if count > MOST_MODELS:
+        raise WorkflowError(
+            f"config: sweep {sweep['name']}: {count:,} models; {MOST_MODELS:,} is the most. Vary fewer values."
+        )
+    models = []
+    for values in product(*varied.values()):
+        chosen = dict(zip(varied, values))
+        parts = [f"{key}_{tidy(value, key)}" for key, value in chosen.items()]
+        name = re.sub(r"\W", lambda sign: SPELLED.get(sign[0], "_"), "_".join([sweep["name"], *parts]))
+        models.append(fixed | chosen | {"name": name})
+    return models
 
 
 def list_runs(config):
@@ -195,6 +242,7 @@ PREDICTION = take_prediction(config)
 try:
     # Types first: filling in the defaults trips over a section that is not one.
     validate(config, "schemas/config.schema.yaml", set_default=False)
+    config["models"] = [*config["models"], *chain(*map(expand, config.pop("sweep", [])))]
     validate(config, "schemas/config.schema.yaml")
 except WorkflowError as error:
     raise WorkflowError(explain(error.__context__)) from None

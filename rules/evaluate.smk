@@ -21,10 +21,10 @@ for run in RUNS:
             f"logs/evaluate/{run.folder}.log",
         benchmark:
             f"benchmarks/evaluate/{run.folder}.tsv"
-        conda:
-            ENVIRONMENT
         group:
             run.name
+        conda:
+            ENVIRONMENT
         threads: 2
         resources:
             mem_mb=memory_of(run, config["images"]["size"]),

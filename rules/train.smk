@@ -31,10 +31,10 @@ for run in RUNS:
             f"logs/train/{run.folder}.log",
         benchmark:
             f"benchmarks/train/{run.folder}.tsv"
-        conda:
-            ENVIRONMENT
         group:
             run.name
+        conda:
+            ENVIRONMENT
         threads: 2
         resources:
             mem_mb=memory_of(run, config["images"]["size"]),

@@ -64,7 +64,7 @@ PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE DefaultTime=10 State=U
 
 
 class NoCluster(Exception):
-    """There can be no Slurm on this machine; the message says why."""
+    """Slurm cannot be installed on this machine; the message says why."""
 
 
 def install():
@@ -111,7 +111,7 @@ class Cluster:
         }
 
     def start(self):
-        """Start what does not run yet; return when both nodes take jobs. Raises NoCluster."""
+        """Start what does not run yet; return when both nodes take jobs."""
         for name in ("bin", "state", "log", "spool"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         if not (self.folder / "slurm.conf").exists():
@@ -119,7 +119,10 @@ class Cluster:
         if not self._process("munged"):
             munge = {"key-file": "munge.key", "socket": "munge.socket", "pid-file": "munged.pid"}
             munge |= {"log-file": "log/munged.log", "seed-file": "munge.seed"}
-            self._start(["munged", *(f"--{key}={self.folder / name}" for key, name in munge.items())])
+            # Forced: its folder may be one that only root can enter, as all of it is.
+            self._start(
+                ["munged", "--force", *(f"--{key}={self.folder / name}" for key, name in munge.items())]
+            )
             self._wait(f"munge -n -S {self.folder / 'munge.socket'}")
         if not self._process("slurmctld"):
             self._start(["slurmctld"])
@@ -215,7 +218,7 @@ class Cluster:
         log = self.folder / f"log/{command[0]}.out"
         with open(log, "a") as output:
             if subprocess.run(command, env=self.environment, stdout=output, stderr=output).returncode:
-                raise NoCluster(f"{command[0]} does not start: {log.read_text()[-300:]}")
+                raise RuntimeError(f"{command[0]} does not start: {log.read_text()[-300:]}")
 
     def _wait(self, command, *words):
         """Wait until a command succeeds and prints all `words`."""
