@@ -163,13 +163,15 @@ def main(
     augmentation,
     size,
     seed,
+    gpus=0,
     saving_share=SAVING_SHARE,
 ):
     """Train, and write model, history, curves and summary.
 
     packed: arrays and manifests of train and validation (train, train_manifest, ...); weights:
     class_weights.json; outputs: model, history, curves and summary; state and board: folders;
-    settings: the model's architecture and training settings; saving_share: of the time, at most.
+    settings: the model's architecture and training settings; gpus: of this job, more than one train together;
+    saving_share: of the time, at most.
     """
     session.catch_signals()
     precision = networks.set_up(threads, settings["precision"], seed)
@@ -178,14 +180,16 @@ def main(
     balanced = settings["class_weights"] == "balanced"
     train_split = Split(packed["train"], packed["train_manifest"], classes["weights"] if balanced else None)
     validation_split = Split(packed["validation"], packed["validation_manifest"])
-    network = networks.build_network(settings, augmentation, size, len(classes["classes"]), seed)
-    training = Training(
-        Trainer(network, settings["learning_rate"]), train_split, validation_split, settings, seed
-    )
+    strategy = networks.distribute(gpus)
+    with strategy.scope():
+        network = networks.build_network(settings, augmentation, size, len(classes["classes"]), seed)
+    trainer = Trainer(network, settings["learning_rate"], strategy)
+    training = Training(trainer, train_split, validation_split, settings, seed)
 
     identity = {key: value for key, value in settings.items() if key not in ("name", "epochs", "precision")}
     identity |= {f"augmentation.{key}": value for key, value in augmentation.items()}
     identity |= {"size": size, "seed": seed, "precision": precision, "threads": threads}
+    identity["devices"] = strategy.num_replicas_in_sync
     identity["data"] = digest_data(packed["train_manifest"], packed["validation_manifest"], weights)
     keeper = Keeper(state, identity, saving_share)
     facts = {
@@ -250,6 +254,7 @@ if __name__ == "__main__":
         snakemake.input.weights,
         {name: snakemake.output[name] for name in ("model", "history", "curves", "summary")},
         threads=snakemake.threads,
+        gpus=snakemake.resources.get("gpu", 0),
         session=Session(snakemake.resources.get("runtime"), session_end(), find_snakemake()),
         **snakemake.params,
     )

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from baton.logs import UserError
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
@@ -58,6 +60,24 @@ def _has_bfloat16():
         return False
     flags = Path("/proc/cpuinfo").read_text()
     return re.search(r"^(flags|Features)\b.*\b(avx512_bf16|amx_bf16|bf16)\b", flags, re.MULTILINE) is not None
+
+
+def distribute(gpus):
+    """Return the `tf.distribute` strategy of a training on `gpus` GPUs, under whose scope to build it.
+
+    With more than one, each has the network and computes a share of every batch. Raises UserError where there are not
+    so many.
+    """
+    if gpus < 2:
+        return tf.distribute.get_strategy()
+    # Without any, the CPUs that TensorFlow was told to see: this can be tried anywhere.
+    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    if len(devices) < gpus:
+        raise UserError(
+            f"resources: gpu: {gpus} GPUs are to train this model, and TensorFlow finds {len(devices)} of "
+            f"kind {devices[0].device_type}. Ask for as many as the machine has."
+        )
+    return tf.distribute.MirroredStrategy([device.name for device in devices[:gpus]])
 
 
 def augmentation_layers(augmentation, seed):

@@ -63,14 +63,17 @@ def order_of_epoch(count, seed, epoch):
 class Trainer:
     """A network, its optimizer and metrics, and the compiled steps on a batch."""
 
-    def __init__(self, network, learning_rate):
+    def __init__(self, network, learning_rate, strategy=None):
+        """strategy: the `tf.distribute` strategy that the network was built under; None for one device."""
         self.network = network
-        self.logits = to_logits(network)
-        self.weights = self.logits.trainable_variables
-        self.optimizer = keras.optimizers.Adam(learning_rate)
-        if keras.config.dtype_policy().name == "mixed_float16":
-            self.optimizer = keras.optimizers.LossScaleOptimizer(self.optimizer)
-        self.optimizer.build(self.weights)
+        self.strategy = strategy or tf.distribute.get_strategy()
+        with self.strategy.scope():
+            self.logits = to_logits(network)
+            self.weights = self.logits.trainable_variables
+            self.optimizer = keras.optimizers.Adam(learning_rate)
+            if keras.config.dtype_policy().name == "mixed_float16":
+                self.optimizer = keras.optimizers.LossScaleOptimizer(self.optimizer)
+            self.optimizer.build(self.weights)
         self.training_metrics = Metrics()
         self.validation_metrics = Metrics()
         size = network.input.shape[1]
@@ -84,13 +87,41 @@ class Trainer:
         self.l2_penalty = tf.function(self._l2_penalty)
 
     def _train_step(self, images, labels, weights):
-        """One step: the loss is the mean of weight x cross-entropy over the batch, plus the L2 penalty."""
+        """One step: the loss is the mean of weight x cross-entropy over the batch, plus the L2 penalty.
+
+        Of several devices each takes a share of the images; its loss is their part of the mean, and its part of the
+        penalty. The gradients are added up.
+        """
+        devices = self.strategy.num_replicas_in_sync
+        count = tf.shape(labels)[0]
+
+        def train_on_share():
+            if devices == 1:
+                return self._train_on(images, labels, weights, count, devices)
+            number = tf.distribute.get_replica_context().replica_id_in_sync_group
+            rows = tf.range(number, tf.maximum(count, devices), devices)
+            # A last batch may have fewer images than there are devices, and a network needs one: it counts for nothing.
+            real = rows < count
+            rows = tf.minimum(rows, count - 1)
+            share = [tf.gather(column, rows) for column in (images, labels, weights)]
+            share[2] *= tf.cast(real, tf.float32)
+            results = self._train_on(*share, count, devices)
+            return [tf.boolean_mask(result, real) for result in results]
+
+        results = self.strategy.run(train_on_share)
+        entropy, labels, logits = (
+            tf.concat(self.strategy.experimental_local_results(result), 0) for result in results
+        )
+        self.training_metrics.update(entropy, labels, logits)
+
+    def _train_on(self, images, labels, weights, count, devices):
         with tf.GradientTape() as tape:
             logits = self.logits(images, training=True)
             entropy = weights * keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
-            loss = self.optimizer.scale_loss(tf.reduce_mean(entropy) + self._l2_penalty())
+            loss = tf.reduce_sum(entropy) / tf.cast(count, tf.float32) + self._l2_penalty() / devices
+            loss = self.optimizer.scale_loss(loss)
         self.optimizer.apply(tape.gradient(loss, self.weights), self.weights)
-        self.training_metrics.update(entropy, labels, logits)
+        return entropy, labels, logits
 
     def _validation_step(self, images, labels, weights):
         logits = self.logits(images, training=False)

@@ -149,9 +149,12 @@ class Cluster:
         return done.stdout
 
     def jobs(self):
-        """Return the jobs that wait or run: id, what Snakemake calls them, state and node, as dictionaries."""
-        lines = self.run("squeue -h -o %A|%k|%T|%N").splitlines()
-        return [dict(zip(("id", "name", "state", "node"), line.split("|"), strict=True)) for line in lines]
+        """Return the jobs that wait or run: id, what Snakemake calls them, state, node and memory."""
+        lines = self.run("squeue -h -o %A|%k|%T|%N|%m").splitlines()
+        return [
+            dict(zip(("id", "name", "state", "node", "memory"), line.split("|"), strict=True))
+            for line in lines
+        ]
 
     def stop(self):
         """End the jobs, the daemons, and what they left."""
