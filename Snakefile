@@ -24,6 +24,7 @@ include: "rules/data.smk"
 include: "rules/train.smk"
 include: "rules/evaluate.smk"
 include: "rules/use.smk"
+include: "rules/plan.smk"
 
 
 rule all:

@@ -8,6 +8,7 @@ import json
 import math
 import os
 import re
+from collections import Counter
 from itertools import chain, product
 from types import SimpleNamespace
 
@@ -15,19 +16,29 @@ from snakemake.exceptions import WorkflowError
 from snakemake.common.configfile import load_configfile
 from snakemake.utils import update_config, validate
 
-
 MOST_MODELS = 2000  # of a sweep
 SPELLED = {".": "p", "-": "m", "+": ""}  # in the name of a model: 1e-05 is 1em05
 
 
-def explain(error):
-    """Return a jsonschema error as one sentence that names the key and, for a typo, the likely one."""
+def explain(error, made_by=None):
+    """Return a jsonschema error as one sentence that names the key and, for a typo, the likely one.
+
+    made_by: the key of the sweep that made the config's models, where it was not the user who wrote them.
+    """
     if error.validator == "anyOf":
         # Of the kinds of value there may be, the one that fits best says what is wrong.
         nearest = max(error.context, key=lambda inner: (len(inner.absolute_path), inner.validator != "type"))
         if len(nearest.absolute_path) > len(error.absolute_path) or nearest.validator != "type":
             error = nearest
-    key = ".".join(str(part) for part in error.absolute_path) or "the config"
+    path = [str(part) for part in error.absolute_path]
+    if made_by and path[0] == "models":
+        if error.validator == "maxLength":
+            return (
+                f"config: {made_by}: a model would be called {error.instance}, which has {len(error.instance)} "
+                f"characters; {error.validator_value} is the most. Give the sweep a shorter name, or vary fewer keys."
+            )
+        path = [made_by, *path[2:]]
+    key = ".".join(path) or "the config"
     if error.validator == "additionalProperties":
         known = error.schema.get("properties", {})
         unknown = [name for name in error.instance if name not in known]
@@ -35,12 +46,27 @@ def explain(error):
         hints = [f" (did you mean {guess[0]}?)" if guess else "" for guess in guesses]
         named = ", ".join(f"{name}{hint}" for name, hint in zip(unknown, hints))
         return f"config: unknown key in {key}: {named}. Known there: {', '.join(known)}."
-    hint = ""
+    message, hint = error.message, ""
+    if error.validator == "anyOf":  # not one of its kinds fits
+        kinds = chain(*(listed(inner.validator_value) for inner in error.context))
+        message = f"{error.instance!r} is not of type {', '.join(map(repr, kinds))}"
     if isinstance(error.instance, str) and re.fullmatch(r"[-+]?\d+e[-+]?\d+", error.instance, re.IGNORECASE):
         hint = " YAML takes this for text: write it with a point, such as 1.0e-3."
     if isinstance(error.instance, bool):
         hint = " YAML takes yes, no, on and off for true and false: put the word in quotes."
-    return f"config: {key}: {error.message}.{hint}"
+    return f"config: {key}: {message}.{hint}"
+
+
+def listed(value):
+    return value if isinstance(value, list) else [value]
+
+
+def check_schema(config, made_by=None, **how):
+    """Refuse a config that is not of the schema, in one sentence. made_by: see explain()."""
+    try:
+        validate(config, "schemas/config.schema.yaml", **how)
+    except WorkflowError as error:
+        raise WorkflowError(explain(error.__context__, made_by)) from None
 
 
 def tidy(value, key):
@@ -87,21 +113,29 @@ def check(config):
             "config: images.synthetic_fraction: with every augmentation off the new images would be "
             "copies. Turn one on, or set it to 0."
         )
-    names = [model["name"] for model in config["models"]]
+    names = [model["name"] for model in MODELS]
     if not names:
         raise WorkflowError("config: models: there is none, and no sweep makes one.")
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = find_twice(names)
     if twice:
-        raise WorkflowError(f"config: models: a name is used twice: {', '.join(twice)}.")
+        where = "models and sweep" if config["sweep"] else "models"
+        raise WorkflowError(f"config: {where}: a name is used twice: {twice}.")
     if config["verify"] not in (None, *names):
         raise WorkflowError(f"config: verify: there is no model {config['verify']}.")
     size = config["images"]["size"]
-    for model in config["models"]:
+    for model in MODELS:
         if size >> model["layers"] < 1:
             raise WorkflowError(
                 f"config: models: {model['name']} halves {size} px {model['layers']} times, to nothing. "
                 "Give it fewer layers, or raise images.size."
             )
+
+
+def find_twice(names):
+    """Return the names that are there more than once as text, the first few of many; empty for none."""
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
+    more = f" and {len(twice) - 5} more" if len(twice) > 5 else ""
+    return ", ".join(twice[:5]) + more
 
 
 def take_prediction(config):
@@ -119,7 +153,10 @@ def take_prediction(config):
 
 
 def spread(values, key):
-    """Return the values that a key of a sweep stands for: a range written out, a list as it is; key: for errors."""
+    """Return the values that a key of a sweep stands for: a range written out, a list as it is; key: for errors.
+
+    Of a range with too many for a sweep, no more than that it has.
+    """
     if not isinstance(values, dict):
         return values
     first, last = values["from"], values["to"]
@@ -139,30 +176,47 @@ def spread(values, key):
     return spread_out
 
 
-def expand(sweep):
-    """Return the models of a sweep: one for each combination of its values, named after them."""
-    fixed = {key: value for key, value in sweep.items() if not isinstance(value, (dict, list)) or key == "seeds"}
+def expand(sweep, key):
+    """Return the models of a sweep: one for each combination of its values, named after them; key: for errors.
+
+    The order of the keys and the number of values make no difference to a name: one that is added leaves the
+    trainings of the others as they are.
+    """
+    sweep = tidy(sweep, key)
     varied = {
-        key: spread(sweep[key], f"sweep {sweep['name']}: {key}") for key in sorted(sweep) if key not in fixed
+        name: spread(value, f"{key}.{name}")
+        for name, value in sweep.items()
+        if isinstance(value, (dict, list)) and name != "seeds"
     }
-    count = math.prod(len(values) for values in varied.values())
-    if count > MOST_MODELS:
+    if math.prod(len(values) for values in varied.values()) > MOST_MODELS:
         raise WorkflowError(
-            f"config: sweep {sweep['name']}: {count:,} models; {MOST_MODELS:,} is the most. Vary fewer values."
+            f"config: {key}: it makes more than {MOST_MODELS:,} models, which is the most. Vary fewer values."
         )
     models = []
     for values in product(*varied.values()):
         chosen = dict(zip(varied, values))
-        parts = [f"{key}_{tidy(value, key)}" for key, value in chosen.items()]
-        name = re.sub(r"\W", lambda sign: SPELLED.get(sign[0], "_"), "_".join([sweep["name"], *parts]))
-        models.append(fixed | chosen | {"name": name})
+        parts = [f"{name}_{'null' if value is None else value}" for name, value in chosen.items()]
+        name = "_".join([sweep["name"], *parts])
+        name = re.sub(r"\W", lambda sign: SPELLED.get(sign[0], "_"), name, flags=re.ASCII)
+        models.append(sweep | chosen | {"name": name})
+    return models
+
+
+def make_models(config):
+    """Return all models of the config: those of `models`, then those that each sweep makes."""
+    models = list(config["models"])
+    for number, sweep in enumerate(config["sweep"]):
+        made_by = f"sweep.{number}"
+        made = expand(sweep, made_by)
+        check_schema(config | {"models": made, "sweep": []}, made_by)
+        models += made
     return models
 
 
 def list_runs(config):
     """Return what to train: name, model, seed, architecture and training settings of each."""
     runs = []
-    for model in config["models"]:
+    for model in MODELS:
         settings = dict(sorted({**config["training"], **model}.items()))
         seeds = settings.pop("seeds")
         for seed in seeds:
@@ -176,10 +230,9 @@ def list_runs(config):
                     settings=settings,
                 )
             )
-    names = [run.name for run in runs]
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = find_twice(run.name for run in runs)
     if twice:
-        raise WorkflowError(f"config: models: two trainings would be called {', '.join(twice)}.")
+        raise WorkflowError(f"config: models: two trainings would be called {twice}.")
     return runs
 
 
@@ -193,13 +246,13 @@ def count_weights(settings, size):
     return weights + settings["dense"] * (size * size * channels + 1)
 
 
-def memory_of(run, size):
+def memory_of(run):
     """Return a function for `resources: mem_mb`: about what training and evaluating a run take, in MB.
 
     TensorFlow and Snakemake take 1,500 MB; weights, gradients, Adam's two averages, the best weights and copies of
     them while saving 9 x 4 bytes a weight; a batch's activations and their gradients 3 x 4 bytes a pixel and kernel.
     """
-    settings = run.settings
+    settings, size = run.settings, config["images"]["size"]
     pixels = size * size * settings["kernels"] * sum(0.5**number for number in range(settings["layers"]))
     activations = 12 * settings["batch_size"] * pixels
     needed = 1500 + (36 * count_weights(settings, size) + activations) / 1e6
@@ -239,24 +292,22 @@ def watched_folders(data):
 
 
 PREDICTION = take_prediction(config)
-try:
-    # Types first: filling in the defaults trips over a section that is not one.
-    validate(config, "schemas/config.schema.yaml", set_default=False)
-    config["models"] = [*config["models"], *chain(*map(expand, config.pop("sweep", [])))]
-    validate(config, "schemas/config.schema.yaml")
-except WorkflowError as error:
-    raise WorkflowError(explain(error.__context__)) from None
+# Types first: filling in the defaults trips over a section that is not one.
+check_schema(config, set_default=False)
+check_schema(config)
 classes = config["data"].pop("classes")  # their order is a setting
 for section in config:
     config[section] = tidy(config[section], section)
 config["data"]["classes"] = classes
+MODELS = make_models(config)
 check(config)
 RUNS = list_runs(config)
 ENVIRONMENT = "../envs/baton.yaml"
-SMALLEST = min(RUNS, key=lambda run: count_weights(run.settings, config["images"]["size"]))
-RUNS_BY_MODEL = {
-    model["name"]: [run for run in RUNS if run.model == model["name"]] for model in config["models"]
-}
+BY_WEIGHTS = sorted(RUNS, key=lambda run: count_weights(run.settings, config["images"]["size"]))
+SMALLEST, LARGEST = BY_WEIGHTS[0], BY_WEIGHTS[-1]
+RUNS_BY_MODEL = {model["name"]: [] for model in MODELS}
+for run in RUNS:
+    RUNS_BY_MODEL[run.model].append(run)
 if PREDICTION["model"] not in (None, *RUNS_BY_MODEL):
     raise WorkflowError(
         f"--config model={PREDICTION['model']}: there is no such model. There are: {', '.join(RUNS_BY_MODEL)}."

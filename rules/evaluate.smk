@@ -27,7 +27,7 @@ for run in RUNS:
             ENVIRONMENT
         threads: 2
         resources:
-            mem_mb=memory_of(run, config["images"]["size"]),
+            mem_mb=memory_of(run),
             runtime=20,
         params:
             ordered=config["data"]["ordered"],

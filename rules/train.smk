@@ -37,7 +37,7 @@ for run in RUNS:
             ENVIRONMENT
         threads: 2
         resources:
-            mem_mb=memory_of(run, config["images"]["size"]),
+            mem_mb=memory_of(run),
         params:
             settings=run.settings,
             augmentation=config["augmentation"],
@@ -82,6 +82,8 @@ rule verify_resume:
     conda:
         ENVIRONMENT
     threads: 2
+    resources:
+        mem_mb=memory_of(tried),
     params:
         settings=tried.settings,
         augmentation=config["augmentation"],

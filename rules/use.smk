@@ -19,6 +19,8 @@ rule predict:
     conda:
         ENVIRONMENT
     threads: 2
+    resources:
+        mem_mb=memory_of(asked or SMALLEST),
     params:
         images=PREDICTION["images"],
         name=PREDICTION["model"],
@@ -41,6 +43,8 @@ for run in RUNS:
         conda:
             ENVIRONMENT
         threads: 2
+        resources:
+            mem_mb=memory_of(run),
         script:
             "../scripts/export.py"
 

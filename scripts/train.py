@@ -127,7 +127,33 @@ def digest_data(*paths):
     return digest.hexdigest()[:16]
 
 
-def write_outputs(training, facts, model, history, curves, summary):
+def prepare(packed, weights, threads, settings, augmentation, size, seed, gpus=0):
+    """Return the Training at its start, and what it was set up with: precision, threads, devices, ...
+
+    packed: arrays and manifests of train and validation (train, train_manifest, ...); weights:
+    class_weights.json; settings: the model's architecture and training settings; gpus: of this job, more than
+    one train together.
+    """
+    precision = networks.set_up(threads, settings["precision"], seed)
+    with open(weights, encoding="utf-8") as file:
+        classes = json.load(file)
+    balanced = settings["class_weights"] == "balanced"
+    train_split = Split(packed["train"], packed["train_manifest"], classes["weights"] if balanced else None)
+    validation_split = Split(packed["validation"], packed["validation_manifest"])
+    strategy = networks.distribute(gpus)
+    with strategy.scope():
+        network = networks.build_network(settings, augmentation, size, len(classes["classes"]), seed)
+    trainer = Trainer(network, settings["learning_rate"], strategy)
+    training = Training(trainer, train_split, validation_split, settings, seed)
+    return training, {
+        "augmentation": augmentation,
+        "precision": precision,
+        "threads": threads,
+        "devices": strategy.num_replicas_in_sync,
+    }
+
+
+def write_outputs(training, set_up, model, history, curves, summary):
     """Write what the rule promises; the model last, aside and renamed."""
     with open(history, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, training.history[0], lineterminator="\n")
@@ -136,7 +162,15 @@ def write_outputs(training, facts, model, history, curves, summary):
     begun = [epoch + step / training.steps for epoch, step in (row["from"] for row in training.sessions[1:])]
     title = f"{training.settings['name']}, seed {training.seed}"
     save_figure(draw_curves(training.history, training.best_epoch, begun, title), curves)
-    values = facts | {
+    values = {
+        "model": training.settings["name"],
+        "seed": training.seed,
+        "settings": training.settings,
+        **set_up,
+        "parameters": training.trainer.network.count_params(),
+        "training_images": len(training.train),
+        "versions": {"python": sys.version.split()[0]}
+        | {name: importlib.metadata.version(name) for name in PACKAGES},
         "epochs": training.epoch,
         "kept": training.history[training.best_epoch - 1],
         "last": training.history[-1],
@@ -168,57 +202,32 @@ def main(
 ):
     """Train, and write model, history, curves and summary.
 
-    packed: arrays and manifests of train and validation (train, train_manifest, ...); weights:
-    class_weights.json; outputs: model, history, curves and summary; state and board: folders;
-    settings: the model's architecture and training settings; gpus: of this job, more than one train together;
-    saving_share: of the time, at most.
+    outputs: model, history, curves and summary; state and board: folders; saving_share: of the time, at most;
+    the others as for `prepare`.
     """
     session.catch_signals()
-    precision = networks.set_up(threads, settings["precision"], seed)
-    with open(weights, encoding="utf-8") as file:
-        classes = json.load(file)
-    balanced = settings["class_weights"] == "balanced"
-    train_split = Split(packed["train"], packed["train_manifest"], classes["weights"] if balanced else None)
-    validation_split = Split(packed["validation"], packed["validation_manifest"])
-    strategy = networks.distribute(gpus)
-    with strategy.scope():
-        network = networks.build_network(settings, augmentation, size, len(classes["classes"]), seed)
-    trainer = Trainer(network, settings["learning_rate"], strategy)
-    training = Training(trainer, train_split, validation_split, settings, seed)
-
+    training, set_up = prepare(packed, weights, threads, settings, augmentation, size, seed, gpus)
     identity = {key: value for key, value in settings.items() if key not in ("name", "epochs", "precision")}
     identity |= {f"augmentation.{key}": value for key, value in augmentation.items()}
-    identity |= {"size": size, "seed": seed, "precision": precision, "threads": threads}
-    identity["devices"] = strategy.num_replicas_in_sync
+    identity |= {key: set_up[key] for key in ("precision", "threads", "devices")}
+    identity |= {"size": size, "seed": seed}
     identity["data"] = digest_data(packed["train_manifest"], packed["validation_manifest"], weights)
     keeper = Keeper(state, identity, saving_share)
-    facts = {
-        "model": settings["name"],
-        "seed": seed,
-        "settings": settings,
-        "augmentation": augmentation,
-        "parameters": network.count_params(),
-        "training_images": len(train_split),
-        "precision": precision,
-        "threads": threads,
-        "versions": {"python": sys.version.split()[0]}
-        | {name: importlib.metadata.version(name) for name in PACKAGES},
-    }
     with keeper.only_writer(lambda: is_job_lost(session)):
         go_on(training, keeper)
         log.info(
             "%d parameters, %s, %d threads, %d images",
-            network.count_params(),
-            precision,
+            training.trainer.network.count_params(),
+            set_up["precision"],
             threads,
-            len(train_split),
+            len(training.train),
         )
         if training.complete:
             log.info("all epochs are trained already")
         else:
             train(training, keeper, session, TensorBoard(board, training.history))
         # Still the only writer: an orphan and its successor must not write one model at a time.
-        write_outputs(training, facts, **outputs)
+        write_outputs(training, set_up, **outputs)
 
 
 def is_job_lost(session):

@@ -4,6 +4,7 @@ import builtins
 import errno
 import json
 import os
+import platform
 import re
 import shutil
 import signal
@@ -43,6 +44,7 @@ def make_training(epoch=3, step=7, size=1000):
     return SimpleNamespace(
         epoch=epoch,
         step=step,
+        steps=8,
         settings={"epochs": 9},
         complete=False,
         seconds=12.5,
@@ -187,7 +189,8 @@ class TestIdentity:
             "epoch": 4,
             "epochs": 9,
             "complete": False,
-            "seconds": 12.5,
+            "machine": platform.node(),
+            "epoch_seconds": 12.5 / 4.875,
             "unended_sessions": 1,
             "state": keeper.current.name,
             "identity": IDENTITY,

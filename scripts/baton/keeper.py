@@ -5,6 +5,7 @@ import hashlib
 import itertools
 import json
 import os
+import platform
 import shutil
 import socket
 import time
@@ -157,11 +158,13 @@ class Keeper:
         return time.monotonic() >= self.next_save
 
     def _tell_progress(self, training):
+        done = training.epoch + training.step / training.steps
         progress = {
             "epoch": training.epoch,
             "epochs": training.settings["epochs"],
             "complete": training.complete,
-            "seconds": training.seconds,
+            "machine": platform.node(),
+            "epoch_seconds": training.seconds / done if done else None,
             # This one too, which may be killed.
             "unended_sessions": sum(session["reason"] is None for session in training.sessions),
             "state": self.current.name,

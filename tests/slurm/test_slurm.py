@@ -51,7 +51,7 @@ class Call:
     """A call of snakemake in a study, in the background; dead after `with`."""
 
     def __init__(self, study, *arguments, environment=None, cores=2):
-        self.output = open(study / "output.txt", "a+")
+        self.output = open(study / "output.txt", "a+")  # noqa: SIM115
         command = study.command(*arguments, cores=cores)
         self.process = subprocess.Popen(
             command, cwd=study.folder, env=environment, stdout=self.output, stderr=self.output

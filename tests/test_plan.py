@@ -1,0 +1,255 @@
+"""The plan: its arithmetic, and what it says of a study before and after it is run."""
+
+import json
+
+import numpy as np
+import pytest
+from conftest import Study, save_images
+
+import plan
+from baton.logs import UserError
+
+SETTINGS = {
+    "name": "net",
+    "kernels": 2,
+    "kernel_size": 3,
+    "dense": 4,
+    "layers": 2,
+    "epochs": 40,
+    "batch_size": 8,
+    "learning_rate": 0.001,
+    "l2": 0.0001,
+    "dropout": 0.5,
+    "initializer": "he_normal",
+    "stddev": 0.1,
+    "class_weights": "none",
+    "monitor": "val_accuracy",
+    "patience": None,
+    "precision": "float32",
+}
+RUN = {"name": "net", "model": "net", "seed": 1, "folder": "net/seed_1", "settings": SETTINGS}
+AUGMENTATION = {"flip": None, "rotation": 0, "zoom": 0, "brightness": 0, "contrast": 0}
+VALUES = {
+    "start": 5.0,
+    "step": 0.5,
+    "validation_batch": 0.25,
+    "epoch": 1.0,
+    "save": 2.0,
+    "finish": 3.0,
+    "evaluate": 10.0,
+    "predict": 0.01,
+    "memory_bytes": 1e9,
+    "state_bytes": 4e8,
+    "model_bytes": 1e8,
+    "parameters": 25_000_000,
+    "source": "measured",
+}
+IMAGES = {"train": 100, "validation": 65, "test": 50}
+
+
+def run_of(name="net", **settings):
+    return RUN | {"name": name, "model": name, "settings": SETTINGS | {"name": name} | settings}
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def leave_progress(folder, **changes):
+    identity = {key: value for key, value in SETTINGS.items() if key not in ("name", "epochs", "precision")}
+    identity |= {f"augmentation.{key}": value for key, value in AUGMENTATION.items()}
+    identity |= {"size": 16, "seed": 1, "threads": 2, "precision": "float32", "data": "abc", "devices": 1}
+    progress = {"epoch": 10, "epochs": 40, "complete": False, "machine": plan.platform.node()}
+    progress |= {"epoch_seconds": 7.0, "identity": identity} | changes
+    (folder / "state/net/seed_1").mkdir(parents=True, exist_ok=True)
+    (folder / "state/net/seed_1/progress.json").write_text(json.dumps(progress))
+
+
+def test_training_is_its_epochs_and_what_comes_before_and_after(here):
+    row = plan.plan_run(RUN, VALUES, IMAGES, AUGMENTATION, 16, 2)
+    # 13 steps of 8 images and 2 batches of validation, and 1 % for saving
+    assert row["epoch_seconds"] == pytest.approx(1.01 * (13 * 0.5 + 2 * 0.25 + 1))
+    assert row["training_seconds"] == pytest.approx(5 + 40 * row["epoch_seconds"] + 2 * 2 + 3)
+    assert row["evaluation_seconds"] == pytest.approx(10 + 0.5)
+    assert (row["epochs_left"], row["source"]) == (40, "measured")
+
+
+def test_what_is_trained_is_not_planned_again(here):
+    leave_progress(here)
+    row = plan.plan_run(RUN, VALUES, IMAGES, AUGMENTATION, 16, 2)
+    assert (row["epochs_left"], row["epoch_seconds"], row["source"]) == (30, 7, "last session")
+    leave_progress(here, complete=True, epoch=40)
+    row = plan.plan_run(RUN, VALUES, IMAGES, AUGMENTATION, 16, 2)
+    assert (row["epochs_left"], row["training_seconds"], row["evaluation_seconds"]) == (0, 0, 0)
+
+
+def test_early_stopped_training_has_nothing_left(here):
+    leave_progress(here, complete=True, epoch=12)
+    assert plan.plan_run(RUN, VALUES, IMAGES, AUGMENTATION, 16, 2)["epochs_left"] == 0
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"machine": "another"}, {"epoch": 2, "epoch_seconds": 7.0}, {"epoch_seconds": None}],
+    ids=["another machine", "too short to tell", "nothing measured"],
+)
+def test_session_that_tells_no_speed_still_tells_how_far_it_is(here, changes):
+    leave_progress(here, **changes)
+    row = plan.plan_run(RUN, VALUES, IMAGES, AUGMENTATION, 16, 2)
+    assert row["epochs_left"] == 40 - changes.get("epoch", 10)
+    assert row["source"] == "measured"
+
+
+@pytest.mark.parametrize("change", [{"l2": 0.5}, {"batch_size": 4}])
+def test_session_of_other_settings_counts_for_nothing(here, change):
+    leave_progress(here)
+    assert plan.plan_run(run_of(**change), VALUES, IMAGES, AUGMENTATION, 16, 2)["epochs_left"] == 40
+
+
+def test_damaged_progress_counts_for_nothing(here):
+    leave_progress(here)
+    (here / "state/net/seed_1/progress.json").write_text("{")
+    assert plan.plan_run(RUN, VALUES, IMAGES, AUGMENTATION, 16, 2)["epochs_left"] == 40
+
+
+def test_of_many_models_some_are_tried_and_the_others_lie_between(here, monkeypatch):
+    tried = []
+
+    def measure(arguments):
+        settings = arguments["settings"]
+        tried.append(settings["dense"])
+        # What takes time in proportion to the multiplications lies on a line in logarithms.
+        return VALUES | {"step": plan.work(settings, 16, 3)[0] / 1e9}
+
+    monkeypatch.setattr(plan, "measure", measure)
+    runs = [run_of(f"net_{dense}", dense=dense) for dense in range(10, 1010, 10)]
+    found = plan.measure_all(runs, {"size": 16, "classes": 3})
+    assert len(tried) == plan.MOST_TRIALS
+    assert {10, 1000} <= set(tried)
+    for run, values in zip(runs, found, strict=True):
+        multiplications, parameters = plan.work(run["settings"], 16, 3)
+        assert values["step"] == pytest.approx(multiplications / 1e9)
+        was_tried = run["settings"]["dense"] in tried
+        assert values["source"] == ("measured" if was_tried else "interpolated")
+        if not was_tried:
+            assert (values["parameters"], values["state_bytes"]) == (parameters, 16 * parameters)
+
+
+def test_models_that_cost_the_same_share_a_trial(here, monkeypatch):
+    tried = []
+    monkeypatch.setattr(plan, "measure", lambda arguments: tried.append(arguments) or VALUES)
+    runs = [run_of("a"), run_of("b", learning_rate=0.1), run_of("c", l2=0.5), run_of("d", l2=0)]
+    plan.measure_all(runs, {"size": 16, "classes": 3})
+    assert len(tried) == 2
+
+
+def a_plan(**changes):
+    rows = [
+        {"name": name, "memory_bytes": size, "shortest_seconds": 30}
+        for name, size in zip("abc", (2e9, 3e9, 1e9), strict=True)
+    ]
+    disk = {"packed": 1e9, "states": 2e9, "models": 1e9, "free": 5e9, "there": 0}
+    return {"runs": rows, "disk": disk, "at_a_time": 2, "session_minutes": 300} | changes
+
+
+def test_warns_of_memory_disk_and_sessions_only_where_they_are_too_small():
+    assert plan.warn_of(a_plan(), memory=5e9) == []
+    (memory,) = plan.warn_of(a_plan(), memory=4.9e9)
+    assert memory.startswith("2 trainings at a time take up to 5 GB of memory, and this machine has 4.9 GB")
+    (disk,) = plan.warn_of(a_plan(disk=a_plan()["disk"] | {"free": 3e9}), memory=5e9)
+    assert disk.startswith("the disk is too small")
+    # What lies there already needs no room.
+    assert plan.warn_of(a_plan(disk=a_plan()["disk"] | {"free": 3e9, "there": 1e9}), memory=5e9) == []
+    (session,) = plan.warn_of(a_plan(session_minutes=0.4), memory=5e9)
+    assert session == "session_minutes: 0.4 minutes are too short for one step and its saves of a, b, c."
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0.123, "0.12 s"),
+        (4.56, "4.6 s"),
+        (59.6, "60 s"),
+        (125, "2 min 05 s"),
+        (3000, "50 min"),
+        (7500, "2 h 05 min"),
+    ],
+)
+def test_durations_are_said_as_people_say_them(seconds, said):
+    assert plan.show_seconds(seconds) == said
+
+
+@pytest.mark.parametrize(
+    ("count", "said"), [(512_000, "512 kB"), (58_540_000, "58.5 MB"), (1_365e6, "1.36 GB")]
+)
+def test_sizes_are_said_as_people_say_them(count, said):
+    assert plan.show_bytes(count) == said
+
+
+def test_model_that_cannot_be_tried_out_is_named(here):
+    arguments = {"settings": SETTINGS | {"initializer": "unknown"}, "augmentation": AUGMENTATION}
+    with pytest.raises(UserError, match="net cannot be tried out on this machine: KeyError"):
+        plan.measure(arguments | {"size": 16, "classes": 3, "threads": 2, "gpus": 0})
+    assert list((here / "state").iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory):
+    """A study planned, trained, and planned again: the study, the three outcomes and the two plans."""
+    config = {
+        "data": {"source": "class_folders", "images": "photos"},
+        "holdout": {"validation": 4, "test": 4},
+        "images": {"size": 16, "synthetic_fraction": 0.5},
+        "training": {"epochs": 30, "batch_size": 8},
+        "models": [{"name": "net", "kernels": 8, "kernel_size": 3, "dense": 32, "layers": 2}],
+    }
+    study = Study(tmp_path_factory.mktemp("study"), config)
+    save_images(study / "photos/red", "red", 24)
+    save_images(study / "photos/green", "green", 16)
+    first = study.run("plan")
+    kept = {path.name: path.stat().st_mtime_ns for path in (study / "benchmarks/plan").iterdir()}
+    before = study.json("plan.json")
+    training = study.run("train")
+    again = study.run("plan")
+    assert kept == {path.name: path.stat().st_mtime_ns for path in (study / "benchmarks/plan").iterdir()}
+    return study, first, training, again, before, study.json("plan.json")
+
+
+def test_plan_counts_what_the_study_will_have(planned):
+    study, first, training, _, plan_before, _ = planned
+    assert first.jobs() == {"sort_into_classes": 1, "split_holdout": 1, "plan": 1}
+    assert plan_before["images"] == {"train": 36, "validation": 8, "test": 8}
+    assert plan_before["images"]["train"] == len(np.load(study / "results/data/packed/train.npy"))
+    (row,) = plan_before["runs"]
+    summary = study.json("models/net/seed_1/training.json")
+    assert row["parameters"] == summary["parameters"] == plan.work(summary["settings"], 16, 2)[1]
+    assert row["model_bytes"] == (study / "results/models/net/seed_1/model.keras").stat().st_size
+    assert "36 images for training, 8 for validation, 8 for test; 2 classes; 16 px" in first.output
+    assert f"{row['parameters']:,}" in first.output
+    assert plan_before["warnings"] == []
+
+
+def test_plan_is_near_what_then_happens(planned):
+    """Within a factor of three, on a machine that may be busy; `make bench` measures it where it is not."""
+    study, _, _, _, plan_before, _ = planned
+    header, values = (study / "benchmarks/train/net/seed_1.tsv").read_text().splitlines()
+    took = dict(zip(header.split("\t"), values.split("\t"), strict=True))
+    (row,) = plan_before["runs"]
+    assert 1 / 3 < row["training_seconds"] / float(took["s"]) < 3
+    assert 1 / 2 < row["memory_bytes"] / 1e6 / float(took["max_rss"]) < 2
+    states = sum(path.stat().st_size for path in (study / "state").rglob("*.safetensors"))
+    assert 0.9 < 2 * row["state_bytes"] / states < 1.1  # the newest and the one before
+
+
+def test_plan_of_a_finished_study_has_nothing_left(planned):
+    _, _, _, again, _, plan_after = planned
+    assert (plan_after["training_seconds"], plan_after["sessions"]) == (0, 0)
+    assert plan_after["runs"][0]["epochs_left"] == 0
+    assert again.jobs() == {"plan": 1}
+
+
+def test_plan_leaves_no_trace_in_the_states(planned):
+    study = planned[0]
+    assert [path.name for path in (study / "state").iterdir()] == ["net"]
