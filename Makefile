@@ -1,5 +1,5 @@
 # `make run`: the demo study, to results/report.html. `make test`: every test. `make check`: the linters.
-# All three set up .venv first, from requirements.lock. PYTHON names the Python to use (3.11 to 3.13).
+# All three set up .venv first, from the locks. PYTHON names the Python to use (3.11 to 3.13).
 
 PYTHON = python3
 
@@ -28,12 +28,15 @@ bench: .venv/installed
 	PYTHONPATH=scripts .venv/bin/python tests/benchmark_saving.py
 	PYTHONPATH=scripts .venv/bin/python tests/benchmark_backup.py
 
-# Renews requirements.lock from pyproject.toml; needs uv.
+# Renews the two locks from pyproject.toml: what running needs, and what tests and linters do. Needs uv.
 lock:
-	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-	  --no-emit-index-url --no-emit-find-links --group dev pyproject.toml --output-file requirements.lock
+	$(COMPILE) pyproject.toml --output-file requirements.lock
+	$(COMPILE) --group dev --constraint requirements.lock --output-file tests/requirements.lock
 
-.venv/installed: requirements.lock
+COMPILE = uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+  --no-emit-index-url --no-emit-find-links
+
+.venv/installed: requirements.lock tests/requirements.lock
 	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet --require-hashes --requirement requirements.lock
+	.venv/bin/python -m pip install --quiet --require-hashes $(^:%=--requirement %)
 	touch .venv/installed

@@ -10,6 +10,10 @@ from snakemake.utils import min_version
 min_version("9.19")
 
 
+# For `--sdm apptainer`; the Dockerfile says how to make it.
+container: f"{workflow.basedir}/baton.sif"
+
+
 configfile: f"{workflow.basedir}/config.yaml"
 
 
