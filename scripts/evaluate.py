@@ -11,7 +11,7 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from baton import logs, networks, statistics
 from baton.labels import as_number
 from baton.logs import log
-from baton.manifests import read_manifest, write_manifest
+from baton.manifests import read_json, read_manifest, write_manifest
 
 # isort: split
 import keras
@@ -79,8 +79,7 @@ def main(model, test, test_manifest, weights, metrics_json, predictions_csv, thr
     networks.set_up(threads, "float32", seed=0)  # the model brings its own precision
     network = keras.saving.load_model(model, compile=False)
     manifest = read_manifest(test_manifest)
-    with open(weights, encoding="utf-8") as file:
-        classes = json.load(file)["classes"]
+    classes = read_json(weights)["classes"]
     labels, images = manifest["label"].to_numpy(int), np.load(test, mmap_mode="r")
     probabilities = networks.predict(network, images)
     metrics = measure(labels, probabilities, classes, ordered)

@@ -1,6 +1,5 @@
 """Decode and resize every image once, into arrays of bytes that training maps into memory."""
 
-import json
 import os
 from functools import partial
 
@@ -10,7 +9,7 @@ import pandas as pd
 from baton import logs
 from baton.images import BATCH, decode_resized, map_images
 from baton.logs import log, show_progress
-from baton.manifests import read_manifest, write_manifest
+from baton.manifests import read_json, read_manifest, write_manifest
 
 # How often a synthetic image that came out as its parent is drawn anew: some parents are symmetric.
 TRIES = 20
@@ -96,8 +95,7 @@ def main(manifest, weights, root, arrays, manifests, threads, size, synthetic_fr
     Row i of the CSV is image i of the array; label: the class's index; parent: the image that a
     synthetic one was made from, else empty. arrays and manifests: path of each, by split.
     """
-    with open(weights, encoding="utf-8") as file:
-        index = {label: number for number, label in enumerate(json.load(file)["classes"])}
+    index = {label: number for number, label in enumerate(read_json(weights)["classes"])}
     images = read_manifest(manifest)
     for split, array in arrays.items():
         frame = images[images["split"] == split].reset_index(drop=True)

@@ -23,7 +23,7 @@ import psutil
 
 from baton import logs
 from baton.logs import UserError, log, show_progress
-from baton.manifests import read_manifest, write_manifest
+from baton.manifests import read_json, read_manifest, write_manifest
 
 KEPT = Path("benchmarks/plan")  # what was measured, for later plans
 MOST_TRIALS = 12  # models tried out; of a larger study the others are interpolated
@@ -135,7 +135,7 @@ def measure(arguments):
     text = json.dumps(arguments | {"machine": platform.node(), "python": sys.version}, sort_keys=True)
     kept = KEPT / f"{hashlib.sha256(text.encode()).hexdigest()[:12]}.json"
     with contextlib.suppress(OSError, ValueError):
-        return json.loads(kept.read_text(encoding="utf-8"))
+        return read_json(kept)
     Path("state").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="plan-", dir="state") as folder:
         found = Path(folder, "found.json")
@@ -151,7 +151,7 @@ def measure(arguments):
                 f"{arguments['settings']['name']} cannot be tried out on this machine: {said}. If it was for want of "
                 "memory, its training will fail here as well."
             )
-        values = json.loads(found.read_text())
+        values = read_json(found)
     kept.parent.mkdir(parents=True, exist_ok=True)
     kept.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
     return values
@@ -210,7 +210,7 @@ def measure_all(runs, fixed):
 def earlier_session(run, augmentation, size, threads):
     """Return how far a run is and what an epoch took on this machine, None where that is not known."""
     try:
-        at = json.loads(Path(f"state/{run['folder']}/progress.json").read_text(encoding="utf-8"))
+        at = read_json(f"state/{run['folder']}/progress.json")
         was = at["identity"]
     except (OSError, ValueError, KeyError):
         return 0, None

@@ -1,7 +1,6 @@
 """Predict every image below a folder with a trained model."""
 
 import csv
-import json
 import os
 from itertools import islice
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 from baton import logs, networks
 from baton.images import BATCH, SUFFIXES, DamagedImage, decode_resized, list_files, map_images
 from baton.logs import UserError, log, show_progress
+from baton.manifests import read_json
 
 # isort: split
 import keras
@@ -52,8 +52,7 @@ def main(model, weights, predictions_csv, threads, images):
         )
     networks.set_up(threads, "float32", seed=0)  # the model brings its own precision
     network = keras.saving.load_model(model, compile=False)
-    with open(weights, encoding="utf-8") as file:
-        classes = json.load(file)["classes"]
+    classes = read_json(weights)["classes"]
     Path(predictions_csv).parent.mkdir(parents=True, exist_ok=True)
     unreadable, aside = 0, f"{predictions_csv}.tmp"
     with open(aside, "w", encoding="utf-8", errors="surrogateescape", newline="") as table:

@@ -14,6 +14,7 @@ from pathlib import Path
 from baton import logs, networks  # networks first: it sets TensorFlow up to be quiet
 from baton.keeper import SAVING_SHARE, Keeper, now
 from baton.logs import SessionEnded, UserError, log
+from baton.manifests import read_json
 from baton.session import Session, find_snakemake, session_end
 from baton.training import Split, Trainer, Training
 
@@ -135,8 +136,7 @@ def prepare(packed, weights, threads, settings, augmentation, size, seed, gpus=0
     one train together.
     """
     precision = networks.set_up(threads, settings["precision"], seed)
-    with open(weights, encoding="utf-8") as file:
-        classes = json.load(file)
+    classes = read_json(weights)
     balanced = settings["class_weights"] == "balanced"
     train_split = Split(packed["train"], packed["train_manifest"], classes["weights"] if balanced else None)
     validation_split = Split(packed["validation"], packed["validation_manifest"])

@@ -1,4 +1,6 @@
-"""Manifests: the small CSV files that the rules pass on, the same bytes from the same input."""
+"""Manifests: the small CSV and JSON files that the rules pass on, the same bytes from the same input."""
+
+import json
 
 import pandas as pd
 
@@ -18,3 +20,9 @@ def read_manifest(path):
 def write_manifest(frame, path):
     """Write a DataFrame to `path`; file names that are not UTF-8 survive the way there and back."""
     frame.to_csv(path, index=False, lineterminator="\n", encoding="utf-8", errors="surrogateescape")
+
+
+def read_json(path):
+    """Return what the JSON file at `path` holds."""
+    with open(path, encoding="utf-8") as file:
+        return json.load(file)
