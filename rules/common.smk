@@ -249,13 +249,14 @@ def count_weights(settings, size):
 def memory_of(run):
     """Return a function for `resources: mem_mb`: about what training and evaluating a run take, in MB.
 
-    TensorFlow and Snakemake take 1,500 MB; weights, gradients, Adam's two averages, the best weights and copies of
-    them while saving 9 x 4 bytes a weight; a batch's activations and their gradients 3 x 4 bytes a pixel and kernel.
+    TensorFlow and two Snakemakes take 1,500 MB; weights, gradients, Adam's two averages, the best weights and the
+    copies of a save 12 x 4 bytes a weight (7 to 12 were measured on the study's models at 150 px); a batch's
+    activations and their gradients 3 x 4 bytes a pixel and kernel.
     """
     settings, size = run.settings, config["images"]["size"]
     pixels = size * size * settings["kernels"] * sum(0.5**number for number in range(settings["layers"]))
     activations = 12 * settings["batch_size"] * pixels
-    needed = 1500 + (36 * count_weights(settings, size) + activations) / 1e6
+    needed = 1500 + (48 * count_weights(settings, size) + activations) / 1e6
 
     def ask(wildcards):
         # Killed without a warning: that may have been for want of memory. Twice as much each time, up to four times.

@@ -1,6 +1,7 @@
 """The plan: its arithmetic, and what it says of a study before and after it is run."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -241,6 +242,14 @@ def test_plan_is_near_what_then_happens(planned):
     assert 1 / 2 < row["memory_bytes"] / 1e6 / float(took["max_rss"]) < 2
     states = sum(path.stat().st_size for path in (study / "state").rglob("*.safetensors"))
     assert 0.9 < 2 * row["state_bytes"] / states < 1.1  # the newest and the one before
+
+
+def test_a_cluster_is_asked_for_more_memory_than_that(planned):
+    study, *_, plan_before, _ = planned
+    asked = re.search(
+        r"rule train_net:(?:.*\n)*?\s+resources: .*?mem_mb=(\d+)", study.run("-nF", "train").output
+    )
+    assert int(asked[1]) > plan_before["runs"][0]["memory_bytes"] / 1e6 + 300  # and two Snakemakes
 
 
 def test_plan_of_a_finished_study_has_nothing_left(planned):

@@ -1,0 +1,86 @@
+"""The profiles, in a dry run: what jobs ask for, and how they are grouped. tests/slurm/ submits them for real."""
+
+import json
+import re
+
+import pytest
+from conftest import REPOSITORY, Study
+
+MODELS = [
+    {"name": "small", "kernels": 2, "kernel_size": 3, "dense": 4, "layers": 2},
+    {"name": "large", "kernels": 64, "kernel_size": 3, "dense": 1024, "layers": 2},
+]
+CONFIG = {"images": {"size": 64}, "training": {"batch_size": 10}, "models": MODELS}
+
+
+@pytest.fixture
+def study(tmp_path):
+    return Study(tmp_path, CONFIG)
+
+
+def dry_run(study, profile, *arguments):
+    """Return what each job of a dry run asks for, by rule, and all that was printed."""
+    outcome = study.run("-n", *arguments, "--workflow-profile", REPOSITORY / f"profiles/{profile}")
+    jobs = re.findall(r"rule (\w+):\n(?:.*\n)*?\s+resources: (.*)", outcome.output)
+    return {rule: dict(re.findall(r"(\w+)=([^\s,]+)", resources)) for rule, resources in jobs}, outcome.output
+
+
+@pytest.mark.parametrize("profile", sorted(path.name for path in (REPOSITORY / "profiles").iterdir()))
+def test_profile_is_understood(study, profile):
+    jobs, _ = dry_run(study, profile)
+    assert {"train_small", "train_large", "evaluate_small", "pack_images", "write_report"} <= set(jobs)
+
+
+def test_training_asks_slurm_for_its_time_and_a_warning(study):
+    jobs, output = dry_run(study, "slurm")
+    assert jobs["train_large"]["runtime"] == "300"
+    assert "slurm_extra=--signal=USR2@120 --open-mode=append" in output
+
+
+def test_data_stages_are_one_job_and_every_training_one_with_its_evaluation(study):
+    _, output = dry_run(study, "slurm")
+    groups = [
+        re.findall(r"^    rule (\w+):", group, re.MULTILINE) for group in output.split("Group job ")[1:]
+    ]
+    assert sorted(map(sorted, groups)) == [
+        ["draw_demo", "filter_corrupt", "pack_images", "sort_into_classes", "split_holdout", "weigh_classes"],
+        ["evaluate_large", "train_large"],
+        ["evaluate_small", "train_small"],
+    ]
+
+
+def test_memory_follows_from_the_size_of_the_model(study):
+    jobs, _ = dry_run(study, "slurm")
+    # Two convolutions of 64 and 128 kernels, 16 x 16 x 128 values into the dense layer.
+    weights = 64 * (3 * 9 + 1) + 128 * (64 * 9 + 1) + 1024 * (16 * 16 * 128 + 1)
+    activations = 12 * 10 * 64 * 64 * 64 * 1.5
+    assert int(jobs["train_large"]["mem_mb"]) == pytest.approx(
+        1500 + (48 * weights + activations) / 1e6, abs=1
+    )
+    assert 1500 < int(jobs["train_small"]["mem_mb"]) < 1520
+    assert jobs["evaluate_large"]["mem_mb"] == jobs["train_large"]["mem_mb"]
+
+
+@pytest.mark.parametrize(("kills", "times"), [(0, 1), (1, 2), (2, 4), (7, 4)])
+def test_more_memory_is_asked_for_after_kills_without_a_warning(study, kills, times):
+    before = int(dry_run(study, "slurm")[0]["train_large"]["mem_mb"])
+    folder = study / "state/large/seed_1"
+    folder.mkdir(parents=True)
+    (folder / "progress.json").write_text(json.dumps({"unended_sessions": kills}))
+    after = dry_run(study, "slurm")[0]
+    assert int(after["train_large"]["mem_mb"]) == pytest.approx(times * before, abs=times)
+    assert int(after["train_small"]["mem_mb"]) < 1520
+
+
+def test_gpus_are_asked_for_by_trainings_alone(study):
+    jobs, _ = dry_run(study, "slurm", "--default-resources", "gpu=2", "runtime=300")
+    assert {jobs[rule]["gpu"] for rule in ("train_small", "train_large", "evaluate_large")} == {"2"}
+    data = (
+        "sort_into_classes",
+        "split_holdout",
+        "filter_corrupt",
+        "weigh_classes",
+        "pack_images",
+        "write_report",
+    )
+    assert {jobs[rule]["gpu"] for rule in data} == {"0"}
