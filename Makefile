@@ -8,8 +8,9 @@ PYTHON = python3
 run: .venv/installed
 	.venv/bin/snakemake
 
+# Two files at a time: much of it is waiting for processes to start.
 test: .venv/installed
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest --numprocesses 2 --dist loadfile
 
 # Kills trainings a hundred times in all, at random, and compares every bit; half an hour.
 soak: .venv/installed
