@@ -12,19 +12,16 @@ from pathlib import Path
 import jinja2
 import numpy as np
 import yaml
+from markupsafe import Markup, escape
 from PIL import Image
 
 from baton import comparison, figures, logs, statistics
 from baton.logs import log
-from baton.manifests import read_manifest
+from baton.manifests import read_json, read_manifest
 
 SPLITS = ("train", "validation", "test")
 THUMBNAIL = 96  # pixels
-
-
-def read_json(path):
-    with open(path, encoding="utf-8") as file:
-        return json.load(file)
+SHOWN = 12  # models that the page tells in detail; of more, these are the most accurate
 
 
 # --- What there is to tell
@@ -127,11 +124,41 @@ def git_commit(folder):
     return commit.strip() + ("+" if changed.strip() else "")
 
 
+def arrange(done, runs, compared):
+    """Return what the page tells of many models, beyond what it tells of a few, and in which order.
+
+    many: whether the study has more models than the page tells in detail; place: of each model, from 1, by accuracy;
+    done: the finished runs, of many the most accurate first; shown: those that are told in detail; pairs: of their
+    models; apart: of each model but the most accurate, whether it can be told from that one.
+    """
+    ranked = [row["model"] for row in compared["models"]]
+    place = {model: number for number, model in enumerate(ranked, 1)}
+    many = len({run["model"] for run in runs}) > SHOWN
+    done = sorted(done, key=lambda run: place[run["model"]]) if many else done
+    return {
+        "many": many,
+        "place": place,
+        "done": done,
+        "shown": [run for run in done if place[run["model"]] <= SHOWN],
+        "pairs": [
+            pair for pair in compared["pairs"] if max(place[model] for model in pair["models"]) <= SHOWN
+        ],
+        "apart": {
+            pair["models"][1]: pair["different"]
+            for pair in compared["pairs"]
+            if pair["models"][0] == ranked[0]
+        },
+    }
+
+
 # --- Pictures
 
 
-def draw_figures(done, classes, folder):
-    """Draw the figures of the finished runs into `folder`."""
+def draw_figures(done, shown, labels, classes, folder):
+    """Draw the figures of the finished runs into `folder`, all in one, and of each that the page shows its own.
+
+    labels: see figures.draw_cost.
+    """
     (folder / "confusion").mkdir(parents=True, exist_ok=True)
     figures.save_figure(
         figures.draw_cost(
@@ -144,14 +171,15 @@ def draw_figures(done, classes, folder):
                     "high": run["test"]["interval"][1],
                 }
                 for run in done
-            ]
+            ],
+            labels,
         ),
         folder / "accuracy_parameters.svg",
     )
-    bins = [run["test"]["calibration"]["bins"] for run in done]
-    names = [run["name"] for run in done]
+    bins = [run["test"]["calibration"]["bins"] for run in shown]
+    names = [run["name"] for run in shown]
     figures.save_figure(figures.draw_reliability(bins, names), folder / "reliability.svg")
-    for run in done:
+    for run in shown:
         figure = figures.draw_confusion(run["test"]["confusion"], classes, run["name"])
         figures.save_figure(figure, folder / f"confusion/{run['name']}.svg")
 
@@ -222,6 +250,11 @@ def megabytes(count):
     return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
 
 
+def breakable(name):
+    """Return a long name as HTML that may go on in a new line after each of its words."""
+    return Markup(str(escape(name)).replace("_", "_<wbr>"))
+
+
 def shares(confusion):
     """Return the confusion matrix as rows of (count, share of the row's images)."""
     return [[(count, count / max(sum(row), 1)) for count in row] for row in confusion]
@@ -234,6 +267,7 @@ FILTERS = {
     "decimals": decimals,
     "megabytes": megabytes,
     "shares": shares,
+    "breakable": breakable,
     "embed_svg": embed_svg,
 }
 
@@ -247,6 +281,10 @@ def write_csv(path, rows):
             writer.writerows(rows)
 
 
+SETTINGS = ("kernels", "kernel_size", "layers", "dense", "batch_size", "learning_rate", "l2", "dropout")
+SETTINGS += ("initializer", "stddev", "class_weights", "monitor", "patience")
+
+
 def table_of_models(done):
     """Return a row a finished run for models.csv."""
     rows = []
@@ -254,7 +292,7 @@ def table_of_models(done):
         training, test, ordered = run["training"], run["test"], run["test"]["ordered"]
         settings = training["settings"]
         row = {key: run[key] for key in ("name", "model", "seed")}
-        row |= {key: settings[key] for key in ("kernels", "kernel_size", "layers", "dense")}
+        row |= {key: settings[key] for key in SETTINGS}
         row |= {"parameters": training["parameters"], "model_bytes": test["model_bytes"]}
         row |= {"epochs": training["epochs"], "kept_epoch": training["kept"]["epoch"]}
         row |= {"validation_accuracy": training["kept"]["val_accuracy"], "test_images": test["images"]}
@@ -307,10 +345,14 @@ def main(files, base, runs, config, workflow):
         },
         "commit": git_commit(workflow),
     }
+    told = arrange(done, runs, compared)
+    labels = (
+        {run["model"]: str(told["place"][run["model"]]) for run in told["shown"]} if told["many"] else None
+    )
     folder = Path(base)
     folder.mkdir(parents=True, exist_ok=True)
     if done:
-        draw_figures(done, classes, folder)
+        draw_figures(done, told["shown"], labels, classes, folder)
     write_csv(folder / "models.csv", table_of_models(done))
     write_csv(folder / "pairs.csv", table_of_pairs(compared))
     write_aside(f"{base}.json", json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
@@ -324,11 +366,13 @@ def main(files, base, runs, config, workflow):
     template = environment.from_string(Path(files["template"]).read_text(encoding="utf-8"))
     page = template.render(
         **report,
-        done=done,
+        **told,
         unfinished=[run for run in found if run["status"] == "unfinished"],
         config_text=yaml.safe_dump(config, sort_keys=False, allow_unicode=True),
         largest_in_test=max(row["test"] for row in data["classes"]),
-        mistakes={run["name"]: list_mistakes(run, list(tested["image"]), pixels, classes) for run in done},
+        mistakes={
+            run["name"]: list_mistakes(run, list(tested["image"]), pixels, classes) for run in told["shown"]
+        },
         curves={run["name"]: f"results/models/{run['folder']}/curves.svg" for run in runs},
         folder=folder,
     )

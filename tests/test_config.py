@@ -33,7 +33,7 @@ def entries():
     found = {}
     for name, entry in SCHEMA["properties"].items():
         inner = entry.get("properties") or entry.get("items", {}).get("properties")
-        if inner:
+        if inner and name != "sweep":  # its keys are those of the models
             found |= {f"{name}.{key}": resolve(value) for key, value in inner.items()}
         else:
             found[name] = resolve(entry)
@@ -75,6 +75,15 @@ class TestSchema:
             mine, theirs = resolve(models["properties"][key]), resolve(training["properties"][key])
             assert mine == {name: value for name, value in theirs.items() if name != "default"}, key
         assert models["required"] == ARCHITECTURE
+
+    def test_a_sweep_may_vary_every_key_of_a_model_but_the_seeds(self):
+        sweep, model = (SCHEMA["properties"][name]["items"] for name in ("sweep", "models"))
+        assert list(sweep["properties"]) == list(model["properties"])
+        assert sweep["required"] == model["required"] and sweep["additionalProperties"] is False
+        values = {"$ref": "#/$defs/values"}
+        varied = {key for key, entry in sweep["properties"].items() if entry == values}
+        assert varied == set(model["properties"]) - {"name", "seeds"}
+        assert sweep["properties"]["seeds"] == model["properties"]["seeds"]
 
     @pytest.mark.parametrize("key", entries())
     def test_every_key_has_a_description_and_what_is_allowed(self, key):

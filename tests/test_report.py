@@ -35,7 +35,7 @@ from baton.manifests import write_manifest
 
 SCHEMA = json.loads((REPOSITORY / "rules/schemas/report.schema.json").read_text(encoding="utf-8"))
 DEFAULTS = yaml.safe_load((REPOSITORY / "config.yaml").read_text(encoding="utf-8"))
-VOID = {"meta", "img", "br", "input", "link", "hr"}
+VOID = {"meta", "img", "br", "wbr", "input", "link", "hr"}
 VEGETABLES = ["Bean", "Carrot", "Potato", "Tomato"]
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -219,6 +219,7 @@ class Made:
             "training_images": 40 * len(self.classes),
             "precision": "float32",
             "threads": 2,
+            "devices": one.get("devices", 1),
             "versions": {"python": "3.11.9", "tensorflow": "2.20.0", "keras": "3.11.0"},
             "epochs": epochs,
             "kept": history[-1],

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from conftest import wait_until
+from test_many_models import SHOWN, make_many
 from test_report import HOSTILE, Page, make_rich, name_everything
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
@@ -267,6 +268,22 @@ class TestSorting:
         )
 
 
+def find_violations(browser):
+    """Return what axe-core finds wrong with the page that is shown."""
+    browser.run(AXE.read_text(encoding="utf-8"))
+    run = "axe.run({resultTypes: ['violations']}).then(found => arguments[0](found.violations))"
+    return [
+        (
+            rule["id"],
+            rule["help"],
+            len(rule["nodes"]),
+            rule["nodes"][0]["html"][:200],
+            rule["nodes"][0]["any"][:1],
+        )
+        for rule in browser.driver.execute_async_script(run)
+    ]
+
+
 class TestLooks:
     @pytest.mark.parametrize(("width", "dark"), LOOKS)
     def test_the_page_does_not_scroll_sideways(self, browser, made, width, dark):
@@ -295,19 +312,7 @@ class TestLooks:
     def test_axe_finds_no_violation(self, browser, made, width, dark):
         browser.show(made, width, dark)
         browser.open_all()
-        browser.run(AXE.read_text(encoding="utf-8"))
-        run = "axe.run({resultTypes: ['violations']}).then(found => arguments[0](found.violations))"
-        found = browser.driver.execute_async_script(run)
-        assert [
-            (
-                rule["id"],
-                rule["help"],
-                len(rule["nodes"]),
-                rule["nodes"][0]["html"][:200],
-                rule["nodes"][0]["any"][:1],
-            )
-            for rule in found
-        ] == []
+        assert find_violations(browser) == []
 
     def test_it_is_dark_where_that_is_preferred(self, browser, made):
         colours = []
@@ -333,3 +338,48 @@ class TestPrinting:
             .map(part => part.textContent.trim().slice(0, 40))"""
         assert browser.run(hidden) == []
         assert browser.run("return getComputedStyle(document.querySelector('nav')).display") == "none"
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    return make_many(tmp_path_factory.mktemp("many"), trained=60).write()
+
+
+class TestManyModels:
+    """The page on more models than it can tell in detail."""
+
+    @pytest.mark.parametrize("width", [WIDE, NARROW])
+    def test_the_page_does_not_scroll_sideways(self, browser, many, width):
+        browser.show(many, width)
+        browser.open_all()
+        assert browser.run("return document.scrollingElement.scrollWidth") <= width
+
+    def test_a_long_table_scrolls_below_its_head_and_is_reached_by_keyboard(self, browser, many):
+        browser.show(many)
+        script = """const part = document.querySelector("[aria-label='Test figures of the models']");
+            part.scrollTop = part.scrollHeight;
+            const box = part.getBoundingClientRect(), head = part.querySelector("th").getBoundingClientRect();
+            const last = part.querySelector("tbody tr:last-child").getBoundingClientRect();
+            return [part.tabIndex, part.scrollHeight - part.clientHeight, Math.abs(head.top - box.top),
+                    box.bottom - last.bottom, box.height]"""
+        tab, hidden, head, last, height = browser.run(script)
+        assert tab == 0 and hidden > 1000 and height < 900
+        assert head < 2 and last > -2  # the head is at the top of the window, the last row in it
+
+    def test_sorting_sorts_all(self, browser, many):
+        browser.show(many)
+        browser.head("Test figures of the models", "place").find_element("css selector", "button").click()
+        places = browser.column("Test figures of the models", 0)
+        assert places == [str(place) for place in range(len(places), 0, -1)] and len(places) > 5 * SHOWN
+
+    def test_every_row_is_printed(self, browser, many):
+        browser.show(many, media="print")
+        cut = """return [...document.querySelectorAll(".tall")].filter(p => p.scrollHeight > p.clientHeight + 1).length"""
+        assert browser.run("return document.querySelectorAll('.tall').length") >= 4
+        assert browser.run(cut) == 0
+
+    @pytest.mark.skipif(not AXE.exists(), reason="axe-core is not installed (npm ci --prefix tests)")
+    def test_axe_finds_no_violation(self, browser, many):
+        browser.show(many)
+        browser.open_all()
+        assert find_violations(browser) == []

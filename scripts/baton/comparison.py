@@ -4,6 +4,8 @@ Results are dictionaries of plain numbers that JSON can hold; what is undefined 
 """
 
 import math
+from collections import Counter
+from functools import cache
 
 import numpy as np
 from scipy import stats
@@ -12,8 +14,10 @@ from statsmodels.stats.multitest import multipletests
 
 LEVEL = 0.05  # of every test
 POWER = 0.8
+MOST_GROUPS = 26  # a letter each
 
 
+@cache  # thousands of pairs have few different counts
 def exact_mcnemar(b, c):
     """Return the two-sided p of b and c discordant images under equal chances; 1 where there are none.
 
@@ -99,22 +103,43 @@ def compare_pair(first, second, seeds):
     }
 
 
-def group_models(models, different):
+def group_models(models, different, most=math.inf):
     """Return groups of models that cannot be told apart, as lists of names, in the order of `models`.
 
-    different: the pairs that differ, as frozensets. Two models are in a group together if and only if they
-    do not differ, and no group lies within another; a model may be in several. This is the compact letter
-    display, by insertion and absorption (Piepho 2004, J. Comput. Graph. Stat. 13, 456-466).
+    different: the pairs that differ, each two names. Two models are in a group together if and only if they
+    do not differ, and no group lies within another; a model may be in several. These are the groups of the compact
+    letter display (Piepho 2004, J. Comput. Graph. Stat. 13, 456-466), found as the maximal cliques of what does not
+    differ: Bron and Kerbosch (1973), Commun. ACM 16, 575-577, with the pivot of Tomita et al. (2006).
+    None where there are more than `most`: of hundreds of models, there may be more groups than any page can tell.
     """
-    groups = [frozenset(models)] if models else []
-    for pair in sorted(different, key=lambda pair: sorted(models.index(name) for name in pair)):
-        parted = [group - {name} for group in groups if pair <= group for name in pair]
-        kept = [group for group in groups if not pair <= group]
-        groups = [group for group in {*kept, *parted} if not any(group < other for other in [*kept, *parted])]
-    return sorted(
-        (sorted(group, key=models.index) for group in groups),
-        key=lambda group: [models.index(name) for name in group],
-    )
+    if not models:
+        return []
+    # Sets of models are whole numbers, a bit for each: there may be thousands.
+    place = {name: number for number, name in enumerate(models)}
+    everyone = (1 << len(models)) - 1
+    alike = [everyone & ~(1 << number) for number in range(len(models))]
+    for one, other in different:
+        alike[place[one]] &= ~(1 << place[other])
+        alike[place[other]] &= ~(1 << place[one])
+
+    def members(some):
+        return [number for number in range(len(models)) if some >> number & 1]
+
+    groups, begun = [], [(0, everyone, 0)]  # a group, who may still join it, and who may but was tried before
+    while begun:
+        group, joining, tried = begun.pop()
+        if not joining and not tried:
+            groups.append(members(group))
+            if len(groups) > most:
+                return None
+        if not joining:
+            continue
+        pivot = max(members(joining | tried), key=lambda number: (joining & alike[number]).bit_count())
+        for number in members(joining & ~alike[pivot]):
+            begun.append((group | 1 << number, joining & alike[number], tried & alike[number]))
+            joining &= ~(1 << number)
+            tried |= 1 << number
+    return [[models[number] for number in group] for group in sorted(groups)]
 
 
 def compare(correct, seeds=None):
@@ -127,10 +152,10 @@ def compare(correct, seeds=None):
     images: n; level: 0.05
     models: by mean accuracy, of equal ones the first given first; each model, seeds, accuracies (a seed
       each), accuracy (their mean), standard_deviation (over n - 1; None for one seed), min, max, and groups:
-      the numbers, from 1, of those it is in
+      the numbers, from 1, of those it is in; None where there are too many
     pairs: of all models, in that order; each models [first, second] and what compare_pair returns, with
       p_holm (over all pairs) and different (p_holm <= 0.05)
-    groups: of group_models
+    groups: of group_models, at most 26, else None
     best: the model that is different from every other and better, else None; None for a single model
     no_winner: None where there is a best, or fewer than two models; else why there is none:
       models: [the most accurate, the most accurate of those it cannot be told apart from (nearly always
@@ -165,7 +190,7 @@ def compare(correct, seeds=None):
     for pair, p, different in zip(pairs, *holm([pair["p"] for pair in pairs]), strict=True):
         pair |= {"p_holm": p, "different": different}
 
-    groups = group_models(names, {frozenset(pair["models"]) for pair in pairs if pair["different"]})
+    groups = group_models(names, [pair["models"] for pair in pairs if pair["different"]], MOST_GROUPS)
     best = find_best(names, pairs)
     return {
         "images": images,
@@ -173,7 +198,7 @@ def compare(correct, seeds=None):
         "models": [
             {"model": model, "seeds": seeds[model]}
             | spread(arrays[model].mean(axis=1))
-            | {"groups": [number for number, group in enumerate(groups, 1) if model in group]}
+            | {"groups": groups and [number for number, group in enumerate(groups, 1) if model in group]}
             for model in names
         ],
         "pairs": pairs,
@@ -201,11 +226,8 @@ def is_better(pair, model):
 
 def find_best(names, pairs):
     """Return the model that is significantly better than every other, or None."""
-    for model in names:
-        own = [pair for pair in pairs if model in pair["models"]]
-        if own and all(is_better(pair, model) for pair in own):
-            return model
-    return None
+    better = Counter(model for pair in pairs for model in pair["models"] if is_better(pair, model))
+    return next((model for model in names if better[model] == len(names) - 1 > 0), None)
 
 
 def explain_no_winner(names, means, pairs, images):

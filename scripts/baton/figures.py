@@ -1,11 +1,13 @@
 """The figures of a study, each as SVG and PNG, the same bytes from the same numbers."""
 
 import math
+import re
 from pathlib import Path
 
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 
 TRAINING, VALIDATION = "tab:red", "tab:blue"
@@ -16,6 +18,16 @@ def save_figure(figure, svg):
     with rc_context({"svg.hashsalt": "baton"}):
         figure.savefig(svg, format="svg", metadata={"Date": None})
     figure.savefig(Path(svg).with_suffix(".png"), dpi=150, metadata={"Software": None})
+
+
+def fold(name, width):
+    """Return a name in lines of about `width` letters, parted where one word of it ends; a short one as it is."""
+    lines = [""]
+    for word in re.findall(r"[^_ ]+[_ ]*|[_ ]+", name):
+        if lines[-1] and len(lines[-1] + word) > width:
+            lines.append("")
+        lines[-1] += word
+    return "\n".join(lines)
 
 
 def draw_curves(history, best_epoch, begun, title):
@@ -89,41 +101,79 @@ def draw_reliability(tables, titles):
         )
         axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xlabel="confidence")
         axes.tick_params(labelbottom=True)
-        axes.set_title(title, parse_math=False, fontsize="medium")
+        axes.set_title(fold(title, 32), parse_math=False, fontsize="medium")
     grid[0].legend(fontsize="small", loc="upper left")
     return figure
 
 
-def draw_cost(runs):
+def draw_cost(runs, labels=None):
     """Return accuracy against parameters, with intervals, so that a small model that does as well is seen.
 
-    runs: dictionaries of name (of the model, which its seeds share), parameters, accuracy, low and high.
+    runs: dictionaries of name (of the model, which its seeds share), parameters, accuracy, low and high. labels: of
+    many models, what those are called that are told of, by name: a short text; the others are pale dots.
     """
     figure = Figure(figsize=(6.4, 4), layout="constrained")
     axes = figure.subplots()
     sizes = [run["parameters"] for run in runs]
     middle = math.sqrt(min(sizes) * max(sizes))  # of the logarithmic axis
-    labelled = set()
+    labelled = {}
+    if labels is not None:
+        others = [run for run in runs if run["name"] not in labels]
+        axes.plot(
+            [run["parameters"] for run in others],
+            [run["accuracy"] for run in others],
+            "o",
+            color="grey",
+            alpha=0.35,
+            markersize=4,
+            markeredgewidth=0,
+        )
+        runs = [run for run in runs if run["name"] in labels]
     for run in runs:
         spread = [[run["accuracy"] - run["low"]], [run["high"] - run["accuracy"]]]
-        axes.errorbar(run["parameters"], run["accuracy"], spread, fmt="o", color=VALIDATION, capsize=3)
+        many = {} if labels is None else {"alpha": 0.7, "markersize": 4, "elinewidth": 0.8}
+        axes.errorbar(
+            run["parameters"], run["accuracy"], spread, fmt="o", color=VALIDATION, capsize=3, **many
+        )
         if run["name"] in labelled:  # another seed, at the same place or nearly
             continue
-        labelled.add(run["name"])
         left = run["parameters"] > middle  # towards the middle, where there is room
-        axes.annotate(
-            run["name"],
+        labelled[run["name"]] = axes.annotate(
+            run["name"] if labels is None else labels[run["name"]],
             (run["parameters"], run["accuracy"]),
             xytext=(-6 if left else 6, 4),
             ha="right" if left else "left",
             textcoords="offset points",
             fontsize="small",
             parse_math=False,
+            arrowprops=labels
+            and {"arrowstyle": "-", "linewidth": 0.5, "color": "grey", "shrinkA": 0, "shrinkB": 2},
         )
     axes.set(xscale="log", xlabel="parameters", ylabel="test accuracy, 95 % interval")
     axes.margins(x=0.15)
     axes.grid(alpha=0.3)
+    if labels is not None:
+        part(figure, list(labelled.values()))
     return figure
+
+
+def part(figure, texts):
+    """Move labels that lie on one another apart: each to the nearest free place about its point."""
+    for text in texts:
+        text.set(ha="center", va="center", in_layout=False)  # else the axes would move with them
+    figure.draw_without_rendering()  # only then is it known where all is
+    frame, taken = figure.axes[0].bbox, []
+    turns = [math.pi * (0.25 + number / 4) for number in range(8)]
+    places = [(away * math.cos(turn), away * math.sin(turn)) for away in range(10, 60, 8) for turn in turns]
+    for text in texts:
+        for place in places:
+            text.xyann = place
+            text.get_window_extent()  # with its line, and moves it
+            box = Text.get_window_extent(text)
+            inside = frame.x0 < box.x0 and box.x1 < frame.x1 and frame.y0 < box.y0 and box.y1 < frame.y1
+            if inside and not any(box.overlaps(other) for other in taken):
+                break
+        taken.append(box)
 
 
 def draw_confusion(confusion, classes, title):
@@ -143,5 +193,5 @@ def draw_confusion(confusion, classes, title):
     for ticks in (axes.set_xticklabels(names, rotation=90), axes.set_yticklabels(names)):
         for tick in ticks:
             tick.set_parse_math(False)
-    axes.set_title(title, parse_math=False, fontsize="medium")
+    axes.set_title(fold(title, 7 * side), parse_math=False, fontsize="medium")
     return figure

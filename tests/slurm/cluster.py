@@ -1,6 +1,7 @@
 """A real Slurm of two nodes on this machine, for the tests and for trying things: all on loopback, no systemd.
 
-    python tests/slurm/cluster.py start FOLDER      # installs Debian's packages where they are missing
+    python tests/slurm/cluster.py install           # Debian's packages, where they are missing
+    python tests/slurm/cluster.py start FOLDER      # the same, and the daemons
     . FOLDER/env.sh                                 # sbatch, squeue, ... now speak to it
     python tests/slurm/cluster.py stop FOLDER
 
@@ -250,7 +251,8 @@ class Cluster:
 
 
 if __name__ == "__main__":
-    action, place = sys.argv[1:]
-    if action == "start":
+    action, *place = sys.argv[1:]
+    if action in ("install", "start"):
         install()
-    getattr(Cluster(place), action)()
+    if action in ("start", "stop"):
+        getattr(Cluster(*place), action)()

@@ -1,0 +1,315 @@
+"""`sweep:` in the config: which models it makes, what they are called, what is refused, and what many cost.
+
+Names, values and refusals by what rules/common.smk makes of a config; jobs and time by dry runs of snakemake.
+"""
+
+import contextlib
+import re
+import time
+from types import SimpleNamespace
+
+import pytest
+import yaml
+from conftest import REPOSITORY, Study, save_images
+from snakemake.exceptions import WorkflowError
+
+SHAPE = {"kernels": 2, "kernel_size": 3, "dense": 4, "layers": 1}
+SECONDS = 60  # for a dry run of 300 models, which takes 4 on the slow machine that this was written on
+
+
+def read(own):
+    """Return what rules/common.smk makes of a config: MODELS, RUNS, ...; `own` is what differs from config.yaml."""
+    source = (REPOSITORY / "rules/common.smk").read_text(encoding="utf-8")
+    whole = yaml.safe_load((REPOSITORY / "config.yaml").read_text(encoding="utf-8"))
+    for section, value in own.items():
+        whole[section] = whole[section] | value if isinstance(value, dict) else value
+    # It is Python but for its ending; what it asks of a workflow is for predictions.
+    names = {"config": whole, "workflow": None}
+    with contextlib.chdir(REPOSITORY / "rules"):  # where it finds the schema
+        exec(compile(source, "rules/common.smk", "exec"), names)
+    return SimpleNamespace(**names)
+
+
+def config(sweep, models=(), **sections):
+    whole = {
+        "data": {"source": "demo", "images": "digits", "annotations": "digits.csv"},
+        "images": {"size": 16},
+        "models": list(models),
+    }
+    return whole | ({"sweep": sweep} if sweep is not None else {}) | sections
+
+
+def expand(text):
+    """Return the models of a sweep that is written as YAML, by name, without their names."""
+    models = read(config([{"name": "s", **SHAPE} | yaml.safe_load(text)])).MODELS
+    made = {model["name"]: {key: model[key] for key in model if key != "name"} for model in models}
+    assert len(made) == len(models)
+    return made
+
+
+def column(text, key):
+    """Return the values of `key` in the models of a sweep, with their types, in their order."""
+    return [(model[key], type(model[key])) for model in expand(text).values()]
+
+
+class TestValues:
+    @pytest.mark.parametrize(
+        "values, expected",
+        [
+            ("[3, 5]", [3, 5]),
+            ("[5, 3]", [5, 3]),  # in the user's order
+            ("[64]", [64]),
+            ("{from: 3, to: 6}", [3, 4, 5, 6]),
+            ("{from: 1, to: 12, step: 4}", [1, 5, 9]),  # 12 is not hit
+            ("{from: 8, to: 64, factor: 2}", [8, 16, 32, 64]),
+            ("{from: 8, to: 63, factor: 2}", [8, 16, 32]),
+            ("{from: 7, to: 7}", [7]),
+            ("{from: 1.0, to: 2.0}", [1, 2]),
+        ],
+    )
+    def test_whole_numbers(self, values, expected):
+        assert column(f"kernels: {values}", "kernels") == [(value, int) for value in expected]
+
+    @pytest.mark.parametrize(
+        "values, expected",
+        [
+            ("{from: 1.0e-6, to: 0.1, factor: 10}", [1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1]),
+            ("{from: 0.1, to: 0.5, step: 0.1}", [0.1, 0.2, 0.3, 0.4, 0.5]),
+            ("{from: 0, to: 0.7, step: 0.35}", [0, 0.35, 0.7]),
+            ("{from: 0.1, to: 0.35, step: 0.1}", [0.1, 0.2, 0.3]),
+            ("{from: 0.3, to: 8.1, factor: 3}", [0.3, 0.9, 2.7, 8.1]),
+            ("[1.0e-5, 0, 0.5]", [1e-5, 0, 0.5]),
+        ],
+    )
+    def test_fractions_are_those_that_one_would_write(self, values, expected):
+        """To the last bit: 0.1 + 2 * 0.1 and 1e-6 * 10 ** 3 are others."""
+        kinds = [(value, float if value else int) for value in expected]
+        assert column(f"l2: {values}", "l2") == kinds
+
+    def test_null_and_words(self):
+        made = expand("{patience: [null, 5], initializer: [he_normal, normal]}")
+        assert [(model["initializer"], model["patience"]) for model in made.values()] == [
+            ("he_normal", None),
+            ("he_normal", 5),
+            ("normal", None),
+            ("normal", 5),
+        ]
+
+    def test_one_model_for_each_combination_and_what_is_one_value_in_all(self):
+        made = expand("{kernels: [2, 4], layers: {from: 1, to: 3}, l2: 0.5, seeds: [3, 4]}")
+        expected = [
+            SHAPE | {"kernels": kernels, "layers": layers, "l2": 0.5, "seeds": [3, 4]}
+            for kernels in (2, 4)
+            for layers in (1, 2, 3)
+        ]
+        assert list(made.values()) == expected
+
+    def test_without_lists_it_is_one_model_of_the_sweeps_name(self):
+        assert expand("{name: alone}") == {"alone": SHAPE}
+
+
+class TestNames:
+    @pytest.mark.parametrize(
+        "values, names",
+        [
+            ("kernels: [2, 16]", ["s_kernels_2", "s_kernels_16"]),
+            ("kernels: [2]", ["s_kernels_2"]),
+            ("l2: [0, 1.0e-5, 0.001, 0.25]", ["s_l2_0", "s_l2_1em05", "s_l2_0p001", "s_l2_0p25"]),
+            ("l2: {from: 0.1, to: 0.3, step: 0.1}", ["s_l2_0p1", "s_l2_0p2", "s_l2_0p3"]),
+            ("patience: [null, 5]", ["s_patience_null", "s_patience_5"]),
+            ("initializer: [he_normal]", ["s_initializer_he_normal"]),
+            (
+                "{layers: [1, 2], dense: [4, 8]}",
+                ["s_dense_4_layers_1", "s_dense_4_layers_2", "s_dense_8_layers_1", "s_dense_8_layers_2"],
+            ),
+        ],
+    )
+    def test_they_tell_the_values_that_differ(self, values, names):
+        assert list(expand(values)) == names
+
+    def test_the_ones_that_the_manual_tells(self):
+        comment = (REPOSITORY / "config.yaml").read_text(encoding="utf-8").rsplit("This makes the", 1)[1]
+        told = re.search(r"(\d+) models\n# (\w+), \.\.\., (\w+):\n", comment)
+        example = "\n".join(line[1:] for line in comment.splitlines() if line.startswith("#   "))
+        (sweep,) = yaml.safe_load(example)
+        names = list(expand(yaml.safe_dump(sweep)))
+        assert (str(len(names)), names[0], names[-1]) == told.groups()
+
+    def test_the_order_of_the_keys_in_the_file_does_not_matter(self):
+        one = expand("{kernels: [2, 4], dense: [4, 8], l2: {from: 0.1, to: 1, factor: 10}}")
+        other = expand("{l2: {factor: 10, to: 1, from: 0.1}, dense: [4, 8], kernels: [2, 4]}")
+        assert list(one.items()) == list(other.items()) and len(one) == 8
+
+    @pytest.mark.parametrize(
+        "before, after",
+        [
+            ("kernels: [2, 4]", "kernels: [8, 2, 4]"),
+            ("kernels: {from: 2, to: 8, factor: 2}", "kernels: {from: 1, to: 64, factor: 2}"),
+            ("kernels: {from: 2, to: 8, factor: 2}", "kernels: [2, 3, 4, 8]"),
+            ("kernels: [2, 4]", "kernels: [2.0, 4, 6]"),
+        ],
+    )
+    def test_a_value_that_is_added_leaves_the_others_as_they_are(self, before, after):
+        old, new = (expand(f"{{{values}, l2: [0, 0.1]}}") for values in (before, after))
+        assert len(new) > len(old) or after.startswith("kernels: [2.0")
+        assert {name: new[name] for name in old} == old
+
+    def test_two_values_are_never_one_name(self):
+        values = "[0, 1, 10, 0.1, 0.01, 1.0e-5, 1.0e+5, 1.5, 15, 0.15, 1.0e-10, 1.0e+10]"
+        assert len(expand(f"l2: {values}")) == 12
+
+
+def sweep(**keys):
+    """Return a config with one sweep, of two models but for `keys`."""
+    return config([{"name": "s", **SHAPE, "kernels": [2, 4]} | keys])
+
+
+LONG = {"name": "a" * 40, "learning_rate": [0.00012345678901, 0.1], "dropout": [0.12345678901, 0.2]}
+# Each refused: its config, and what the sentence has in it.
+REFUSED = {
+    "step and factor": (
+        sweep(kernels={"from": 1, "to": 8, "step": 1, "factor": 2}),
+        ["sweep.0.kernels", "a step or a factor, not both"],
+    ),
+    "a factor from 0": (
+        sweep(l2={"from": 0, "to": 1, "factor": 10}),
+        ["sweep.0.l2", "with a factor starts above 0"],
+    ),
+    "from beyond to": (
+        sweep(kernels={"from": 8, "to": 1}),
+        ["sweep.0.kernels", "from the smaller to the larger"],
+    ),
+    "no end": (sweep(kernels={"from": 8}), ["sweep.0.kernels", "'to'"]),
+    "a factor of 1": (sweep(kernels={"from": 1, "to": 8, "factor": 1}), ["sweep.0.kernels.factor"]),
+    "an endless range": (
+        sweep(l2={"from": 1, "to": float("inf")}),
+        ["sweep.0.l2.to", "inf is not a finite number"],
+    ),
+    "too many models": (
+        sweep(kernels={"from": 1, "to": 50}, dense={"from": 1, "to": 50}),
+        ["sweep.0", "more than 2,000 models"],
+    ),
+    "too many of one range": (sweep(dense={"from": 1, "to": 1e9}), ["sweep.0", "more than 2,000 models"]),
+    "an unknown key": (sweep(kernls=[1, 2]), ["unknown key in sweep.0: kernls (did you mean kernels?)"]),
+    "an unknown key of a range": (
+        sweep(kernels={"from": 1, "to": 3, "steps": 2}),
+        ["unknown key in sweep.0.kernels: steps (did you mean step?)"],
+    ),
+    "no models and no sweep": (config(None), ["models", "there is none, and no sweep makes one"]),
+    "no models and an empty sweep": (config([]), ["models", "there is none, and no sweep makes one"]),
+    "too many layers": (
+        sweep(layers={"from": 1, "to": 6}),
+        ["s_kernels_2_layers_5 halves 16 px 5 times, to nothing", "images.size"],
+    ),
+    "one model by two sweeps": (
+        config(
+            [
+                {"name": "s", **SHAPE, "kernels": [2, 4]},
+                {"name": "s", **SHAPE, "kernels": {"from": 4, "to": 9}},
+            ]
+        ),
+        ["models and sweep", "used twice: s_kernels_4."],
+    ),
+    "a model that is there": (
+        config([{"name": "s", **SHAPE, "dense": [4]}], [{"name": "s_dense_4", **SHAPE}]),
+        ["models and sweep", "used twice: s_dense_4."],
+    ),
+    "many that are there": (
+        config([{"name": "s", **SHAPE, "dense": {"from": 1, "to": 200}}] * 2),
+        ["used twice: s_dense_1, s_dense_10, s_dense_100, s_dense_101, s_dense_102 and 195 more."],
+    ),
+    "a long name": (
+        sweep(**LONG),
+        ["sweep.0", f"{'a' * 40}_dropout_0p12345678901_", "103 characters; 80 is the most", "shorter name"],
+    ),
+    "a long name of its own": (sweep(name="a" * 41), ["sweep.0.name", "is too long"]),
+    "a value no model may have": (
+        sweep(kernels={"from": 1, "to": 2, "step": 0.5}),
+        ["sweep.0.kernels: 1.5 is not of type 'integer'"],
+    ),
+    "a value out of range": (sweep(kernels=[4, 0]), ["sweep.0.kernels: 0 is less than the minimum of 1"]),
+    "a word no model may have": (
+        sweep(initializer=["normal", "he_norma"]),
+        ["sweep.0.initializer: 'he_norma' is not one of"],
+    ),
+    "of the second sweep": (
+        config([{"name": "s", **SHAPE}, {"name": "t", **SHAPE, "epochs": [1, 0]}]),
+        ["sweep.1.epochs: 0 is less than the minimum of 1"],
+    ),
+    "text for a number": (sweep(l2=["1e-5", 0]), ["sweep.0.l2", "write it with a point"]),
+    "on for a word": (sweep(class_weights=True), ["sweep.0.class_weights: True", "put the word in quotes"]),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_bad_sweep_is_refused_in_one_sentence(name):
+    own, parts = REFUSED[name]
+    with pytest.raises(WorkflowError) as refusal:
+        read(own)
+    said = str(refusal.value)
+    assert said.startswith("config: ") and "\n" not in said
+    assert [part for part in parts if part not in said] == [], said
+    assert said.endswith((".", ".)")) and "given schemas" not in said, said
+
+
+def prepare(folder, sweeps, models=()):
+    """Return a study of class folders with these models and sweeps."""
+    own = {"data": {"source": "class_folders", "images": "photos"}, "holdout": {"validation": 2, "test": 2}}
+    study = Study(folder, config(sweeps, models, **own))
+    for colour in ("red", "green"):
+        save_images(study / "photos" / colour, colour, 9)
+    return study
+
+
+@pytest.mark.parametrize("name", ["step and factor", "a long name"])
+def test_a_user_sees_that_sentence_and_no_traceback(name, tmp_path):
+    outcome = Study(tmp_path, REFUSED[name][0]).try_run("--dry-run", "--quiet")
+    assert outcome.code == 1
+    said = re.findall(r"^config: .*$", outcome.output, re.MULTILINE)
+    assert len(said) == 1 and all(part in said[0] for part in REFUSED[name][1]), outcome.output
+    assert "Traceback" not in outcome.output and "AttributeError" not in outcome.output
+
+
+def jobs_of(outcome, verb):
+    """Return the trainings that a dry run has a job of `verb` for; each may have one."""
+    found = {rule: count for rule, count in outcome.jobs().items() if rule.startswith(f"{verb}_")}
+    assert set(found.values()) <= {1}
+    return {rule.removeprefix(f"{verb}_") for rule in found}
+
+
+STAGES = {"sort_into_classes", "split_holdout", "filter_corrupt", "weigh_classes", "write_report", "all"}
+
+
+class TestJobs:
+    def test_sweeps_stand_beside_the_models(self, tmp_path):
+        sweeps = [
+            {"name": "wide", **SHAPE, "kernels": [8, 16], "l2": {"from": 0.001, "to": 0.1, "factor": 10}},
+            {"name": "deep", **SHAPE, "layers": {"from": 2, "to": 3}, "seeds": [1, 2]},
+        ]
+        study = prepare(tmp_path, sweeps, [{"name": "net", **SHAPE}])
+        outcome = study.run("--dry-run")
+        expected = {"net"}
+        expected |= {f"wide_kernels_{k}_l2_{l2}" for k in (8, 16) for l2 in ("0p001", "0p01", "0p1")}
+        expected |= {f"deep_layers_{layers}_seed_{seed}" for layers in (2, 3) for seed in (1, 2)}
+        assert jobs_of(outcome, "train") == jobs_of(outcome, "evaluate") == expected
+        study.run("--dry-run", "train_wide_kernels_8_l2_0p01", "evaluate_deep_layers_2")
+
+    def test_300_models_are_300_trainings_and_evaluations_within_the_time(self, tmp_path):
+        values = {"kernels": {"from": 1, "to": 10}, "dense": {"from": 2, "to": 11}}
+        study = prepare(tmp_path, [{"name": "s", **SHAPE, **values, "kernel_size": [2, 3, 4]}])
+        begun = time.monotonic()
+        outcome = study.run("--dry-run")
+        seconds = time.monotonic() - begun
+        names = {
+            f"s_dense_{dense}_kernel_size_{side}_kernels_{kernels}"
+            for dense in range(2, 12)
+            for side in (2, 3, 4)
+            for kernels in range(1, 11)
+        }
+        assert len(names) == 300
+        assert jobs_of(outcome, "train") == jobs_of(outcome, "evaluate") == names
+        others = {
+            rule: n for rule, n in outcome.jobs().items() if not rule.startswith(("train_s", "evaluate_s"))
+        }
+        assert set(others) >= STAGES and sum(others.values()) < 12, others
+        assert seconds < SECONDS
