@@ -103,6 +103,7 @@ def train(training, keeper, session, board):
 
     keeper.first_save(training)
     if session.seconds_left() < needed():
+        save("too short")
         raise SessionEnded(
             f"not trained: the {max(session.seconds_left(), 0):.0f} s left of {session.limit} are too short for one "
             f"step and one save of this model. Give it more time and run the same command again."
