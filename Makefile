@@ -23,11 +23,13 @@ check: .venv/installed
 	.venv/bin/snakemake --lint
 
 # Prints the figures of the README: speed, precision, dry run, memory; what saving costs; Keras' backup
-# beside Baton's under the same kills. A quarter of an hour, on a machine that does nothing else.
+# beside Baton's under the same kills; what was planned beside what happened. Twenty minutes, on a machine that
+# does nothing else.
 bench: .venv/installed
 	PYTHONPATH=scripts .venv/bin/python tests/benchmark.py
 	PYTHONPATH=scripts .venv/bin/python tests/benchmark_saving.py
 	PYTHONPATH=scripts .venv/bin/python tests/benchmark_backup.py
+	.venv/bin/python tests/benchmark_plan.py
 
 # Renews the two locks from pyproject.toml: what running needs, and what tests and linters do. Needs uv.
 lock:
