@@ -15,12 +15,12 @@ import time
 import psutil
 
 SESSIONS = ".snakemake/baton"
+BEGAN = time.time()
 
 
 def announce_end(minutes):
     """Tell the jobs of this call when its session ends (seconds since 1970; empty for never)."""
-    began = psutil.Process().create_time()
-    os.environ.setdefault("BATON_SESSION_ENDS", "" if minutes is None else f"{began + 60 * minutes}")
+    os.environ.setdefault("BATON_SESSION_ENDS", "" if minutes is None else f"{BEGAN + 60 * minutes}")
 
 
 def hand_on_warnings():
@@ -35,7 +35,7 @@ def hand_on_warnings():
         for job in psutil.Process().children(recursive=True):
             try:
                 job.terminate()
-            except psutil.NoSuchProcess:
+            except psutil.Error:  # gone already
                 pass
 
     signal.signal(signal.SIGUSR2, hand_on)
