@@ -98,8 +98,8 @@ def precision_speed(name, size, steps, pairs):
     )
 
 
-def dry_run(count):
-    """Print how long `snakemake -n` takes with `count` images in three class folders."""
+def dry_run(count, models=6):
+    """Print how long `snakemake -n` takes with `count` images in three class folders, and of a sweep of `models`."""
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         for label in ("a", "b", "c"):
@@ -107,6 +107,9 @@ def dry_run(count):
             for number in range(count // 3):
                 (folder / "images" / label / f"{number}.jpg").touch()
         config = {"data": {"source": "class_folders", "images": "images"}}
+        if models != 6:
+            swept = {"kernels": 8, "kernel_size": 3, "dense": {"from": 1, "to": models}, "layers": 2}
+            config |= {"models": [], "sweep": [{"name": "swept", **swept}]}
         (folder / "config.yaml").write_text(yaml.safe_dump(config))
         command = [sys.executable, "-m", "snakemake", "-n", "--snakefile", ROOT / "Snakefile"]
         command += ["--directory", folder, "--configfile", folder / "config.yaml"]
@@ -115,7 +118,7 @@ def dry_run(count):
             start = time.perf_counter()
             subprocess.run(command, check=True, capture_output=True)
             times.append(time.perf_counter() - start)
-    print(f"dry run: {count} images: {statistics.median(times):.2f} s")
+    print(f"dry run: {count} images, {models} models: {statistics.median(times):.2f} s")
 
 
 def packing_memory(count):
@@ -165,6 +168,8 @@ def main():
     for count in (1_000, 8_000):
         packing_memory(count)
     dry_run(1_000_000)
+    for models in (100, 300, 1_000):
+        dry_run(30, models)
     input_speed("model_3", 32, steps=40, pairs=9)
     input_speed("model_3", 150, steps=8, pairs=5)
     precision_speed("model_3", 32, steps=20, pairs=5)
