@@ -202,7 +202,8 @@ def test_every_interruption_met_a_training(story):
 
 def test_training_is_warned_before_its_time_limit_and_saves(story):
     first, second = result_of(story.cluster, "time_limit").sessions
-    assert first["reason"] == "it got SIGTERM"
+    # Without cgroups Slurm's own warning reaches the training as well.
+    assert first["reason"] in ("it got SIGTERM", "it got SIGUSR2")
     assert second["from"] == first["to"]
 
 
