@@ -258,9 +258,10 @@ def memory_of(run):
     activations = 12 * settings["batch_size"] * pixels
     needed = 1500 + (48 * count_weights(settings, size) + activations) / 1e6
 
-    def ask(wildcards):
+    def ask(wildcards, attempt):
         # Killed without a warning: that may have been for want of memory. Twice as much each time, up to four times.
-        killed = read_progress(run).get("unended_sessions", 0)
+        # One that has not saved once left no trace of it: there every attempt counts.
+        killed = read_progress(run).get("unended_sessions", attempt - 1)
         return math.ceil(needed * 2 ** min(killed, 2))
 
     return ask

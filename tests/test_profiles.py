@@ -5,6 +5,7 @@ import re
 
 import pytest
 from conftest import REPOSITORY, Study
+from test_sweep import read
 
 MODELS = [
     {"name": "small", "kernels": 2, "kernel_size": 3, "dense": 4, "layers": 2},
@@ -70,6 +71,24 @@ def test_more_memory_is_asked_for_after_kills_without_a_warning(study, kills, ti
     after = dry_run(study, "slurm")[0]
     assert int(after["train_large"]["mem_mb"]) == pytest.approx(times * before, abs=times)
     assert int(after["train_small"]["mem_mb"]) < 1520
+
+
+@pytest.mark.parametrize(
+    ("saved", "attempt", "times"),
+    [(None, 1, 1), (None, 2, 2), (None, 6, 4), (0, 6, 1), (1, 6, 2)],
+    ids=["first", "never saved", "never saved again", "ends in good order", "killed once"],
+)
+def test_killed_before_its_first_save_every_attempt_counts(tmp_path, monkeypatch, saved, attempt, times):
+    common = read({"data": {"source": "demo", "images": "digits", "annotations": "digits.csv"}})
+    run = common.RUNS[0]
+    monkeypatch.chdir(tmp_path)
+    once = common.memory_of(run)(None, attempt=1)
+    if saved is not None:
+        (tmp_path / "state" / run.folder).mkdir(parents=True)
+        (tmp_path / "state" / run.folder / "progress.json").write_text(
+            json.dumps({"unended_sessions": saved})
+        )
+    assert common.memory_of(run)(None, attempt=attempt) == pytest.approx(times * once, abs=times)
 
 
 def test_gpus_are_asked_for_by_trainings_alone(study):
