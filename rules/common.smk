@@ -182,7 +182,6 @@ def expand(sweep, key):
     The order of the keys and the number of values make no difference to a name: one that is added leaves the
     trainings of the others as they are.
     """
-    sweep = tidy(sweep, key)
     varied = {
         name: spread(value, f"{key}.{name}")
         for name, value in sweep.items()

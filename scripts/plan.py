@@ -22,6 +22,8 @@ import pandas as pd
 import psutil
 
 from baton import logs
+from baton.images import VALIDATION_BATCH
+from baton.keeper import SAVING_SHARE, Keeper, identify
 from baton.logs import UserError, log, show_progress
 from baton.manifests import read_json, read_manifest, write_manifest
 
@@ -31,7 +33,6 @@ MOST_ROWS = 30  # printed
 STEPS, VALIDATION_BATCHES = 4, 2  # of an epoch of a trial
 SECONDS = 4  # of epochs at full speed, and at least one
 TELLING = 60  # seconds of training after which an earlier session is the better measure
-SAVING = 1.01  # a training spends 1 % of its time on saving (baton.keeper)
 STATES = 3  # there are so many while one is written
 
 CHILD = """
@@ -59,8 +60,6 @@ def try_out(settings, augmentation, size, classes, threads, gpus, folder):
 
     import train
     from baton import networks
-    from baton.keeper import Keeper
-    from baton.training import VALIDATION_BATCH
     from evaluate import time_prediction
 
     imported = age()
@@ -214,11 +213,7 @@ def earlier_session(run, augmentation, size, threads):
         was = at["identity"]
     except (OSError, ValueError, KeyError):
         return 0, None
-    asked = {
-        key: value for key, value in run["settings"].items() if key not in ("name", "epochs", "precision")
-    }
-    asked |= {f"augmentation.{key}": value for key, value in augmentation.items()}
-    asked |= {"size": size, "seed": run["seed"], "threads": threads}
+    asked = identify(run["settings"], augmentation, size, run["seed"], threads=threads)
     if any(was.get(key) != value for key, value in asked.items()):
         return 0, None  # another training: this one begins anew
     done = run["settings"]["epochs"] if at["complete"] else at["epoch"]
@@ -229,9 +224,11 @@ def earlier_session(run, augmentation, size, threads):
 def plan_run(run, values, images, augmentation, size, threads):
     """Return the row of the plan for a run: what `try_out` found for its kind, times its epochs."""
     from_trial = values["step"] * math.ceil(images["train"] / run["settings"]["batch_size"])
-    from_trial += values["validation_batch"] * math.ceil(images["validation"] / 64) + values["epoch"]
+    from_trial += (
+        values["validation_batch"] * math.ceil(images["validation"] / VALIDATION_BATCH) + values["epoch"]
+    )
     done, known = earlier_session(run, augmentation, size, threads)
-    epoch_seconds = known or SAVING * from_trial
+    epoch_seconds = known or (1 + SAVING_SHARE) * from_trial
     left = run["settings"]["epochs"] - done
     trained = values["start"] + left * epoch_seconds + 2 * values["save"] + values["finish"]
     evaluated = values["evaluate"] + images["test"] * values["predict"]
@@ -299,9 +296,9 @@ def show_seconds(seconds):
 def describe(plan):
     """Return the plan as text for a terminal."""
     images, disk = plan["images"], plan["disk"]
-    rows = sorted(plan["runs"], key=lambda row: -row["training_seconds"])[:MOST_ROWS]
-    if len(rows) == len(plan["runs"]):
-        rows = plan["runs"]
+    rows = plan["runs"]
+    if len(rows) > MOST_ROWS:
+        rows = sorted(rows, key=lambda row: -row["training_seconds"])[:MOST_ROWS]
     table = pd.DataFrame(
         {
             "training": row["name"],

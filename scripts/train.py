@@ -12,7 +12,7 @@ from collections import deque
 from pathlib import Path
 
 from baton import logs, networks  # networks first: it sets TensorFlow up to be quiet
-from baton.keeper import SAVING_SHARE, Keeper, now
+from baton.keeper import SAVING_SHARE, Keeper, identify, now
 from baton.logs import SessionEnded, UserError, log
 from baton.manifests import read_json
 from baton.session import Session, find_snakemake, session_end
@@ -208,11 +208,9 @@ def main(
     """
     session.catch_signals()
     training, set_up = prepare(packed, weights, threads, settings, augmentation, size, seed, gpus)
-    identity = {key: value for key, value in settings.items() if key not in ("name", "epochs", "precision")}
-    identity |= {f"augmentation.{key}": value for key, value in augmentation.items()}
-    identity |= {key: set_up[key] for key in ("precision", "threads", "devices")}
-    identity |= {"size": size, "seed": seed}
-    identity["data"] = digest_data(packed["train_manifest"], packed["validation_manifest"], weights)
+    in_force = {key: set_up[key] for key in ("precision", "threads", "devices")}
+    data = digest_data(packed["train_manifest"], packed["validation_manifest"], weights)
+    identity = identify(settings, augmentation, size, seed, **in_force, data=data)
     keeper = Keeper(state, identity, saving_share)
     with keeper.only_writer(lambda: is_job_lost(session)):
         go_on(training, keeper)

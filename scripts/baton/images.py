@@ -24,6 +24,7 @@ SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".gif", ".webp", ".bmp", ".tif", "
 JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
 ABOUT_THE_FILE = (None, errno.ENOENT, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG)
 BATCH = 256
+VALIDATION_BATCH = 64  # images validated at a time; here, where no TensorFlow is needed to know it
 
 
 class DamagedImage(Exception):

@@ -24,6 +24,16 @@ SAVING_SHARE = 0.01  # of the training time, at most
 SOONEST_RETRY = 10  # seconds after a save that failed
 
 
+def identify(settings, augmentation, size, seed, **found):
+    """Return by name what a training follows from; found: what only the training itself finds out, its data and such.
+
+    Not its name, not how long it goes on, and not the precision that was asked for: the one in force counts.
+    """
+    identity = {key: value for key, value in settings.items() if key not in ("name", "epochs", "precision")}
+    identity |= {f"augmentation.{key}": value for key, value in augmentation.items()}
+    return identity | {"size": size, "seed": seed} | found
+
+
 class Keeper:
     """The states of one run, in state/MODEL/SEED/FINGERPRINT/, and progress.json beside them for people.
 
@@ -32,7 +42,7 @@ class Keeper:
     """
 
     def __init__(self, folder, identity, saving_share=SAVING_SHARE):
-        """folder: state/MODEL/SEED; identity: what the training follows from, by name."""
+        """folder: state/MODEL/SEED; identity: what `identify` returns."""
         self.folder, self.identity, self.saving_share = Path(folder), identity, saving_share
         text = json.dumps(identity, sort_keys=True)
         self.current = self.folder / hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -10,11 +10,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from baton.images import VALIDATION_BATCH
 from baton.logs import UserError, show_progress
 from baton.manifests import read_manifest
 from baton.networks import to_logits
-
-VALIDATION_BATCH = 64
 
 
 class Split:

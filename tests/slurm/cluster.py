@@ -232,7 +232,7 @@ class Cluster:
                 if set(words) <= set(self.run(command).split()):
                     return
             if time.monotonic() > deadline:
-                raise NoCluster(
+                raise RuntimeError(
                     f"{command} gives no {' '.join(words)} in {WAIT} s: see {self.folder / 'log'}"
                 )
             time.sleep(0.1)
