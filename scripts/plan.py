@@ -216,9 +216,11 @@ def earlier_session(run, augmentation, size, threads):
     asked = identify(run["settings"], augmentation, size, run["seed"], threads=threads)
     if any(was.get(key) != value for key, value in asked.items()):
         return 0, None  # another training: this one begins anew
-    done = run["settings"]["epochs"] if at["complete"] else at["epoch"]
+    epochs = run["settings"]["epochs"]
+    # Complete is what has all the epochs that were asked for then, or was stopped early.
+    done = epochs if at["complete"] and at["epochs"] == epochs else at["epoch"]
     known = at["machine"] == platform.node() and at["epoch"] * (at["epoch_seconds"] or 0) > TELLING
-    return min(done, run["settings"]["epochs"]), at["epoch_seconds"] if known else None
+    return min(done, epochs), at["epoch_seconds"] if known else None
 
 
 def plan_run(run, values, images, augmentation, size, threads):

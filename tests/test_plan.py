@@ -86,6 +86,11 @@ def test_what_is_trained_is_not_planned_again(here):
     assert (row["epochs_left"], row["training_seconds"], row["evaluation_seconds"]) == (0, 0, 0)
 
 
+def test_finished_training_goes_on_where_more_epochs_are_asked_for(here):
+    leave_progress(here, complete=True, epoch=25, epochs=25)
+    assert plan.plan_run(RUN, VALUES, IMAGES, AUGMENTATION, 16, 2)["epochs_left"] == 15
+
+
 def test_early_stopped_training_has_nothing_left(here):
     leave_progress(here, complete=True, epoch=12)
     assert plan.plan_run(RUN, VALUES, IMAGES, AUGMENTATION, 16, 2)["epochs_left"] == 0
