@@ -8,9 +8,10 @@ PYTHON = python3
 run: .venv/installed
 	.venv/bin/snakemake
 
-# Two files at a time: much of it is waiting for processes to start.
+# Two files at a time: much of it is waiting for processes to start. The interruptions have clocks and the machine alone.
 test: .venv/installed
-	.venv/bin/python -m pytest --numprocesses 2 --dist loadfile
+	.venv/bin/python -m pytest --numprocesses 2 --dist loadfile --ignore tests/test_interruptions.py
+	.venv/bin/python -m pytest tests/test_interruptions.py
 
 # Kills trainings a hundred times in all, at random, and compares every bit; half an hour.
 soak: .venv/installed
