@@ -24,7 +24,7 @@ from PIL import Image
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 COLOURS = {"red": (200, 60, 60), "green": (60, 200, 60), "blue": (60, 60, 200)}
-PATIENCE = 300  # seconds until a process counts as hung; nothing here waits for them to pass
+PATIENCE = 600  # seconds until a process counts as hung; nothing here waits for them to pass
 
 
 class Outcome:

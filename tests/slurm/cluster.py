@@ -52,7 +52,8 @@ MpiDefault=none
 ReturnToService=2
 SlurmdTimeout={lost_after}
 KillWait=5
-MinJobAge=300
+# Ended jobs are kept, to be asked about.
+MinJobAge=86400
 SchedulerType=sched/backfill
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
@@ -150,8 +151,8 @@ class Cluster:
         return done.stdout
 
     def jobs(self):
-        """Return the jobs that wait or run: id, what Snakemake calls them, state, node and memory."""
-        lines = self.run("squeue -h -o %A|%k|%T|%N|%m").splitlines()
+        """Return all jobs, ended ones too, oldest first: id, what Snakemake calls them, state, node and memory (MB)."""
+        lines = self.run("squeue -h --states=all --sort=i -o %A|%k|%T|%N|%m").splitlines()
         return [
             dict(zip(("id", "name", "state", "node", "memory"), line.split("|"), strict=True))
             for line in lines

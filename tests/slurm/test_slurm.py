@@ -84,7 +84,6 @@ class Interruptions:
         self.study, self.cluster = study, cluster
         self.pending = {model["name"] for model in MODELS} - {"alone"}
         self.jobs = {}  # model: the job that was interrupted
-        self.memory = {model["name"]: [] for model in MODELS}  # what its jobs asked for
         self.requeued = set()  # ids of jobs that Slurm puts back in the queue
         self.lost = None  # id of the job whose node was lost
         self.seen = {}
@@ -93,16 +92,10 @@ class Interruptions:
         """Do what is due now; return whether all is done."""
         jobs = self.cluster.jobs()
         for job in jobs:
-            for name in self.memory:
-                if f"train_{name}" in job["name"] and job["memory"] not in self.memory[name]:
-                    self.memory[name].append(job["memory"])
-        for job in jobs:
             model = next((name for name in self.pending if f"train_{name}" in job["name"]), None)
             if model and job["state"] == "RUNNING" and self._has_saved_twice(model):
                 self.pending.remove(model)
-                self.jobs[model] = job | {
-                    "memory": self.cluster.run(f"squeue -h -j {job['id']} -o %m").strip()
-                }
+                self.jobs[model] = job
                 getattr(self, f"_{model}")(job)
         for job in jobs:
             if job["id"] in self.requeued and job["state"] == "PENDING":
@@ -166,7 +159,8 @@ def story(cluster, tmp_path_factory):
         wait_until(lambda: interruptions.go_on() or call.process.poll() is not None, "all interruptions")
         printed = call.wait()
         local.wait()
-    return SimpleNamespace(**studies, printed=printed, interrupted=interruptions)
+        jobs = cluster.jobs()
+    return SimpleNamespace(**studies, printed=printed, interrupted=interruptions, jobs=jobs)
 
 
 def result_of(study, model):
@@ -209,11 +203,15 @@ def test_training_is_warned_before_its_time_limit_and_saves(story):
 
 def test_more_memory_is_asked_for_after_a_kill_without_a_warning(story):
     asked = {
-        model: [int(memory.rstrip("M")) for memory in seen]
-        for model, seen in story.interrupted.memory.items()
+        model["name"]: [
+            int(job["memory"].rstrip("M")) for job in story.jobs if f"train_{model['name']}" in job["name"]
+        ]
+        for model in MODELS
     }
-    assert asked["killed"] == [asked["alone"][0], pytest.approx(2 * asked["alone"][0], abs=1)]
-    assert len(asked["time_limit"]) == 1
+    (first,) = asked["alone"]
+    assert asked["killed"] == [first, pytest.approx(2 * first, abs=1)]
+    for warned in ("time_limit", "scancel"):
+        assert asked[warned] == [first, first]
 
 
 def test_one_job_a_model_and_one_for_the_data(story):
