@@ -22,6 +22,8 @@ if config["data"]["source"] == "demo":
     configfile: f"{workflow.basedir}/examples/demo.yaml"
 
 
+include: "rules/config.smk"
+include: "rules/models.smk"
 include: "rules/common.smk"
 include: "rules/session.smk"
 include: "rules/data.smk"

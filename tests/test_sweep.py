@@ -1,11 +1,12 @@
 """`sweep:` in the config: which models it makes, what they are called, what is refused, and what many cost.
 
-Names, values and refusals by what rules/common.smk makes of a config; jobs and time by dry runs of snakemake.
+Names, values and refusals by what rules/config.smk and models.smk make of a config; jobs and time by dry runs of snakemake.
 """
 
 import contextlib
 import re
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -18,15 +19,15 @@ SECONDS = 60  # for a dry run of 300 models, which takes 4 on the slow machine t
 
 
 def read(own):
-    """Return what rules/common.smk makes of a config: MODELS, RUNS, ...; `own` is what differs from config.yaml."""
-    source = (REPOSITORY / "rules/common.smk").read_text(encoding="utf-8")
+    """Return what the rules make of a config: MODELS, RUNS, ...; `own` is what differs from config.yaml."""
     whole = yaml.safe_load((REPOSITORY / "config.yaml").read_text(encoding="utf-8"))
     for section, value in own.items():
         whole[section] = whole[section] | value if isinstance(value, dict) else value
-    # It is Python but for its ending; what it asks of a workflow is for predictions.
+    # They are Python but for their ending; what they ask of a workflow is for predictions.
     names = {"config": whole, "workflow": None}
     with contextlib.chdir(REPOSITORY / "rules"):  # where it finds the schema
-        exec(compile(source, "rules/common.smk", "exec"), names)
+        for name in ("config.smk", "models.smk"):
+            exec(compile(Path(name).read_text(encoding="utf-8"), name, "exec"), names)
     return SimpleNamespace(**names)
 
 

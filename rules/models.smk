@@ -1,0 +1,137 @@
+"""What is trained: MODELS, those of `models:` and of `sweep:`, and RUNS.
+
+A run is one training: a model with one of its seeds.
+"""
+
+import math
+import re
+from collections import Counter
+from itertools import product
+from types import SimpleNamespace
+
+from snakemake.exceptions import WorkflowError
+
+MOST_MODELS = 2000  # of a sweep
+SPELLED = {".": "p", "-": "m", "+": ""}  # in the name of a model: 1e-05 is 1em05
+
+
+def spread(values, key):
+    """Return the values that a key of a sweep stands for: a range written out, a list as it is; key: for errors.
+
+    Of a range with too many for a sweep, no more than that it has.
+    """
+    if not isinstance(values, dict):
+        return values
+    first, last = values["from"], values["to"]
+    if "step" in values and "factor" in values:
+        raise WorkflowError(f"config: {key}: a range has a step or a factor, not both.")
+    if "factor" in values and first <= 0:
+        raise WorkflowError(f"config: {key}: a range with a factor starts above 0.")
+    if last < first:
+        raise WorkflowError(f"config: {key}: a range goes from the smaller to the larger number.")
+    factor, step = values.get("factor", 1), 0 if "factor" in values else values.get("step", 1)
+    spread_out = []
+    for number in range(MOST_MODELS + 1):
+        value = float(f"{first * factor**number + step * number:.12g}")  # 0.3, not 0.30000000000000004
+        if value > last:
+            break
+        spread_out.append(int(value) if value.is_integer() else value)
+    return spread_out
+
+
+def expand(sweep, key):
+    """Return the models of a sweep: one for each combination of its values, named after them; key: for errors.
+
+    The order of the keys and the number of values make no difference to a name: one that is added leaves the
+    trainings of the others as they are.
+    """
+    varied = {
+        name: spread(value, f"{key}.{name}")
+        for name, value in sweep.items()
+        if isinstance(value, (dict, list)) and name != "seeds"
+    }
+    if math.prod(len(values) for values in varied.values()) > MOST_MODELS:
+        raise WorkflowError(
+            f"config: {key}: it makes more than {MOST_MODELS:,} models, which is the most. Vary fewer values."
+        )
+    models = []
+    for values in product(*varied.values()):
+        chosen = dict(zip(varied, values))
+        parts = [f"{name}_{'null' if value is None else value}" for name, value in chosen.items()]
+        name = "_".join([sweep["name"], *parts])
+        name = re.sub(r"\W", lambda sign: SPELLED.get(sign[0], "_"), name, flags=re.ASCII)
+        models.append(sweep | chosen | {"name": name})
+    return models
+
+
+def make_models(config):
+    """Return all models of the config: those of `models`, then those that each sweep makes."""
+    models = list(config["models"])
+    for number, sweep in enumerate(config["sweep"]):
+        made_by = f"sweep.{number}"
+        made = expand(sweep, made_by)
+        check_schema(config | {"models": made, "sweep": []}, made_by)
+        models += made
+    return models
+
+
+def find_twice(names):
+    """Return the names that are there more than once as text, the first few of many; empty for none."""
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
+    more = f" and {len(twice) - 5} more" if len(twice) > 5 else ""
+    return ", ".join(twice[:5]) + more
+
+
+def check_models(config):
+    """Refuse models that cannot be told apart or cannot be built, and a name that none has."""
+    names = [model["name"] for model in MODELS]
+    if not names:
+        raise WorkflowError("config: models: there is none, and no sweep makes one.")
+    twice = find_twice(names)
+    if twice:
+        where = "models and sweep" if config["sweep"] else "models"
+        raise WorkflowError(f"config: {where}: a name is used twice: {twice}.")
+    if config["verify"] not in (None, *names):
+        raise WorkflowError(f"config: verify: there is no model {config['verify']}.")
+    size = config["images"]["size"]
+    for model in MODELS:
+        if size >> model["layers"] < 1:
+            raise WorkflowError(
+                f"config: models: {model['name']} halves {size} px {model['layers']} times, to nothing. "
+                "Give it fewer layers, or raise images.size."
+            )
+
+
+def list_runs(config):
+    """Return what to train: name, model, seed, architecture and training settings of each."""
+    runs = []
+    for model in MODELS:
+        settings = dict(sorted({**config["training"], **model}.items()))
+        seeds = settings.pop("seeds")
+        for seed in seeds:
+            name = model["name"] if len(seeds) == 1 else f"{model['name']}_seed_{seed}"
+            runs.append(
+                SimpleNamespace(
+                    name=name,
+                    model=model["name"],
+                    seed=seed,
+                    folder=f"{model['name']}/seed_{seed}",
+                    settings=settings,
+                )
+            )
+    twice = find_twice(run.name for run in runs)
+    if twice:
+        raise WorkflowError(f"config: models: two trainings would be called {twice}.")
+    return runs
+
+
+MODELS = make_models(config)
+check_models(config)
+RUNS = list_runs(config)
+RUNS_BY_MODEL = {model["name"]: [] for model in MODELS}
+for run in RUNS:
+    RUNS_BY_MODEL[run.model].append(run)
+if PREDICTION["model"] not in (None, *RUNS_BY_MODEL):
+    raise WorkflowError(
+        f"--config model={PREDICTION['model']}: there is no such model. There are: {', '.join(RUNS_BY_MODEL)}."
+    )
