@@ -131,7 +131,8 @@ def peak_memory():
 
 def measure(arguments):
     """Return what `try_out` says, from a trial now or one that was kept; raises UserError where it fails."""
-    text = json.dumps(arguments | {"machine": platform.node(), "python": sys.version}, sort_keys=True)
+    kind = arguments | {"settings": cost_settings(arguments["settings"]), "machine": platform.node()}
+    text = json.dumps(kind | {"python": sys.version}, sort_keys=True)
     kept = KEPT / f"{hashlib.sha256(text.encode()).hexdigest()[:12]}.json"
     with contextlib.suppress(OSError, ValueError):
         return read_json(kept)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -149,6 +150,22 @@ def test_models_that_cost_the_same_share_a_trial(here, monkeypatch):
     runs = [run_of("a"), run_of("b", learning_rate=0.1), run_of("c", l2=0.5), run_of("d", l2=0)]
     plan.measure_all(runs, {"size": 16, "classes": 3})
     assert len(tried) == 2
+
+
+def test_what_was_measured_serves_all_that_costs_the_same(here, monkeypatch):
+    tried = []
+
+    def run(command, **how):
+        tried.append(json.loads(how["input"])["settings"]["dense"])
+        command[-1].write_text(json.dumps({"step": len(tried)}))
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(plan.subprocess, "run", run)
+    fixed = {"augmentation": AUGMENTATION, "size": 16, "classes": 3, "threads": 2, "gpus": 0}
+    changes = [{}, {"epochs": 80, "learning_rate": 0.1}, {"dense": 8}, {"dense": 8, "l2": 0.5}]
+    steps = [plan.measure({"settings": SETTINGS | change, **fixed})["step"] for change in changes]
+    assert tried == [4, 8]
+    assert steps == [1, 1, 2, 2]
 
 
 def a_plan(**changes):
