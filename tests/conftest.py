@@ -1,26 +1,33 @@
-"""What the workflow tests share: images made here, and a study that runs `snakemake` itself.
+"""What the tests share: images made here, a study that runs `snakemake` itself, what came of a training.
 
 A study is a temporary folder with a config.yaml of its own; nothing here reads images or labels from
 anywhere else, and nothing needs a network.
 """
 
+import contextlib
 import csv
 import hashlib
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
+import warnings
 import zipfile
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
+import psutil
 import pytest
 import yaml
 from PIL import Image
+
+from baton.state import NEWEST, load_state
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 COLOURS = {"red": (200, 60, 60), "green": (60, 200, 60), "blue": (60, 60, 200)}
@@ -113,6 +120,83 @@ class Study:
         }
 
 
+class Call:
+    """A call of snakemake in the background, in a process group of its own; what it started is dead after `with`.
+
+    Set `orphan` where what it started may outlive it.
+    """
+
+    def __init__(self, study, *arguments, cores=1, environment=None):
+        self.study, self.orphan = study, False
+        self.output = open(study / "output.txt", "ab+")  # noqa: SIM115
+        self.start = self.output.seek(0, os.SEEK_END)
+        self.process = subprocess.Popen(
+            study.command(*arguments, cores=cores),
+            cwd=study.folder,
+            env=environment,
+            stdout=self.output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_exception):
+        if not self.orphan:
+            self.kill_group()
+        self.process.wait()
+        self.output.close()
+
+    def training(self):
+        """Return the training that runs, or None."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for child in psutil.Process(self.process.pid).children(recursive=True):
+                command = child.cmdline()
+                if command and "python" in command[0] and command[-1].endswith(".train.py"):
+                    return child
+        return None
+
+    def text(self):
+        """Return what this call has printed."""
+        self.output.seek(self.start)
+        return self.output.read().decode()
+
+    def end(self):
+        """Wait for the end and return the Outcome."""
+        return Outcome(self.process.wait(PATIENCE), self.text())
+
+    def kill_group(self):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+
+
+def newest_states(folder, run):
+    """Return the newest state's file of each training that a run (MODEL/seed_N) has begun below `folder`."""
+    return list(Path(folder).glob(f"{run}/*/{NEWEST}"))
+
+
+def saved_at(folder, run):
+    """Return when a state of a run was last saved, in nanoseconds; 0 where none was."""
+    try:
+        return max((path.stat().st_mtime_ns for path in newest_states(folder, run)), default=0)
+    except FileNotFoundError:  # between two renames
+        return saved_at(folder, run)
+
+
+def result_of(study, run):
+    """Return all that came of a finished training (MODEL/seed_N) in a study or its folder, to be compared."""
+    (newest,) = newest_states(study / "state", run)
+    models, predictions = f"results/models/{run}", study / f"results/evaluation/{run}/predictions.csv"
+    return SimpleNamespace(
+        state=load_state(newest.parent),
+        history=(study / models / "history.csv").read_bytes(),
+        weights=read_weights(study / models / "model.keras"),
+        summary=json.loads((study / models / "training.json").read_text(encoding="utf-8")),
+        predictions=predictions.read_bytes() if predictions.exists() else None,
+    )
+
+
 def save_image(path, colour, number=0, **how):
     """Save a 16 x 16 image of noise round a colour to `path`; the same number gives the same image."""
     path = Path(path)
@@ -174,3 +258,13 @@ def wait_until(condition, what):
             return value
         time.sleep(0.01)
     pytest.fail(f"waited {PATIENCE} s for {what}")
+
+
+@pytest.fixture
+def no_warning(monkeypatch):
+    """A warning is an error."""
+    # statsmodels' multipletests collects garbage at every call: a tenth of a second, times 2000 draws.
+    monkeypatch.setattr("gc.collect", lambda: 0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield

@@ -21,12 +21,22 @@ from types import SimpleNamespace
 import nbformat
 import psutil
 import pytest
-from conftest import PATIENCE, REPOSITORY, Study, read_weights, same_arrays, save_images, wait_until
+from conftest import (
+    PATIENCE,
+    REPOSITORY,
+    Study,
+    newest_states,
+    result_of,
+    same_arrays,
+    save_images,
+    saved_at,
+    wait_until,
+)
 from nbclient import NotebookClient
 from nbclient.exceptions import DeadKernelError
 
 import verify_resume
-from baton.state import NEWEST, load_state
+from baton.state import load_state
 
 NOTEBOOK = REPOSITORY / "profiles/colab/baton.ipynb"
 RUN = "net/seed_1"
@@ -67,19 +77,6 @@ def said(cell):
     return "".join(output.text for output in cell.outputs if output.output_type == "stream")
 
 
-def result_of(study, state):
-    """Return what came of the training in the folder `study`, whose states are in `state`."""
-    (newest,) = state.glob(f"{RUN}/*/{NEWEST}")
-    models = study / f"results/models/{RUN}"
-    return SimpleNamespace(
-        state=load_state(newest.parent),
-        history=(models / "history.csv").read_bytes(),
-        weights=read_weights(models / "model.keras"),
-        sessions=json.loads((models / "training.json").read_text())["sessions"],
-        predictions=(study / f"results/evaluation/{RUN}/predictions.csv").read_bytes(),
-    )
-
-
 class Machine:
     """A machine on which the notebook runs; the drive outlives it."""
 
@@ -107,23 +104,18 @@ class Machine:
     def amid_training(self, do):
         """Do something in a thread once the training saved again and again."""
 
-        def newest():
-            for path in self.drive.glob(f"my-study/state/{RUN}/*/{NEWEST}"):
-                try:
-                    return path.stat().st_mtime_ns
-                except FileNotFoundError:  # between two renames
-                    return None
-            return None
-
         def watch():
-            times = {newest()} - {None}
-            before = len(times)
-            wait_until(lambda: times.update({newest()} - {None}) or len(times) >= before + 2, "two saves")
+            times = {self.saved()}
+            wait_until(lambda: times.add(self.saved()) or len(times) > 2, "two saves")
             do()
 
         thread = threading.Thread(target=watch)
         thread.start()
         return thread
+
+    def saved(self):
+        """Return when the state on the drive was last saved; 0 where none is, or no drive."""
+        return saved_at(self.drive / "my-study/state", RUN)
 
     def vanish(self):
         """Kill the kernel and all that it started, and take the disk away."""
@@ -172,7 +164,7 @@ def story(tmp_path_factory):
         told.first = first
         told.local = [path.name for path in (first.study / "results/data/packed").iterdir()]
         shutil.rmtree(first.study)
-        (newest,) = told.drive.glob(f"state/{RUN}/*/{NEWEST}")
+        (newest,) = newest_states(told.drive / "state", RUN)
         told.cut = load_state(newest.parent)[1]
 
         second = Machine(folder / "second", drive)
@@ -188,8 +180,8 @@ def story(tmp_path_factory):
         told.second = second
         output, _ = left_alone.communicate(timeout=PATIENCE)
     assert left_alone.returncode == 0, output.decode()
-    told.expected = result_of(alone.folder, alone / "state")
-    told.result = result_of(told.drive, told.drive / "state")
+    told.expected = result_of(alone, RUN)
+    told.result = result_of(told.drive, RUN)
     return told
 
 
@@ -212,7 +204,7 @@ class TestStory:
         assert story.result.predictions == story.expected.predictions
 
     def test_it_went_on_from_the_drive_alone(self, story):
-        cut, stopped, last = story.result.sessions
+        cut, stopped, last = story.result.summary["sessions"]
         assert (cut["from"], cut["reason"]) == ([0, 0], None)
         assert stopped["from"] == [story.cut["epoch"], story.cut["step"]] != [0, 0]
         assert last["from"] == stopped["to"] > stopped["from"]
@@ -221,7 +213,7 @@ class TestStory:
         away = "the state could not be saved (No such file or directory); trying again later"
         assert away in story.stopped["run"]
         assert story.second.nothing_in_its_place
-        _, stopped, last = story.result.sessions
+        _, stopped, last = story.result.summary["sessions"]
         assert stopped["to"] == [story.stopped_state["epoch"], story.stopped_state["step"]] == last["from"]
 
     def test_the_stop_button_saves_and_is_told_in_a_sentence(self, story):

@@ -2,7 +2,6 @@
 
 import json
 import math
-import warnings
 from itertools import combinations
 
 import numpy as np
@@ -10,14 +9,7 @@ import pytest
 
 from baton import comparison
 
-
-@pytest.fixture(autouse=True)
-def _no_warning(monkeypatch):
-    # statsmodels' multipletests collects garbage at every call: a tenth of a second, times 2000 draws.
-    monkeypatch.setattr("gc.collect", lambda: 0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        yield
+pytestmark = pytest.mark.usefixtures("no_warning")
 
 
 def right(*counts):

@@ -26,12 +26,23 @@ from types import SimpleNamespace
 
 import psutil
 import pytest
-from conftest import PATIENCE, Outcome, Study, read_weights, same_arrays, save_images, wait_until
+from conftest import (
+    PATIENCE,
+    Call,
+    Outcome,
+    Study,
+    newest_states,
+    result_of,
+    same_arrays,
+    save_images,
+    saved_at,
+    wait_until,
+)
 
 import verify_resume
 from baton import logs
 from baton.logs import UserError
-from baton.state import NEWEST, load_state
+from baton.state import load_state
 
 SEED = int(os.environ.get("BATON_TEST_SEED", 20261124))  # of the moments and the victims
 KILLS = 6  # a story, in `make test`
@@ -73,35 +84,15 @@ def copy(packed, folder, config=CONFIG):
     return Study(folder, config)
 
 
-def state_folder(study, seed):
-    """Return the one folder with a state of this seed, or None."""
-    found = list((study / f"state/net/seed_{seed}").glob(f"*/{NEWEST}"))
-    return found[0].parent if found else None
-
-
-def saved_at(study):
+def saved(study):
     """Return when any state of the study was last saved, in nanoseconds; 0 where none was."""
-    times = [0]
-    for path in (study / "state").glob(f"net/seed_*/*/{NEWEST}"):
-        try:
-            times.append(path.stat().st_mtime_ns)
-        except FileNotFoundError:  # between two renames
-            return saved_at(study)
-    return max(times)
+    return saved_at(study / "state", "net/seed_*")
 
 
-def result_of(study, seed):
-    """Return all that came of a finished training, to be compared."""
-    arrays, values = load_state(state_folder(study, seed))
-    folder = f"results/models/net/seed_{seed}"
-    predictions = study / f"results/evaluation/net/seed_{seed}/predictions.csv"
-    return SimpleNamespace(
-        state=(arrays, values),
-        history=study.read(f"{folder}/history.csv"),
-        summary=json.loads(study.read(f"{folder}/training.json")),
-        weights=read_weights(study / f"{folder}/model.keras"),
-        predictions=predictions.read_bytes() if predictions.exists() else None,
-    )
+def state_of(study, seed):
+    """Return the values of a seed's state, or None where there is none."""
+    newest = newest_states(study / "state", f"net/seed_{seed}")
+    return load_state(newest[0].parent)[1] if newest else None
 
 
 def assert_equal(found, expected, how):
@@ -115,44 +106,12 @@ def assert_equal(found, expected, how):
         assert found.predictions == expected.predictions, how
 
 
-class Call:
-    """One call of snakemake, in a process group of its own; what it started is dead after `with`."""
+class Victim(Call):
+    """A call that something is done to once it trains."""
 
     def __init__(self, study, *arguments):
-        self.study, self.before = study, saved_at(study)
-        self.output = open(study / "output.txt", "ab+")  # noqa: SIM115
-        self.start = self.output.seek(0, os.SEEK_END)
-        self.process = subprocess.Popen(
-            study.command(*arguments, cores=1),
-            cwd=study.folder,
-            stdout=self.output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        self.trainings = []  # every one that was seen, living or not
-        self.orphan = False  # whether what it started may outlive it
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_exception):
-        if not self.orphan:
-            self.kill_group()
-        self.process.wait()
-        self.output.close()
-
-    def training(self):
-        """Return the training that runs, or None."""
-        try:
-            children = psutil.Process(self.process.pid).children(recursive=True)
-            for child in children:
-                command = child.cmdline()
-                if command and "python" in command[0] and command[-1].endswith(".train.py"):
-                    self.trainings.append(child)
-                    return child
-        except psutil.NoSuchProcess:
-            pass
-        return None
+        self.before = saved(study)
+        super().__init__(study, *arguments)
 
     def wait_for_training(self):
         """Wait until a training has saved once and ended an epoch, and return it; None where snakemake ended."""
@@ -161,22 +120,10 @@ class Call:
             if self.process.poll() is not None:
                 return True
             logs = [path.read_text() for path in (self.study / "logs/train/net").glob("*.log")]
-            return saved_at(self.study) != self.before and any(": loss" in text for text in logs)
+            return saved(self.study) != self.before and any(": loss" in text for text in logs)
 
         wait_until(begun, "the training to begin")
         return self.training()
-
-    def text(self):
-        self.output.seek(self.start)
-        return self.output.read().decode()
-
-    def end(self):
-        """Wait for the end and return the Outcome."""
-        return Outcome(self.process.wait(PATIENCE), self.text())
-
-    def kill_group(self):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
 
 
 def is_gone(process):
@@ -184,6 +131,14 @@ def is_gone(process):
         return process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
+
+
+def is_left(process, group):
+    """Return whether a process of this process group lives."""
+    try:
+        return os.getpgid(process.pid) == group and not is_gone(process)
+    except ProcessLookupError:
+        return False
 
 
 def kill_at_random(study, target, kills, draw, anywhere=0.0):
@@ -194,7 +149,7 @@ def kill_at_random(study, target, kills, draw, anywhere=0.0):
     """
     killed = []
     while len(killed) < kills:
-        with Call(study, target) as call:
+        with Victim(study, target) as call:
             if draw.random() < anywhere:
                 timed_out = wait_for_end(call.process, draw.uniform(0, 10))
             else:
@@ -234,7 +189,7 @@ def wait_for_end(process, seconds):
 def go_on(study, seed):
     """Run the same command to the end, as a user would, and return the result."""
     study.run(f"train_net_seed_{seed}", cores=1)
-    return result_of(study, seed)
+    return result_of(study, f"net/seed_{seed}")
 
 
 # The stories. Each gets a study of its own, and returns what the tests ask for.
@@ -243,7 +198,7 @@ def go_on(study, seed):
 def left_alone(study):
     study.run("train", cores=1)
     study.run("evaluate", cores=1)
-    results = {seed: result_of(study, seed) for seed in SEEDS}
+    results = {seed: result_of(study, f"net/seed_{seed}") for seed in SEEDS}
     study.configure(CONFIG | {"session_minutes": 7})
     session_changed = study.run("-n", "train", cores=1)
     study.configure(CONFIG | {"session_minutes": None})
@@ -263,34 +218,34 @@ def killed(study, seed):
     victims = kill_at_random(study, f"train_net_seed_{seed}", KILLS, draw)
     go_on(study, seed)
     study.run(f"evaluate_net_seed_{seed}", cores=1)
-    return SimpleNamespace(victims=victims, result=result_of(study, seed))
+    return SimpleNamespace(victims=victims, result=result_of(study, f"net/seed_{seed}"))
 
 
 def signalled(study):
     ends = {}
     for name in ("SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2"):
-        with Call(study, "train_net_seed_1") as call:
+        with Victim(study, "train_net_seed_1") as call:
             training = call.wait_for_training()
             sent = time.monotonic()
             training.send_signal(getattr(signal, name))
             wait_until(lambda: is_gone(training), "the training to end")  # noqa: B023
             seconds = time.monotonic() - sent
             outcome = call.end()
-        values = load_state(state_folder(study, 1))[1]
+        values = state_of(study, 1)
         ends[name] = SimpleNamespace(outcome=outcome, seconds=seconds, values=values)
     return SimpleNamespace(ends=ends, result=go_on(study, 1))
 
 
 def left(study):
     """Ctrl-C at the terminal; Snakemake killed once the training runs, and while it still starts."""
-    with Call(study, "train_net_seed_2") as call:
+    with Victim(study, "train_net_seed_2") as call:
         training = call.wait_for_training()
         os.killpg(call.process.pid, signal.SIGINT)
         outcome = call.end()
-        alive = [process for process in call.trainings if not is_gone(process)]
-    keyboard = SimpleNamespace(outcome=outcome, alive=alive, values=load_state(state_folder(study, 2))[1])
+        alive = [process for process in psutil.process_iter() if is_left(process, call.process.pid)]
+    keyboard = SimpleNamespace(outcome=outcome, alive=alive, values=state_of(study, 2))
 
-    with Call(study, "train_net_seed_2") as call:
+    with Victim(study, "train_net_seed_2") as call:
         training = call.wait_for_training()
         call.process.kill()
         call.process.wait()
@@ -298,11 +253,9 @@ def left(study):
         went_on = "going on from epoch" in call.text()
         locks = list((study / ".snakemake/locks").iterdir())
         said = study.log("train/net/seed_2")
-    orphan = SimpleNamespace(
-        went_on=went_on, locks=locks, said=said, values=load_state(state_folder(study, 2))[1]
-    )
+    orphan = SimpleNamespace(went_on=went_on, locks=locks, said=said, values=state_of(study, 2))
 
-    with Call(study, "train_net_seed_2") as call:
+    with Victim(study, "train_net_seed_2") as call:
         young = wait_until(
             lambda: call.training() or call.process.poll() is not None, "the training's process"
         )
@@ -312,14 +265,14 @@ def left(study):
         wait_until(lambda: blocked or is_gone(young), "the young orphan to end")
     early = SimpleNamespace(
         blocked=blocked,
-        values=load_state(state_folder(study, 2))[1],
+        values=state_of(study, 2),
         outputs=sorted(path.name for path in (study / "results/models/net/seed_2").glob("*")),
         said=study.log("train/net/seed_2"),
     )
 
     study.run("status", cores=1)  # releases the lock
     assert not any((study / ".snakemake/locks").glob("*.lock"))
-    with Call(study, "train_net_seed_2") as call:
+    with Victim(study, "train_net_seed_2") as call:
         wait_until(lambda: any((study / ".snakemake/locks").glob("*.lock")), "Snakemake's lock")
         call.kill_group()
         call.process.wait()
@@ -336,18 +289,18 @@ def clocked(study):
     study.configure(ENDLESS | {"session_minutes": 0.01})
     short = study.try_run("train", cores=1)
     study.configure(ENDLESS)
-    with Call(study, "train_net_seed_1") as call:
+    with Victim(study, "train_net_seed_1") as call:
         training = call.wait_for_training()
         locked = study.try_run("train", cores=1)
         beside = study.try_run("train_net_seed_1", "--nolock", cores=1)
         still = not is_gone(training)
         training.terminate()
         call.end()
-    first = load_state(state_folder(study, 1))[1]
+    first = state_of(study, 1)
     study.configure(ENDLESS | {"session_minutes": SESSION_SECONDS / 60})
-    with Call(study, "train") as call:
-        training = wait_until(call.training, "the training's process")
-        ends = float(training.environ()["BATON_SESSION_ENDS"])
+    with Victim(study, "train") as call:
+        environment = wait_until(call.training, "the training's process").environ()
+        ends = float(environment["BATON_SESSION_ENDS"])
         midway = call.end()
     states = states_of(study)
     (seed,) = [seed for seed in SEEDS if said_by(midway, seed)] or [None]
@@ -370,8 +323,7 @@ def clocked(study):
 
 def states_of(study):
     """Return the values of each seed's state; None where there is none."""
-    folders = {seed: state_folder(study, seed) for seed in SEEDS}
-    return {seed: folder and load_state(folder)[1] for seed, folder in folders.items()}
+    return {seed: state_of(study, seed) for seed in SEEDS}
 
 
 def progress_lines(states):
@@ -384,19 +336,19 @@ def progress_lines(states):
 
 def filled(study):
     """The disk takes no more than small files for a while, as if it were full, and then all again."""
-    with Call(study, "train_net_seed_1") as call:
+    with Victim(study, "train_net_seed_1") as call:
         training = call.wait_for_training()
         resource.prlimit(training.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
-        before = saved_at(study)
+        before = saved(study)
         # Nothing is written now, no log either: what tells of the training is the time it computes.
         enough = training.cpu_times().user + 1.5
         wait_until(lambda: is_gone(training) or training.cpu_times().user > enough, "the training to go on")
         survived = not is_gone(training)
-        saved = saved_at(study) != before
+        has_saved = saved(study) != before
         if survived:
             resource.prlimit(training.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
         outcome = call.end()
-    return SimpleNamespace(survived=survived, saved=saved, outcome=outcome, result=go_on(study, 1))
+    return SimpleNamespace(survived=survived, saved=has_saved, outcome=outcome, result=go_on(study, 1))
 
 
 def verified(study):
@@ -777,6 +729,6 @@ class TestSoak:
         how = f"BATON_TEST_SEED={SEED}, killed: {victims}"
         assert len(victims) == SOAK_KILLS, how
         for seed in config["training"]["seeds"]:
-            found, expected = result_of(study, seed), result_of(straight, seed)
+            found, expected = result_of(study, f"net/seed_{seed}"), result_of(straight, f"net/seed_{seed}")
             assert_equal(found, expected, how)
             assert found.predictions is not None, how

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 from conftest import wait_until
+from html_page import Page
 from test_many_models import SHOWN, make_many
-from test_report import HOSTILE, Page, make_rich, name_everything
+from test_report import HOSTILE, make_rich, name_everything
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402

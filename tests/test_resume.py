@@ -8,13 +8,10 @@ import csv
 import os
 import re
 import signal
-import subprocess
 from types import SimpleNamespace
 
-import psutil
 import pytest
-from conftest import PATIENCE, Outcome, Study, read_weights, same_arrays, save_images, take_stock, wait_until
-from safetensors.numpy import load_file
+from conftest import Call, Study, read_weights, result_of, same_arrays, save_images, take_stock, wait_until
 
 EPOCHS = 24
 RUN = "results/models/net/seed_1"
@@ -41,12 +38,6 @@ def with_training(**settings):
     return CONFIG | {"training": CONFIG["training"] | settings}
 
 
-def newest_state(study):
-    """Return the arrays of the study's state: weights, optimizer, generators, best weights."""
-    progress = study.json("../state/net/seed_1/progress.json")
-    return load_file(study / f"state/net/seed_1/{progress['state']}/state.safetensors")
-
-
 def take_states(study):
     """Return the stock of state/ without the lock, which says who was there last."""
     return {path: entry for path, entry in take_stock(study / "state").items() if not path.endswith("/lock")}
@@ -57,52 +48,24 @@ def epochs_in_log(study):
     return [int(epoch) for epoch in re.findall(r" epoch (\d+): loss", study.log("train/net/seed_1"))]
 
 
-def find_training(process):
-    """Return the training below the snakemake `process`, or None while there is none."""
-    for child in psutil.Process(process.pid).children(recursive=True):
-        try:
-            command = child.cmdline()
-        except psutil.NoSuchProcess:
-            continue
-        if command and "python" in command[0] and command[-1].endswith(".train.py"):
-            return child
-    return None
-
-
 def stop_after(study, epoch, number):
     """Run the training, send it (and nothing else) the signal `number` after an epoch; return the Outcome."""
     log = study / "logs/train/net/seed_1.log"
     log.unlink(missing_ok=True)
-    with open(study / "output.txt", "w+", encoding="utf-8") as output:
-        process = subprocess.Popen(
-            study.command("train_net"), cwd=study.folder, stdout=output, stderr=subprocess.STDOUT
+    with Call(study, "train_net", cores=2) as call:
+        wait_until(
+            lambda: log.exists() and f" epoch {epoch}: loss" in log.read_text(), f"the end of epoch {epoch}"
         )
-        try:
-            wait_until(
-                lambda: log.exists() and f" epoch {epoch}: loss" in log.read_text(),
-                f"the end of epoch {epoch}",
-            )
-            os.kill(find_training(process).pid, number)
-            code = process.wait(PATIENCE)
-        finally:
-            process.kill()
-        output.seek(0)
-        return Outcome(code, output.read())
+        os.kill(call.training().pid, number)
+        return call.end()
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """The study trained in one go; `history`, `weights` and `state` are what came of it."""
+    """The study trained in one go, and what came of it."""
     study = prepare(tmp_path_factory.mktemp("whole"))
     outcome = study.run("train_net")
-    return SimpleNamespace(
-        study=study,
-        outcome=outcome,
-        history=study.read(f"{RUN}/history.csv"),
-        weights=read_weights(study / f"{RUN}/model.keras"),
-        state=newest_state(study),
-        summary=study.json("models/net/seed_1/training.json"),
-    )
+    return SimpleNamespace(study=study, outcome=outcome, **vars(result_of(study, "net/seed_1")))
 
 
 @pytest.fixture(scope="module")
@@ -126,14 +89,7 @@ def stopped(tmp_path_factory):
     note("SIGTERM", stop_after(study, 4, signal.SIGTERM))
     note("SIGKILL", stop_after(study, 12, signal.SIGKILL))
     note("end", study.run("train_net"))
-    return SimpleNamespace(
-        study=study,
-        stops=stops,
-        history=study.read(f"{RUN}/history.csv"),
-        weights=read_weights(study / f"{RUN}/model.keras"),
-        state=newest_state(study),
-        summary=study.json("models/net/seed_1/training.json"),
-    )
+    return SimpleNamespace(study=study, stops=stops, **vars(result_of(study, "net/seed_1")))
 
 
 def sentence(outcome):
@@ -190,9 +146,10 @@ class TestStopped:
         assert same_arrays(stopped.weights, whole.weights)
 
     def test_optimizer_and_generators_are_the_same_to_the_last_bit(self, whole, stopped):
-        assert any("optimizer" in name for name in whole.state)
-        assert any("seed_generator" in name for name in whole.state)
-        assert same_arrays(stopped.state, whole.state)
+        arrays, _ = whole.state
+        assert any("optimizer" in name for name in arrays)
+        assert any("seed_generator" in name for name in arrays)
+        assert same_arrays(stopped.state[0], arrays)
 
     def test_the_same_epoch_is_kept(self, whole, stopped):
         assert stopped.summary["kept"] == whole.summary["kept"]

@@ -2,7 +2,6 @@
 
 import json
 import math
-import warnings
 
 import numpy as np
 import pytest
@@ -11,14 +10,7 @@ from sklearn.metrics import balanced_accuracy_score, cohen_kappa_score
 
 from baton import statistics
 
-
-@pytest.fixture(autouse=True)
-def _no_warning(monkeypatch):
-    # statsmodels' multipletests collects garbage at every call: a tenth of a second, times 2000 draws.
-    monkeypatch.setattr("gc.collect", lambda: 0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        yield
+pytestmark = pytest.mark.usefixtures("no_warning")
 
 
 def say(predicted, classes, confidence=1.0):

@@ -8,12 +8,12 @@ import resource
 import subprocess
 import sys
 from collections import Counter
-from html.parser import HTMLParser
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from conftest import Study, save_image, save_images, take_stock, write_csv
+from html_page import Page
 from PIL import Image
 
 SCRIPT = "<script>alert(1)</script>"
@@ -373,43 +373,6 @@ class TestModels:
                 assert [value for _, value in points] == pytest.approx(expected, rel=1e-6)
 
 
-class Page(HTMLParser):
-    """An HTML page: its tags with attributes, its tables as rows of texts, and its text."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.tags, self.tables, self.text, self.open = [], [], "", []
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append((tag, dict(attributes)))
-        self.open.append(tag)
-        if tag == "table":
-            self.tables.append([])
-        elif tag == "tr":
-            self.tables[-1].append([])
-        elif tag in ("td", "th"):
-            self.tables[-1][-1].append("")
-
-    def handle_endtag(self, tag):
-        if tag in self.open:
-            while self.open.pop() != tag:
-                pass
-
-    def handle_data(self, data):
-        if "style" in self.open or "script" in self.open:
-            return
-        self.text += data
-        if {"td", "th"} & set(self.open):
-            self.tables[-1][-1][-1] += data.strip()
-
-    def table(self, heading):
-        """Return the first table that has a column of this heading: a dictionary a row."""
-        table = next(table for table in self.tables if heading in table[0])
-        return [dict(zip(table[0], row, strict=True)) for row in table[1:]]
-
-
 @pytest.fixture(scope="session")
 def page(study):
     return Page((study / "results/report.html").read_text(encoding="utf-8"))
@@ -450,26 +413,28 @@ class TestReport:
         assert [[[int(cell) for cell in row] for row in matrix] for matrix in found] == expected
 
     def test_it_says_what_was_asked(self, page):
-        text = " ".join(page.text.split())
+        text = page.text
         assert (
             "Labels are the column “answer” of answers.csv, where annotator is anna and question is feeling"
             in text
         )
 
     def test_a_class_named_like_a_script_stays_text(self, page):
-        assert [tag for tag, _ in page.tags].count("script") == 1, "the template's own, which sorts"
+        assert [tag for tag, _ in page.elements].count("script") == 1, "the template's own, which sorts"
         assert SCRIPT in page.text
         assert SCRIPT in [row["class"] for row in page.table("labelled")]
 
     def test_it_is_self_contained(self, study, page):
         assert not re.search(r"https?://", (study / "results/report.html").read_text(encoding="utf-8"))
-        assert not {"link", "iframe", "object", "embed", "base"} & {tag for tag, _ in page.tags}
-        for tag, attributes in page.tags:
+        assert not {"link", "iframe", "object", "embed", "base"} & {tag for tag, _ in page.elements}
+        for tag, attributes in page.elements:
             for key in ("src", "href", "srcset", "data", "poster"):
                 assert attributes.get(key, "#").startswith(("#", "data:")), (tag, attributes)
 
     def test_the_curves_in_it_are_those_of_the_models_and_have_a_text_for_the_blind(self, study, page):
-        images = [attributes for tag, attributes in page.tags if tag == "img" and "over" in attributes["alt"]]
+        images = [
+            attributes for tag, attributes in page.elements if tag == "img" and "over" in attributes["alt"]
+        ]
         found = [base64.b64decode(image["src"].partition("base64,")[2]) for image in images]
         assert found == [study.read(f"results/models/{run}/curves.svg") for run in ALL_RUNS]
         assert all("accuracy" in image["alt"] for image in images)

@@ -1,18 +1,15 @@
 """A study of six models on a Slurm of two nodes, interrupted in every way a cluster has, against a local one."""
 
 import contextlib
-import json
 import re
-import subprocess
 from types import SimpleNamespace
 
 import psutil
 import pytest
 from cluster import Cluster, NoCluster, install
-from conftest import PATIENCE, REPOSITORY, Study, read_weights, same_arrays, save_images, wait_until
+from conftest import REPOSITORY, Call, Study, result_of, same_arrays, save_images, saved_at, wait_until
 
 import verify_resume
-from baton.state import NEWEST, load_state
 
 PROFILE = (
     "--workflow-profile",
@@ -27,7 +24,7 @@ CONFIG = {
     "data": {"source": "class_folders", "images": "photos"},
     "holdout": {"validation": 4, "test": 4},
     "images": {"size": 10},
-    "training": {"epochs": 600, "batch_size": 8, "precision": "float32"},
+    "training": {"epochs": 1000, "batch_size": 8, "precision": "float32"},
     "models": [{"kernels": 2, "kernel_size": 3, "dense": 4, "layers": 2} | model for model in MODELS],
 }
 
@@ -45,36 +42,6 @@ def cluster(tmp_path_factory):
         yield cluster
     finally:
         cluster.stop()
-
-
-class Call:
-    """A call of snakemake in a study, in the background; dead after `with`."""
-
-    def __init__(self, study, *arguments, environment=None, cores=2):
-        self.output = open(study / "output.txt", "a+")  # noqa: SIM115
-        command = study.command(*arguments, cores=cores)
-        self.process = subprocess.Popen(
-            command, cwd=study.folder, env=environment, stdout=self.output, stderr=self.output
-        )
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        if self.process.poll() is None:
-            for process in [*psutil.Process(self.process.pid).children(recursive=True), self.process]:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    process.kill()
-            self.process.wait()
-        self.output.close()
-
-    def wait(self):
-        """Wait for the end and return all that was printed; fail where it was not a good one."""
-        code = self.process.wait(PATIENCE)
-        self.output.seek(0)
-        text = self.output.read()
-        assert code == 0, text
-        return text
 
 
 class Interruptions:
@@ -113,12 +80,9 @@ class Interruptions:
         return not self.pending and not self.requeued and not self.lost
 
     def _has_saved_twice(self, model):
-        found = list((self.study / f"state/{model}/seed_1").glob(f"*/{NEWEST}"))
-        with contextlib.suppress(FileNotFoundError):  # between two renames
-            times = self.seen.setdefault(model, set())
-            times.update(path.stat().st_mtime_ns for path in found)
-            return len(times) > 2
-        return False
+        times = self.seen.setdefault(model, {0})
+        times.add(saved_at(self.study / "state", f"{model}/seed_1"))
+        return len(times) > 2
 
     def _time_limit(self, job):
         self.cluster.run(f"scontrol update JobId={job['id']} TimeLimit=1")
@@ -153,49 +117,43 @@ def story(cluster, tmp_path_factory):
         save_images(studies[name] / "photos/green", "green", 16)
     with (
         Call(studies["local"], "train", cores=2) as local,
-        Call(studies["cluster"], *PROFILE, environment=cluster.environment) as call,
+        Call(studies["cluster"], *PROFILE, cores=2, environment=cluster.environment) as call,
     ):
         interruptions = Interruptions(studies["cluster"], cluster)
         wait_until(lambda: interruptions.go_on() or call.process.poll() is not None, "all interruptions")
-        printed = call.wait()
-        local.wait()
+        ended = call.end()
+        assert ended.code == 0, ended.output
+        alone = local.end()
+        assert alone.code == 0, alone.output
         jobs = cluster.jobs()
-    return SimpleNamespace(**studies, printed=printed, interrupted=interruptions, jobs=jobs)
-
-
-def result_of(study, model):
-    folder = study / f"state/{model}/seed_1"
-    state = load_state(next(folder.glob(f"*/{NEWEST}")).parent)
-    results = f"results/models/{model}/seed_1"
-    return SimpleNamespace(
-        state=state,
-        history=study.read(f"{results}/history.csv"),
-        weights=read_weights(study / f"{results}/model.keras"),
-        sessions=json.loads(study.read(f"{results}/training.json"))["sessions"],
-    )
+    return SimpleNamespace(**studies, printed=ended.output, interrupted=interruptions, jobs=jobs)
 
 
 @pytest.mark.parametrize("model", [model["name"] for model in MODELS])
 def test_study_on_the_cluster_is_the_local_one_bit_for_bit(story, model):
-    found, expected = result_of(story.cluster, model), result_of(story.local, model)
+    found, expected = (result_of(study, f"{model}/seed_1") for study in (story.cluster, story.local))
     assert verify_resume.first_difference(expected.state, found.state) is None
     assert found.history == expected.history
     assert same_arrays(found.weights, expected.weights)
-    assert len(expected.sessions) == 1
+    assert len(expected.summary["sessions"]) == 1
+
+
+def sessions_of(story, model):
+    return result_of(story.cluster, f"{model}/seed_1").summary["sessions"]
 
 
 def test_every_interruption_met_a_training(story):
     assert story.interrupted.pending == set()
     # Of the lost node's two trainings the first may have come to its end before the daemon was back.
     for model in set(story.interrupted.jobs) - {"lost_node"}:
-        sessions = result_of(story.cluster, model).sessions
+        sessions = sessions_of(story, model)
         assert len(sessions) == 2, model
         assert sessions[1]["from"] != [0, 0], model
-    assert len(result_of(story.cluster, "alone").sessions) == 1
+    assert len(sessions_of(story, "alone")) == 1
 
 
 def test_training_is_warned_before_its_time_limit_and_saves(story):
-    first, second = result_of(story.cluster, "time_limit").sessions
+    first, second = sessions_of(story, "time_limit")
     # Without cgroups Slurm's own warning reaches the training as well.
     assert first["reason"] in ("it got SIGTERM", "it got SIGUSR2")
     assert second["from"] == first["to"]
