@@ -9,9 +9,9 @@ from snakemake.exceptions import WorkflowError
 ENVIRONMENT = "../envs/baton.yaml"
 
 
-def count_weights(settings, size):
+def count_weights(settings):
     """Return about how many weights a network has; without its last layer, which depends on the data."""
-    channels, weights = 3, 0
+    channels, size, weights = 3, settings["size"], 0
     for number in range(settings["layers"]):
         kernels = settings["kernels"] * 2**number
         weights += kernels * (channels * settings["kernel_size"] ** 2 + 1)
@@ -26,10 +26,10 @@ def memory_of(run):
     copies of a save 12 x 4 bytes a weight (7 to 12 were measured on the study's models at 150 px); a batch's
     activations and their gradients 3 x 4 bytes a pixel and kernel.
     """
-    settings, size = run.settings, config["images"]["size"]
+    settings, size = run.settings, run.settings["size"]
     pixels = size * size * settings["kernels"] * sum(0.5**number for number in range(settings["layers"]))
     activations = 12 * settings["batch_size"] * pixels
-    needed = 1500 + (48 * count_weights(settings, size) + activations) / 1e6
+    needed = 1500 + (48 * count_weights(settings) + activations) / 1e6
 
     def ask(wildcards, attempt):
         # Killed without a warning: that may have been for want of memory. Twice as much each time, up to four times.
@@ -66,5 +66,6 @@ def watched_folders(data):
     return sorted(folders)
 
 
-BY_WEIGHTS = sorted(RUNS, key=lambda run: count_weights(run.settings, config["images"]["size"]))
+BY_WEIGHTS = sorted(RUNS, key=lambda run: count_weights(run.settings))
+SIZES = sorted({run.settings["size"] for run in RUNS})
 SMALLEST, LARGEST = BY_WEIGHTS[0], BY_WEIGHTS[-1]

@@ -2,7 +2,7 @@
 
 Needs `data`, `holdout`, `images` and `augmentation` of the config. Makes results/data/: a manifest a
 stage (classes.csv, split.csv, images.csv, corrupt.csv), folders of links to look at (classes/,
-dataset/), class_weights.json, and packed/, the only thing that training reads.
+dataset/), class_weights.json, and packed/SIZEpx/, the only thing that training reads.
 """
 
 # None where the splits are given.
@@ -105,29 +105,35 @@ rule weigh_classes:
 
 
 rule pack_images:
-    """Decode and resize every image once, into arrays that training maps into memory."""
+    """Decode and resize every image once, into arrays that training maps into memory; a folder for each size."""
     input:
         manifest="results/data/images.csv",
         weights="results/data/class_weights.json",
         images=ancient(config["data"]["images"]),
     output:
-        train="results/data/packed/train.npy",
-        validation="results/data/packed/validation.npy",
-        test="results/data/packed/test.npy",
-        train_manifest="results/data/packed/train.csv",
-        validation_manifest="results/data/packed/validation.csv",
-        test_manifest="results/data/packed/test.csv",
+        train="results/data/packed/{size}px/train.npy",
+        validation="results/data/packed/{size}px/validation.npy",
+        test="results/data/packed/{size}px/test.npy",
+        train_manifest="results/data/packed/{size}px/train.csv",
+        validation_manifest="results/data/packed/{size}px/validation.csv",
+        test_manifest="results/data/packed/{size}px/test.csv",
     log:
-        "logs/pack_images.log",
+        "logs/pack_images/{size}px.log",
     benchmark:
-        "benchmarks/pack_images.tsv"
+        "benchmarks/pack_images/{size}px.tsv"
     conda:
         ENVIRONMENT
     threads: workflow.cores or 1
     params:
-        size=config["images"]["size"],
+        size=lambda wildcards: int(wildcards.size),
         synthetic_fraction=config["images"]["synthetic_fraction"],
         augmentation=config["augmentation"] if config["images"]["synthetic_fraction"] else None,
         seed=config["holdout"]["seed"],
     script:
         "../scripts/pack_images.py"
+
+
+rule pack:
+    """The packed images, all that training needs of the data."""
+    input:
+        [f"results/data/packed/{size}px/train.npy" for size in SIZES],

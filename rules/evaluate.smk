@@ -1,6 +1,6 @@
 """Evaluation: every trained model on the test split, and the report.
 
-Needs the models and results/data/packed/test. Makes results/evaluation/MODEL/seed_N/ (metrics.json,
+Needs the models and results/data/packed/SIZEpx. Makes results/evaluation/MODEL/seed_N/ (metrics.json,
 predictions.csv), results/report.html, report.json, and report/ with tables and figures.
 """
 
@@ -11,8 +11,8 @@ for run in RUNS:
             f"evaluate_{run.name}"
         input:
             model=f"results/models/{run.folder}/model.keras",
-            test="results/data/packed/test.npy",
-            test_manifest="results/data/packed/test.csv",
+            test=f"{run.packed}/test.npy",
+            test_manifest=f"{run.packed}/test.csv",
             weights="results/data/class_weights.json",
         output:
             metrics=f"results/evaluation/{run.folder}/metrics.json",
@@ -64,6 +64,8 @@ TOLD = [
 ]
 # What the report is about; the clock and what is tried beside it are not.
 ASKED = {key: config[key] for key in sorted(config) if key not in ("session_minutes", "verify")}
+# The pictures of mistakes are taken from the largest images there are.
+PICTURES = f"results/data/packed/{SIZES[-1]}px"
 REPORTED = {
     "template": f"{workflow.basedir}/scripts/write_report.html.j2",
     "left_out": "results/data/left_out.csv",
@@ -71,9 +73,9 @@ REPORTED = {
     "images": "results/data/images.csv",
     "corrupt": "results/data/corrupt.csv",
     "weights": "results/data/class_weights.json",
-    "train_manifest": "results/data/packed/train.csv",
-    "test_manifest": "results/data/packed/test.csv",
-    "test": "results/data/packed/test.npy",
+    "train_manifest": f"{PICTURES}/train.csv",
+    "test_manifest": f"{PICTURES}/test.csv",
+    "test": f"{PICTURES}/test.npy",
 }
 
 

@@ -93,20 +93,21 @@ def check_models(config):
         raise WorkflowError(f"config: {where}: a name is used twice: {twice}.")
     if config["verify"] not in (None, *names):
         raise WorkflowError(f"config: verify: there is no model {config['verify']}.")
-    size = config["images"]["size"]
     for model in MODELS:
+        size = model.get("size", config["images"]["size"])
         if size >> model["layers"] < 1:
             raise WorkflowError(
                 f"config: models: {model['name']} halves {size} px {model['layers']} times, to nothing. "
-                "Give it fewer layers, or raise images.size."
+                "Give it fewer layers, or larger images (size)."
             )
 
 
 def list_runs(config):
-    """Return what to train: name, model, seed, architecture and training settings of each."""
+    """Return what to train: name, model, seed, folders, architecture and training settings of each."""
     runs = []
     for model in MODELS:
-        settings = dict(sorted({**config["training"], **model}.items()))
+        settings = {"size": config["images"]["size"], **config["training"], **model}
+        settings = dict(sorted(settings.items()))
         seeds = settings.pop("seeds")
         for seed in seeds:
             name = model["name"] if len(seeds) == 1 else f"{model['name']}_seed_{seed}"
@@ -116,6 +117,7 @@ def list_runs(config):
                     model=model["name"],
                     seed=seed,
                     folder=f"{model['name']}/seed_{seed}",
+                    packed=f"results/data/packed/{settings['size']}px",
                     settings=settings,
                 )
             )

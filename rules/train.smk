@@ -1,6 +1,6 @@
 """Training: one rule a run (a model with a seed), each going on from its state.
 
-Needs results/data/packed and class_weights.json. Makes results/models/MODEL/seed_N/: the model, its
+Needs results/data/packed/SIZEpx and class_weights.json. Makes results/models/MODEL/seed_N/: the model, its
 history and curves. The state is in state/MODEL/seed_N/, declared by no rule: Snakemake would delete
 it when a session ends early. Models train once a seed; `train_model_3` is model_3 with all its seeds.
 """
@@ -11,10 +11,10 @@ for run in RUNS:
         name:
             f"train_{run.name}"
         input:
-            train="results/data/packed/train.npy",
-            train_manifest="results/data/packed/train.csv",
-            validation="results/data/packed/validation.npy",
-            validation_manifest="results/data/packed/validation.csv",
+            train=f"{run.packed}/train.npy",
+            train_manifest=f"{run.packed}/train.csv",
+            validation=f"{run.packed}/validation.npy",
+            validation_manifest=f"{run.packed}/validation.csv",
             weights="results/data/class_weights.json",
         output:
             model=f"results/models/{run.folder}/model.keras",
@@ -41,7 +41,6 @@ for run in RUNS:
         params:
             settings=run.settings,
             augmentation=config["augmentation"],
-            size=config["images"]["size"],
             seed=run.seed,
             state=f"state/{run.folder}",
             board=f"logs/tensorboard/{run.folder}",
@@ -72,10 +71,10 @@ tried = RUNS_BY_MODEL[config["verify"] or SMALLEST.model][0]
 rule verify_resume:
     """Train a few epochs straight and again with kills; fail where a bit differs."""
     input:
-        train="results/data/packed/train.npy",
-        train_manifest="results/data/packed/train.csv",
-        validation="results/data/packed/validation.npy",
-        validation_manifest="results/data/packed/validation.csv",
+        train=f"{tried.packed}/train.npy",
+        train_manifest=f"{tried.packed}/train.csv",
+        validation=f"{tried.packed}/validation.npy",
+        validation_manifest=f"{tried.packed}/validation.csv",
         weights="results/data/class_weights.json",
     log:
         "logs/verify_resume.log",
@@ -87,7 +86,6 @@ rule verify_resume:
     params:
         settings=tried.settings,
         augmentation=config["augmentation"],
-        size=config["images"]["size"],
         seed=tried.seed,
         folder="state/verify_resume",
     script:

@@ -35,7 +35,7 @@ for run in RUNS:
             f"export_{run.name}"
         input:
             model=f"results/models/{run.folder}/model.keras",
-            test="results/data/packed/test.npy",
+            test=f"{run.packed}/test.npy",
         output:
             folder=directory(f"results/exports/{run.folder}"),
         log:

@@ -48,7 +48,7 @@ def age():
     return time.time() - psutil.Process().create_time()
 
 
-def try_out(settings, augmentation, size, classes, threads, gpus, folder):
+def try_out(settings, augmentation, classes, threads, gpus, folder):
     """Train on noise for some seconds, in a process of its own, and return what everything took.
 
     folder: for its files, on the disk that states are saved to. Seconds: start (all but the steps until training
@@ -63,7 +63,7 @@ def try_out(settings, augmentation, size, classes, threads, gpus, folder):
     from evaluate import time_prediction
 
     imported = age()
-    folder, draw = Path(folder), np.random.default_rng(1)
+    folder, draw, size = Path(folder), np.random.default_rng(1), settings["size"]
     counts = {"train": STEPS * settings["batch_size"], "validation": VALIDATION_BATCHES * VALIDATION_BATCH}
     packed = {}
     for split, count in counts.items():
@@ -73,7 +73,7 @@ def try_out(settings, augmentation, size, classes, threads, gpus, folder):
         write_manifest(labels, packed[f"{split}_manifest"])
     weights = folder / "class_weights.json"
     weights.write_text(json.dumps({"classes": list(range(classes)), "weights": [1] * classes}))
-    training, set_up = train.prepare(packed, weights, threads, settings, augmentation, size, 1, gpus)
+    training, set_up = train.prepare(packed, weights, threads, settings, augmentation, 1, gpus)
 
     epochs = []  # seconds of each one's batches, and of what was beyond them
     while len(epochs) < 2 or sum(map(sum, epochs[1:])) < SECONDS:
@@ -159,13 +159,13 @@ def measure(arguments):
 
 def cost_settings(settings):
     """Return the settings that the cost of a step depends on."""
-    keys = ("kernels", "kernel_size", "dense", "layers", "batch_size", "precision")
+    keys = ("size", "kernels", "kernel_size", "dense", "layers", "batch_size", "precision")
     return {key: settings[key] for key in keys} | {key: bool(settings[key]) for key in ("l2", "dropout")}
 
 
-def work(settings, size, classes):
+def work(settings, classes):
     """Return the multiplications of a step's forward pass, and the network's parameters."""
-    channels, multiplications, parameters = 3, 0, 0
+    channels, size, multiplications, parameters = 3, settings["size"], 0, 0
     for number in range(settings["layers"]):
         kernels = settings["kernels"] * 2**number
         weights = kernels * channels * settings["kernel_size"] ** 2
@@ -181,13 +181,13 @@ def work(settings, size, classes):
 def measure_all(runs, fixed):
     """Return, for each run, what a training of its kind takes, and "source": how that is known.
 
-    fixed: what is the same for all, for `try_out`: augmentation, size, classes, threads, gpus.
+    fixed: what is the same for all, for `try_out`: augmentation, classes, threads, gpus.
 
     Models that differ only in what costs nothing share a trial. Of more than MOST_TRIALS, so many are tried that
     are spread evenly from the smallest to the largest; the others lie between those on a line, in logarithms.
     """
     kinds = {json.dumps(cost_settings(run["settings"]), sort_keys=True): run["settings"] for run in runs}
-    effort = {kind: work(settings, fixed["size"], fixed["classes"]) for kind, settings in kinds.items()}
+    effort = {kind: work(settings, fixed["classes"]) for kind, settings in kinds.items()}
     ranked = sorted(kinds, key=effort.get)
     places = np.linspace(0, len(ranked) - 1, min(len(ranked), MOST_TRIALS)).round().astype(int)
     found = {}
@@ -207,14 +207,14 @@ def measure_all(runs, fixed):
     return [found[json.dumps(cost_settings(run["settings"]), sort_keys=True)] for run in runs]
 
 
-def earlier_session(run, augmentation, size, threads):
+def earlier_session(run, augmentation, threads):
     """Return how far a run is and what an epoch took on this machine, None where that is not known."""
     try:
         at = read_json(f"state/{run['folder']}/progress.json")
         was = at["identity"]
     except (OSError, ValueError, KeyError):
         return 0, None
-    asked = identify(run["settings"], augmentation, size, run["seed"], threads=threads)
+    asked = identify(run["settings"], augmentation, run["seed"], threads=threads)
     if any(was.get(key) != value for key, value in asked.items()):
         return 0, None  # another training: this one begins anew
     epochs = run["settings"]["epochs"]
@@ -224,13 +224,13 @@ def earlier_session(run, augmentation, size, threads):
     return min(done, epochs), at["epoch_seconds"] if known else None
 
 
-def plan_run(run, values, images, augmentation, size, threads):
+def plan_run(run, values, images, augmentation, threads):
     """Return the row of the plan for a run: what `try_out` found for its kind, times its epochs."""
     from_trial = values["step"] * math.ceil(images["train"] / run["settings"]["batch_size"])
     from_trial += (
         values["validation_batch"] * math.ceil(images["validation"] / VALIDATION_BATCH) + values["epoch"]
     )
-    done, known = earlier_session(run, augmentation, size, threads)
+    done, known = earlier_session(run, augmentation, threads)
     epoch_seconds = known or (1 + SAVING_SHARE) * from_trial
     left = run["settings"]["epochs"] - done
     trained = values["start"] + left * epoch_seconds + 2 * values["save"] + values["finish"]
@@ -320,7 +320,7 @@ def describe(plan):
     sessions = f", which is {plan['sessions']} of {session:g} minutes" if session else ""
     lines = [
         f"{images['train']:,} images for training, {images['validation']:,} for validation, {images['test']:,} for test; "
-        f"{plan['classes']} classes; {plan['size']} px",
+        f"{plan['classes']} classes; {', '.join(map(str, plan['sizes']))} px",
         f"{plan['models']} models, {len(plan['runs'])} trainings; {plan['threads']} threads each, "
         f"{plan['at_a_time']} at a time",
         "",
@@ -339,7 +339,7 @@ def describe(plan):
     return "\n".join(lines)
 
 
-def main(split, threads, gpus, runs, augmentation, size, synthetic_fraction, session_minutes, cores):
+def main(split, threads, gpus, runs, augmentation, synthetic_fraction, session_minutes, cores):
     """Measure, print the plan and write results/plan.json.
 
     split: split.csv; runs: dictionaries of name, model, seed, folder and settings; cores: of this machine.
@@ -348,11 +348,11 @@ def main(split, threads, gpus, runs, augmentation, size, synthetic_fraction, ses
     images = {name: int((manifest["split"] == name).sum()) for name in ("train", "validation", "test")}
     images["train"] += round(synthetic_fraction * images["train"])
     classes = manifest["class"].nunique()
-    fixed = {"augmentation": augmentation, "size": size, "classes": classes, "threads": threads, "gpus": gpus}
+    sizes = sorted({run["settings"]["size"] for run in runs})
+    fixed = {"augmentation": augmentation, "classes": classes, "threads": threads, "gpus": gpus}
     kinds = measure_all(runs, fixed)
     rows = [
-        plan_run(run, values, images, augmentation, size, threads)
-        for run, values in zip(runs, kinds, strict=True)
+        plan_run(run, values, images, augmentation, threads) for run, values in zip(runs, kinds, strict=True)
     ]
     seconds = [row["training_seconds"] + row["evaluation_seconds"] for row in rows]
     at_a_time = min(max(cores // threads, 1), len(rows))
@@ -360,7 +360,7 @@ def main(split, threads, gpus, runs, augmentation, size, synthetic_fraction, ses
     plan = {
         "images": images,
         "classes": classes,
-        "size": size,
+        "sizes": sizes,
         "models": len({run["model"] for run in runs}),
         "threads": threads,
         "at_a_time": at_a_time,
@@ -370,7 +370,7 @@ def main(split, threads, gpus, runs, augmentation, size, synthetic_fraction, ses
         "session_minutes": session_minutes,
         "sessions": math.ceil(wall / 60 / session_minutes) if session_minutes else None,
         "disk": {
-            "packed": sum(images.values()) * size * size * 3,
+            "packed": sum(images.values()) * sum(size * size * 3 for size in sizes),
             "states": STATES * sum(row["state_bytes"] for row in rows),
             "models": sum(row["model_bytes"] for row in rows),
             "free": shutil.disk_usage(".").free,

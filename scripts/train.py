@@ -129,7 +129,7 @@ def digest_data(*paths):
     return digest.hexdigest()[:16]
 
 
-def prepare(packed, weights, threads, settings, augmentation, size, seed, gpus=0):
+def prepare(packed, weights, threads, settings, augmentation, seed, gpus=0):
     """Return the Training at its start, and what it was set up with: precision, threads, devices, ...
 
     packed: arrays and manifests of train and validation (train, train_manifest, ...); weights:
@@ -143,7 +143,7 @@ def prepare(packed, weights, threads, settings, augmentation, size, seed, gpus=0
     validation_split = Split(packed["validation"], packed["validation_manifest"])
     strategy = networks.distribute(gpus)
     with strategy.scope():
-        network = networks.build_network(settings, augmentation, size, len(classes["classes"]), seed)
+        network = networks.build_network(settings, augmentation, len(classes["classes"]), seed)
     trainer = Trainer(network, settings["learning_rate"], strategy)
     training = Training(trainer, train_split, validation_split, settings, seed)
     return training, {
@@ -196,7 +196,6 @@ def main(
     session,
     settings,
     augmentation,
-    size,
     seed,
     gpus=0,
     saving_share=SAVING_SHARE,
@@ -207,10 +206,10 @@ def main(
     the others as for `prepare`.
     """
     session.catch_signals()
-    training, set_up = prepare(packed, weights, threads, settings, augmentation, size, seed, gpus)
+    training, set_up = prepare(packed, weights, threads, settings, augmentation, seed, gpus)
     in_force = {key: set_up[key] for key in ("precision", "threads", "devices")}
     data = digest_data(packed["train_manifest"], packed["validation_manifest"], weights)
-    identity = identify(settings, augmentation, size, seed, **in_force, data=data)
+    identity = identify(settings, augmentation, seed, **in_force, data=data)
     keeper = Keeper(state, identity, saving_share)
     with keeper.only_writer(lambda: is_job_lost(session)):
         go_on(training, keeper)

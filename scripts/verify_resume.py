@@ -113,7 +113,7 @@ def first_difference(straight, resumed):
     return None
 
 
-def main(packed, weights, threads, settings, augmentation, size, seed, folder):
+def main(packed, weights, threads, settings, augmentation, seed, folder):
     """Train twice and compare; raises UserError naming the first thing that differs."""
     shutil.rmtree(folder, ignore_errors=True)
     arguments = {
@@ -122,7 +122,6 @@ def main(packed, weights, threads, settings, augmentation, size, seed, folder):
         "threads": threads,
         "settings": settings | {"epochs": EPOCHS},
         "augmentation": augmentation,
-        "size": size,
         "seed": seed,
         "saving_share": SAVING_SHARE,
     }

@@ -281,7 +281,17 @@ def write_csv(path, rows):
             writer.writerows(rows)
 
 
-SETTINGS = ("kernels", "kernel_size", "layers", "dense", "batch_size", "learning_rate", "l2", "dropout")
+SETTINGS = (
+    "size",
+    "kernels",
+    "kernel_size",
+    "layers",
+    "dense",
+    "batch_size",
+    "learning_rate",
+    "l2",
+    "dropout",
+)
 SETTINGS += ("initializer", "stddev", "class_weights", "monitor", "patience")
 
 

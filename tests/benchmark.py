@@ -44,8 +44,8 @@ def make_split(folder, count, size):
 
 def make_trainer(name, size, precision):
     networks.set_up(2, precision, seed=1)
-    settings = settings_of(name)
-    network = networks.build_network(settings, CONFIG["augmentation"], size, 9, seed=1)
+    settings = settings_of(name) | {"size": size}
+    network = networks.build_network(settings, CONFIG["augmentation"], 9, seed=1)
     return Trainer(network, settings["learning_rate"])
 
 

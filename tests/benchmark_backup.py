@@ -22,7 +22,8 @@ SIZE, IMAGES, BATCH, EPOCHS, SEED = 16, 64, 4, 60, 1
 SAVE_STEPS = 5  # of BackupAndRestore: an epoch has 16
 KILLS, LONGEST = 8, 1.5  # seconds of training until a kill, at most
 SETTINGS = {
-    **{"name": "net", "kernels": 4, "kernel_size": 3, "dense": 8, "layers": 2, "l2": 0.0001, "dropout": 0.5},
+    **{"name": "net", "size": SIZE, "kernels": 4, "kernel_size": 3, "dense": 8, "layers": 2},
+    **{"l2": 0.0001, "dropout": 0.5},
     **{"initializer": "he_normal", "stddev": 0.1, "epochs": EPOCHS, "batch_size": BATCH, "patience": None},
     **{"learning_rate": 0.001, "monitor": "val_loss", "precision": "float32", "class_weights": "none"},
 }
@@ -51,7 +52,7 @@ def train_keras(folder):
     import keras
 
     networks.set_up(1, "float32", SEED)
-    network = networks.build_network(SETTINGS, AUGMENTATION, SIZE, 2, SEED)
+    network = networks.build_network(SETTINGS, AUGMENTATION, 2, SEED)
     network.compile(keras.optimizers.Adam(0.001), "sparse_categorical_crossentropy", metrics=["accuracy"])
     pixels, labels = make_images()
 
@@ -108,7 +109,7 @@ def train_baton(folder):
     )
     arguments = {"outputs": {}, "state": folder / "state", "board": folder / "board", "threads": 1}
     arguments |= {"session": Session(), "settings": SETTINGS, "augmentation": AUGMENTATION}
-    train.main(packed, weights, **arguments, size=SIZE, seed=SEED)
+    train.main(packed, weights, **arguments, seed=SEED)
 
 
 def start(kind, folder):

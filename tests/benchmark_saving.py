@@ -44,7 +44,7 @@ def count_weights(model, size):
 def make_training(folder, name, size, images):
     """Return a training of a model of config.yaml on `images` random images, half as many for validation."""
     model = next(model for model in CONFIG["models"] if model["name"] == name)
-    settings = {**CONFIG["training"], **model, "epochs": 10_000}
+    settings = {**CONFIG["training"], **model, "size": size, "epochs": 10_000}
     precision = networks.set_up(2, settings["precision"], seed=1)
     draw, splits = np.random.default_rng(1), []
     for split, count in (("train", images), ("validation", images // 2)):
@@ -52,7 +52,7 @@ def make_training(folder, name, size, images):
         np.save(folder / f"{split}.npy", pixels)
         write_manifest(pd.DataFrame({"label": draw.integers(0, CLASSES, count)}), folder / f"{split}.csv")
         splits.append(Split(folder / f"{split}.npy", folder / f"{split}.csv"))
-    network = networks.build_network(settings, CONFIG["augmentation"], size, CLASSES, seed=1)
+    network = networks.build_network(settings, CONFIG["augmentation"], CLASSES, seed=1)
     training = Training(Trainer(network, settings["learning_rate"]), *splits, settings, seed=1)
     print(
         f"{name} at {size} px, {precision}: {network.count_params() / 1e6:.1f} million parameters", flush=True

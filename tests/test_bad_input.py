@@ -330,7 +330,7 @@ class Refusals:
         if spoil:
             spoil(study)
         before = users_own(study)
-        command = study.command("pack_images") if spoil else study.command("--dry-run")
+        command = study.command("pack") if spoil else study.command("--dry-run")
         with open(study / "logs.txt", "w", encoding="utf-8") as output:
             process = subprocess.Popen(command, cwd=study.folder, stdout=output, stderr=subprocess.STDOUT)
         self.begun[name] = study, before, process

@@ -74,7 +74,7 @@ def pack(folder, config=CONFIG):
     study = Study(folder, config)
     save_images(study / "photos/red", "red", 24)
     save_images(study / "photos/green", "green", 16)
-    study.run("pack_images", "weigh_classes", cores=1)
+    study.run("pack", "weigh_classes", cores=1)
     return study
 
 
@@ -355,7 +355,7 @@ def verified(study):
     """What `snakemake verify_resume` does, with fewer kills; and its judgement."""
     folder = study / "state/verify_resume"
     packed = {
-        f"{split}{what}": str(study / f"results/data/packed/{split}{end}")
+        f"{split}{what}": str(study / f"results/data/packed/10px/{split}{end}")
         for split in ("train", "validation")
         for what, end in (("", ".npy"), ("_manifest", ".csv"))
     }
@@ -372,6 +372,7 @@ def verified(study):
         "threads": 1,
         "settings": CONFIG["models"][0]
         | {
+            "size": 10,
             "learning_rate": 0.001,
             "l2": 0.0001,
             "initializer": "he_normal",
@@ -380,7 +381,6 @@ def verified(study):
         }
         | settings,
         "augmentation": CONFIG["augmentation"] | {"zoom": 0, "brightness": 0, "contrast": 0},
-        "size": 10,
         "seed": 1,
         "folder": str(folder),
     }
@@ -694,7 +694,7 @@ class TestVerified:
             verify_resume, "kill_at_random", lambda _trial, seconds, _draw: tried.append(seconds) or 0
         )
         with pytest.raises(UserError, match="over before it could be killed"):
-            verify_resume.main({}, "", 1, {"name": "net"}, {}, 10, 1, tmp_path / "verify")
+            verify_resume.main({}, "", 1, {"name": "net"}, {}, 1, tmp_path / "verify")
         seconds = expected[1].state[1]["seconds"]
         assert tried == [seconds, seconds / 2, seconds / 4, seconds / 8, seconds / 16]
 
@@ -709,7 +709,7 @@ class TestVerified:
         monkeypatch.setattr(verify_resume.Trial, "result", lambda self: results[Path(self.folder).name])
         monkeypatch.setattr(verify_resume, "kill_at_random", lambda *_arguments: 5)
         with pytest.raises(UserError, match=f"not equal: after 5 kills, {re.escape(name)} differs"):
-            verify_resume.main({}, "", 1, {"name": "net"}, {}, 10, 1, tmp_path / "verify")
+            verify_resume.main({}, "", 1, {"name": "net"}, {}, 1, tmp_path / "verify")
 
 
 @pytest.mark.soak

@@ -14,6 +14,7 @@ from baton.logs import UserError
 SETTINGS = {
     "name": "net",
     "kernels": 2,
+    "size": 16,
     "kernel_size": 3,
     "dense": 4,
     "layers": 2,
@@ -62,7 +63,7 @@ def here(tmp_path, monkeypatch):
 def leave_progress(folder, **changes):
     identity = {key: value for key, value in SETTINGS.items() if key not in ("name", "epochs", "precision")}
     identity |= {f"augmentation.{key}": value for key, value in AUGMENTATION.items()}
-    identity |= {"size": 16, "seed": 1, "threads": 2, "precision": "float32", "data": "abc", "devices": 1}
+    identity |= {"seed": 1, "threads": 2, "precision": "float32", "data": "abc", "devices": 1}
     progress = {"epoch": 10, "epochs": 40, "complete": False, "machine": plan.platform.node()}
     progress |= {"epoch_seconds": 7.0, "identity": identity} | changes
     (folder / "state/net/seed_1").mkdir(parents=True, exist_ok=True)
@@ -70,7 +71,7 @@ def leave_progress(folder, **changes):
 
 
 def test_training_is_its_epochs_and_what_comes_before_and_after(here):
-    row = plan.plan_run(RUN, VALUES, IMAGES, AUGMENTATION, 16, 2)
+    row = plan.plan_run(RUN, VALUES, IMAGES, AUGMENTATION, 2)
     # 13 steps of 8 images and 2 batches of validation, and 1 % for saving
     assert row["epoch_seconds"] == pytest.approx(1.01 * (13 * 0.5 + 2 * 0.25 + 1))
     assert row["training_seconds"] == pytest.approx(5 + 40 * row["epoch_seconds"] + 2 * 2 + 3)
@@ -80,21 +81,21 @@ def test_training_is_its_epochs_and_what_comes_before_and_after(here):
 
 def test_what_is_trained_is_not_planned_again(here):
     leave_progress(here)
-    row = plan.plan_run(RUN, VALUES, IMAGES, AUGMENTATION, 16, 2)
+    row = plan.plan_run(RUN, VALUES, IMAGES, AUGMENTATION, 2)
     assert (row["epochs_left"], row["epoch_seconds"], row["source"]) == (30, 7, "last session")
     leave_progress(here, complete=True, epoch=40)
-    row = plan.plan_run(RUN, VALUES, IMAGES, AUGMENTATION, 16, 2)
+    row = plan.plan_run(RUN, VALUES, IMAGES, AUGMENTATION, 2)
     assert (row["epochs_left"], row["training_seconds"], row["evaluation_seconds"]) == (0, 0, 0)
 
 
 def test_finished_training_goes_on_where_more_epochs_are_asked_for(here):
     leave_progress(here, complete=True, epoch=25, epochs=25)
-    assert plan.plan_run(RUN, VALUES, IMAGES, AUGMENTATION, 16, 2)["epochs_left"] == 15
+    assert plan.plan_run(RUN, VALUES, IMAGES, AUGMENTATION, 2)["epochs_left"] == 15
 
 
 def test_early_stopped_training_has_nothing_left(here):
     leave_progress(here, complete=True, epoch=12)
-    assert plan.plan_run(RUN, VALUES, IMAGES, AUGMENTATION, 16, 2)["epochs_left"] == 0
+    assert plan.plan_run(RUN, VALUES, IMAGES, AUGMENTATION, 2)["epochs_left"] == 0
 
 
 @pytest.mark.parametrize(
@@ -104,7 +105,7 @@ def test_early_stopped_training_has_nothing_left(here):
 )
 def test_session_that_tells_no_speed_still_tells_how_far_it_is(here, changes):
     leave_progress(here, **changes)
-    row = plan.plan_run(RUN, VALUES, IMAGES, AUGMENTATION, 16, 2)
+    row = plan.plan_run(RUN, VALUES, IMAGES, AUGMENTATION, 2)
     assert row["epochs_left"] == 40 - changes.get("epoch", 10)
     assert row["source"] == "measured"
 
@@ -112,13 +113,13 @@ def test_session_that_tells_no_speed_still_tells_how_far_it_is(here, changes):
 @pytest.mark.parametrize("change", [{"l2": 0.5}, {"batch_size": 4}])
 def test_session_of_other_settings_counts_for_nothing(here, change):
     leave_progress(here)
-    assert plan.plan_run(run_of(**change), VALUES, IMAGES, AUGMENTATION, 16, 2)["epochs_left"] == 40
+    assert plan.plan_run(run_of(**change), VALUES, IMAGES, AUGMENTATION, 2)["epochs_left"] == 40
 
 
 def test_damaged_progress_counts_for_nothing(here):
     leave_progress(here)
     (here / "state/net/seed_1/progress.json").write_text("{")
-    assert plan.plan_run(RUN, VALUES, IMAGES, AUGMENTATION, 16, 2)["epochs_left"] == 40
+    assert plan.plan_run(RUN, VALUES, IMAGES, AUGMENTATION, 2)["epochs_left"] == 40
 
 
 def test_of_many_models_some_are_tried_and_the_others_lie_between(here, monkeypatch):
@@ -128,15 +129,15 @@ def test_of_many_models_some_are_tried_and_the_others_lie_between(here, monkeypa
         settings = arguments["settings"]
         tried.append(settings["dense"])
         # What takes time in proportion to the multiplications lies on a line in logarithms.
-        return VALUES | {"step": plan.work(settings, 16, 3)[0] / 1e9}
+        return VALUES | {"step": plan.work(settings, 3)[0] / 1e9}
 
     monkeypatch.setattr(plan, "measure", measure)
     runs = [run_of(f"net_{dense}", dense=dense) for dense in range(10, 1010, 10)]
-    found = plan.measure_all(runs, {"size": 16, "classes": 3})
+    found = plan.measure_all(runs, {"classes": 3})
     assert len(tried) == plan.MOST_TRIALS
     assert {10, 1000} <= set(tried)
     for run, values in zip(runs, found, strict=True):
-        multiplications, parameters = plan.work(run["settings"], 16, 3)
+        multiplications, parameters = plan.work(run["settings"], 3)
         assert values["step"] == pytest.approx(multiplications / 1e9)
         was_tried = run["settings"]["dense"] in tried
         assert values["source"] == ("measured" if was_tried else "interpolated")
@@ -148,7 +149,7 @@ def test_models_that_cost_the_same_share_a_trial(here, monkeypatch):
     tried = []
     monkeypatch.setattr(plan, "measure", lambda arguments: tried.append(arguments) or VALUES)
     runs = [run_of("a"), run_of("b", learning_rate=0.1), run_of("c", l2=0.5), run_of("d", l2=0)]
-    plan.measure_all(runs, {"size": 16, "classes": 3})
+    plan.measure_all(runs, {"classes": 3})
     assert len(tried) == 2
 
 
@@ -161,7 +162,7 @@ def test_what_was_measured_serves_all_that_costs_the_same(here, monkeypatch):
         return SimpleNamespace(returncode=0)
 
     monkeypatch.setattr(plan.subprocess, "run", run)
-    fixed = {"augmentation": AUGMENTATION, "size": 16, "classes": 3, "threads": 2, "gpus": 0}
+    fixed = {"augmentation": AUGMENTATION, "classes": 3, "threads": 2, "gpus": 0}
     changes = [{}, {"epochs": 80, "learning_rate": 0.1}, {"dense": 8}, {"dense": 8, "l2": 0.5}]
     steps = [plan.measure({"settings": SETTINGS | change, **fixed})["step"] for change in changes]
     assert tried == [4, 8]
@@ -214,7 +215,7 @@ def test_sizes_are_said_as_people_say_them(count, said):
 def test_model_that_cannot_be_tried_out_is_named(here):
     arguments = {"settings": SETTINGS | {"initializer": "unknown"}, "augmentation": AUGMENTATION}
     with pytest.raises(UserError, match="net cannot be tried out on this machine: KeyError"):
-        plan.measure(arguments | {"size": 16, "classes": 3, "threads": 2, "gpus": 0})
+        plan.measure(arguments | {"classes": 3, "threads": 2, "gpus": 0})
     assert list((here / "state").iterdir()) == []
 
 
@@ -244,10 +245,10 @@ def test_plan_counts_what_the_study_will_have(planned):
     study, first, training, _, plan_before, _ = planned
     assert first.jobs() == {"sort_into_classes": 1, "split_holdout": 1, "plan": 1}
     assert plan_before["images"] == {"train": 36, "validation": 8, "test": 8}
-    assert plan_before["images"]["train"] == len(np.load(study / "results/data/packed/train.npy"))
+    assert plan_before["images"]["train"] == len(np.load(study / "results/data/packed/16px/train.npy"))
     (row,) = plan_before["runs"]
     summary = study.json("models/net/seed_1/training.json")
-    assert row["parameters"] == summary["parameters"] == plan.work(summary["settings"], 16, 2)[1]
+    assert row["parameters"] == summary["parameters"] == plan.work(summary["settings"], 2)[1]
     assert row["model_bytes"] == (study / "results/models/net/seed_1/model.keras").stat().st_size
     assert "36 images for training, 8 for validation, 8 for test; 2 classes; 16 px" in first.output
     assert f"{row['parameters']:,}" in first.output

@@ -201,6 +201,7 @@ class Made:
         settings = {key: value for key, value in DEFAULTS["training"].items() if key != "seeds"}
         shape = {
             "name": one["model"],
+            "size": one.get("size", 16),
             "kernels": 8,
             "kernel_size": 3,
             "dense": 16,
@@ -441,6 +442,7 @@ class TestTables:
             expected = {
                 "model": one["model"],
                 "seed": one["seed"],
+                "size": 16,
                 "kernels": 8,
                 "kernel_size": 3,
                 "layers": 2,

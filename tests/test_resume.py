@@ -30,7 +30,7 @@ def prepare(folder):
     study = Study(folder, CONFIG)
     save_images(study / "photos/red", "red", 20)
     save_images(study / "photos/green", "green", 15)
-    study.run("pack_images")
+    study.run("pack")
     return study
 
 

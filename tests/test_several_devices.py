@@ -10,8 +10,10 @@ from pathlib import Path
 
 AUGMENTATION = {"flip": "horizontal", "rotation": 0.1, "zoom": 0, "brightness": 0, "contrast": 0}
 STILL = dict.fromkeys(AUGMENTATION, 0) | {"flip": None}
+SIZE, CLASSES, STEPS = 8, 3, 4
 SETTINGS = {
     "name": "net",
+    "size": SIZE,
     "kernels": 2,
     "kernel_size": 3,
     "dense": 4,
@@ -28,7 +30,6 @@ SETTINGS = {
     "patience": None,
     "precision": "float32",
 }
-SIZE, CLASSES, STEPS = 8, 3, 4
 IMAGES = 13  # in batches of 4 the last one is a single image: fewer than devices
 STOP = 6  # steps: in the middle of the second epoch
 
@@ -74,7 +75,7 @@ def make_training(packed, weights, gpus, settings, augmentation):
     keras.utils.set_random_seed(1)
     strategy = networks.distribute(gpus)
     with strategy.scope():
-        network = networks.build_network(settings, augmentation, SIZE, CLASSES, 1)
+        network = networks.build_network(settings, augmentation, CLASSES, 1)
     train = Split(packed["train"], packed["train_manifest"], json.loads(Path(weights).read_text())["weights"])
     validation = Split(packed["validation"], packed["validation_manifest"])
     trainer = Trainer(network, settings["learning_rate"], strategy)
@@ -152,13 +153,7 @@ def try_main(packed, weights, folder):
         }
         outputs = {name: str(out / file) for name, file in names.items()}
         state = Path(folder) / "state"
-        arguments = {
-            "settings": SETTINGS,
-            "augmentation": AUGMENTATION,
-            "size": SIZE,
-            "seed": 1,
-            "gpus": gpus,
-        }
+        arguments = {"settings": SETTINGS, "augmentation": AUGMENTATION, "seed": 1, "gpus": gpus}
         before = set(state.glob("*/"))
         train.main(packed, weights, outputs, state, str(out / "board"), 1, Session(), **arguments)
         found[gpus] = {

@@ -1,6 +1,6 @@
 """`sweep:` in the config: which models it makes, what they are called, what is refused, and what many cost.
 
-Names, values and refusals by what rules/config.smk and models.smk make of a config; jobs and time by dry runs of snakemake.
+Names, values and refusals by what the rules make of a config; jobs and time by dry runs of snakemake.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ def read(own):
     # They are Python but for their ending; what they ask of a workflow is for predictions.
     names = {"config": whole, "workflow": None}
     with contextlib.chdir(REPOSITORY / "rules"):  # where it finds the schema
-        for name in ("config.smk", "models.smk"):
+        for name in ("config.smk", "models.smk", "common.smk"):
             exec(compile(Path(name).read_text(encoding="utf-8"), name, "exec"), names)
     return SimpleNamespace(**names)
 
@@ -104,6 +104,14 @@ class TestValues:
             for layers in (1, 2, 3)
         ]
         assert list(made.values()) == expected
+
+    def test_models_of_several_image_sizes_read_the_arrays_of_theirs(self):
+        runs = read(config([{"name": "s", **SHAPE, "size": [16, 24]}, {"name": "plain", **SHAPE}])).RUNS
+        assert [(run.name, run.settings["size"], run.packed) for run in runs] == [
+            ("s_size_16", 16, "results/data/packed/16px"),
+            ("s_size_24", 24, "results/data/packed/24px"),
+            ("plain", 16, "results/data/packed/16px"),
+        ]
 
     def test_without_lists_it_is_one_model_of_the_sweeps_name(self):
         assert expand("{name: alone}") == {"alone": SHAPE}
@@ -200,7 +208,7 @@ REFUSED = {
     "no models and an empty sweep": (config([]), ["models", "there is none, and no sweep makes one"]),
     "too many layers": (
         sweep(layers={"from": 1, "to": 6}),
-        ["s_kernels_2_layers_5 halves 16 px 5 times, to nothing", "images.size"],
+        ["s_kernels_2_layers_5 halves 16 px 5 times, to nothing", "larger images (size)"],
     ),
     "one model by two sweeps": (
         config(

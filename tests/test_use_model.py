@@ -93,7 +93,7 @@ def predicted(trained):
     for name in IGNORED:
         (folder / name).write_bytes(b"\0")
     # The test images again: they come after more than are decoded at once, with unreadable ones between.
-    for row in trained.rows("data/packed/test.csv"):
+    for row in trained.rows(f"data/packed/{SIZE}px/test.csv"):
         target = folder / "tested" / f"{row['image']}.PNG"
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(trained / "photos" / row["image"], target)
@@ -146,7 +146,7 @@ class TestPredict:
             name: stock for name, stock in trained.before.items() if name != "."
         }
         assert "train_tiny" not in trained.run("--dry-run", "evaluate_tiny").jobs()
-        packed = np.load(trained / "results/data/packed/test.npy", mmap_mode="r")
+        packed = np.load(trained / f"results/data/packed/{SIZE}px/test.npy", mmap_mode="r")
         assert packed.shape == (15, SIZE, SIZE, 3)
 
     def test_a_model_that_is_not_trained_would_be_and_the_trained_one_is_not_looked_at(
@@ -198,7 +198,7 @@ def exported(trained):
     outcome = trained.run("export_tiny")
     assert outcome.jobs() == {"export_tiny": 1}
     folder = trained / "results/exports/tiny/seed_1"
-    images = trained / "results/data/packed/test.npy"
+    images = trained / f"results/data/packed/{SIZE}px/test.npy"
     answers = trained / "answers.npz"
     done = subprocess.run(
         [sys.executable, "-c", RUN, str(folder), str(images), str(answers)],

@@ -83,6 +83,7 @@ CONFIG = {
         {"name": "small", "kernels": 2, "kernel_size": 3, "dense": 8, "layers": 2},
         {
             "name": "twin",
+            "size": 24,
             "kernels": 3,
             "kernel_size": 3,
             "dense": 4,
@@ -170,20 +171,27 @@ class TestData:
             [24 / (3 * EXPECTED[label][2]) for label in sorted(EXPECTED)]
         )
 
-    def test_packed_arrays_hold_the_pixels_of_their_manifest(self, study):
+    @pytest.mark.parametrize("size", [16, 24])
+    def test_packed_arrays_hold_the_pixels_of_their_manifest(self, study, size):
         classes = study.json("data/class_weights.json")["classes"]
         for split, count in (("train", 30), ("validation", 9), ("test", 9)):
-            array = np.load(study / f"results/data/packed/{split}.npy")
-            rows = study.rows(f"data/packed/{split}.csv")
-            assert array.shape == (count, 16, 16, 3) and array.dtype == np.uint8
+            array = np.load(study / f"results/data/packed/{size}px/{split}.npy")
+            rows = study.rows(f"data/packed/{size}px/{split}.csv")
+            assert array.shape == (count, size, size, 3) and array.dtype == np.uint8
             assert [classes[int(row["label"])] for row in rows] == [row["class"] for row in rows]
             for pixels, row in zip(array, rows, strict=True):
                 if not row["parent"]:
                     with Image.open(study / "photos" / row["image"]) as image:
-                        assert np.array_equal(pixels, np.asarray(image.convert("RGB"))), row["image"]
+                        expected = image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR)
+                        assert np.array_equal(pixels, np.asarray(expected)), row["image"]
+
+    def test_images_of_all_sizes_are_the_same_ones(self, study):
+        for split in ("train", "validation", "test"):
+            manifests = {study.read(f"results/data/packed/{size}px/{split}.csv") for size in (16, 24)}
+            assert len(manifests) == 1, split
 
     def test_synthetic_images_name_their_parents_and_are_for_training_only(self, study):
-        rows = study.rows("data/packed/train.csv")
+        rows = study.rows("data/packed/16px/train.csv")
         parents = [row["parent"] for row in rows if row["parent"]]
         assert len(parents) == len(set(parents)) == 6
         own = {row["image"]: row["class"] for row in rows if not row["parent"]}
@@ -192,9 +200,13 @@ class TestData:
         assert made == {label: expected[3] for label, expected in EXPECTED.items()}
         assert all(own[row["parent"]] == row["class"] for row in rows if row["parent"])
         for split in ("validation", "test"):
-            assert {row["parent"] for row in study.rows(f"data/packed/{split}.csv")} == {""}
+            assert {row["parent"] for row in study.rows(f"data/packed/16px/{split}.csv")} == {""}
         pixels = dict(
-            zip((row["image"] for row in rows), np.load(study / "results/data/packed/train.npy"), strict=True)
+            zip(
+                (row["image"] for row in rows),
+                np.load(study / "results/data/packed/16px/train.npy"),
+                strict=True,
+            )
         )
         for row in rows:
             if row["parent"]:
@@ -252,7 +264,10 @@ print(json.dumps({"predictions": network.predict(numpy.load(test), verbose=0).to
 @pytest.fixture(scope="module")
 def fresh(study):
     """What a process that knows nothing of Baton reads from a model's file and from its curves' folder."""
-    model, test = study / "results/models/small/seed_1/model.keras", study / "results/data/packed/test.npy"
+    model, test = (
+        study / "results/models/small/seed_1/model.keras",
+        study / "results/data/packed/16px/test.npy",
+    )
     command = [sys.executable, "-c", FRESH, model, test, study / "logs/tensorboard/small/seed_1"]
     done = subprocess.run(command, cwd=study.folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -288,7 +303,7 @@ class TestModels:
 
     def test_parameters_are_those_of_the_architecture(self, study):
         small = (3 * 9 + 1) * 2 + (2 * 9 + 1) * 4 + (4 * 4 * 4 + 1) * 8 + (8 + 1) * 3
-        twin = (3 * 9 + 1) * 3 + (8 * 8 * 3 + 1) * 4 + (4 + 1) * 3
+        twin = (3 * 9 + 1) * 3 + (12 * 12 * 3 + 1) * 4 + (4 + 1) * 3
         found = [study.json(f"models/{run}/training.json")["parameters"] for run in ALL_RUNS]
         assert found == [small, twin, twin]
 
@@ -313,7 +328,7 @@ class TestModels:
     @pytest.mark.parametrize("run", ALL_RUNS)
     def test_predictions_have_every_test_image_and_sum_to_one(self, study, run):
         rows = study.rows(f"evaluation/{run}/predictions.csv")
-        manifest = study.rows("data/packed/test.csv")
+        manifest = study.rows("data/packed/16px/test.csv")
         assert [(row["image"], row["class"]) for row in rows] == [
             (row["image"], row["class"]) for row in manifest
         ]
@@ -404,8 +419,10 @@ class TestReport:
             assert row["test accuracy"] == f"{test['accuracy']:.3f}"
             assert row["validation accuracy"] == f"{summary['kept']['val_accuracy']:.3f}"
         for row, run in zip(page.table("parameters"), ALL_RUNS, strict=True):
-            assert row["parameters"] == f"{study.json(f'models/{run}/training.json')['parameters']}"
-            assert row["epochs"] == ("3" if run.startswith("small") else "2")
+            parameters = study.json(f"models/{run}/training.json")["parameters"]
+            assert row["parameters"] == f"{parameters:,}".replace(",", "\u202f")
+            size, epochs = ("16 px", "3") if run.startswith("small") else ("24 px", "2")
+            assert (row["image size"], row["epochs"]) == (size, epochs)
 
     def test_confusion_matrices_of_all_runs(self, study, page):
         found = [[row[1:] for row in table[1:]] for table in page.tables if table[0][0].startswith("true")]
@@ -475,7 +492,8 @@ class TestRunning:
         assert sorted(rule for rule in jobs if rule.startswith("evaluate")) == [
             f"evaluate_{run}" for run in evaluates
         ]
-        assert jobs["pack_images"] == 1 and "write_report" not in jobs
+        assert jobs["pack_images"] == (2 if target == "train" else 1), "one for each size of images"
+        assert "write_report" not in jobs
 
     @pytest.mark.parametrize(
         "change, rules",
@@ -485,7 +503,10 @@ class TestRunning:
                 ["train_small", "evaluate_small"],
             ),  # twin has its own
             ({"training": CONFIG["training"] | {"epochs": 9}}, ["train_small", "evaluate_small"]),
-            ({"images": CONFIG["images"] | {"size": 20}}, ["pack_images", *TRAINS, *EVALUATES]),
+            (
+                {"images": CONFIG["images"] | {"size": 20}},
+                ["pack_images", "train_small", "evaluate_small"],
+            ),  # twin has its own
             ({"models": [CONFIG["models"][1]]}, []),
             ({"models": CONFIG["models"][::-1]}, []),
             (
@@ -536,7 +557,7 @@ class TestRunning:
             "split_holdout": 1,
             "filter_corrupt": 1,
             "weigh_classes": 1,
-            "pack_images": 1,
+            "pack_images": 2,
             "train_small": 1,
             "train_twin_seed_1": 1,
             "train_twin_seed_2": 1,
@@ -598,7 +619,7 @@ def class_folders(tmp_path_factory):
     save_image(photos / "1" / ".hidden.png", "red")
     (photos / "2" / "Thumbs.db").write_bytes(b"no image")
     before = take_stock(photos)
-    outcome = study.run("pack_images")
+    outcome = study.run("pack")
     return SimpleNamespace(study=study, outcome=outcome, before=before, after=take_stock(photos))
 
 
@@ -615,7 +636,7 @@ class TestClassFolders:
             ("10", "train"): 7,
         }
         shapes = [
-            np.load(class_folders.study / f"results/data/packed/{split}.npy").shape
+            np.load(class_folders.study / f"results/data/packed/16px/{split}.npy").shape
             for split in ("train", "validation", "test")
         ]
         assert shapes == [(14, 16, 16, 3), (6, 16, 16, 3), (9, 16, 16, 3)]
@@ -641,9 +662,9 @@ class TestClassFolders:
         assert class_folders.before == class_folders.after
 
     def test_an_image_added_later_is_noticed(self, class_folders):
-        assert "Nothing to be done" in class_folders.study.run("--dry-run", "pack_images").output
+        assert "Nothing to be done" in class_folders.study.run("--dry-run", "pack").output
         save_image(class_folders.study / "photos/2/new.png", "green", 99)
-        assert class_folders.study.run("--dry-run", "pack_images").jobs()["sort_into_classes"] == 1
+        assert class_folders.study.run("--dry-run", "pack").jobs()["sort_into_classes"] == 1
 
 
 @pytest.fixture(scope="module")
@@ -665,7 +686,7 @@ def split_folders(tmp_path_factory):
     (photos / "test/apple/4.png").write_bytes(b"")
     save_images(photos / "trash/apple", "red", 2)
     before = take_stock(photos)
-    outcome = study.run("pack_images")
+    outcome = study.run("pack")
     return SimpleNamespace(study=study, outcome=outcome, before=before, after=take_stock(photos))
 
 

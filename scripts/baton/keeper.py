@@ -24,14 +24,14 @@ SAVING_SHARE = 0.01  # of the training time, at most
 SOONEST_RETRY = 10  # seconds after a save that failed
 
 
-def identify(settings, augmentation, size, seed, **found):
+def identify(settings, augmentation, seed, **found):
     """Return by name what a training follows from; found: what only the training itself finds out, its data and such.
 
     Not its name, not how long it goes on, and not the precision that was asked for: the one in force counts.
     """
     identity = {key: value for key, value in settings.items() if key not in ("name", "epochs", "precision")}
     identity |= {f"augmentation.{key}": value for key, value in augmentation.items()}
-    return identity | {"size": size, "seed": seed} | found
+    return identity | {"seed": seed} | found
 
 
 class Keeper:

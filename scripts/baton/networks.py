@@ -99,11 +99,11 @@ def augmentation_layers(augmentation, seed):
     ]
 
 
-def build_network(settings, augmentation, size, classes, seed):
+def build_network(settings, augmentation, classes, seed):
     """Return the CNN as a Keras model from pixels to the probability of each class.
 
-    settings: kernels, kernel_size, dense, layers, l2, dropout, initializer, stddev; size: side of
-    the images in pixels; classes: how many. Input: (batch, size, size, 3), plain pixels, 0 to 255.
+    settings: size (side of the images, in pixels), kernels, kernel_size, dense, layers, l2, dropout,
+    initializer, stddev; classes: how many. Input: (batch, size, size, 3), plain pixels, 0 to 255.
     Output: (batch, classes), float32. The layer "logits" holds what the softmax is taken of.
     """
 
@@ -120,7 +120,7 @@ def build_network(settings, augmentation, size, classes, seed):
         penalty = keras.regularizers.L2(settings["l2"]) if settings["l2"] else None
         return {"kernel_initializer": initializer(place), "kernel_regularizer": penalty}
 
-    images = keras.Input((size, size, 3), name="pixels", dtype="float32")
+    images = keras.Input((settings["size"], settings["size"], 3), name="pixels", dtype="float32")
     x = images
     for layer in augmentation_layers(augmentation, seed):
         x = layer(x)
