@@ -168,8 +168,7 @@ def test_more_memory_is_asked_for_after_a_kill_without_a_warning(story):
     }
     (first,) = asked["alone"]
     assert asked["killed"] == [first, pytest.approx(2 * first, abs=1)]
-    for warned in ("time_limit", "scancel"):
-        assert asked[warned] == [first, first]
+    assert asked["time_limit"] == [first, first]
 
 
 def test_one_job_a_model_and_one_for_the_data(story):
