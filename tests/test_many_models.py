@@ -276,6 +276,30 @@ class TestFigures:
             assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1
             assert figure.bbox.y0 <= box.y0 and box.y1 <= figure.bbox.y1
 
+    def test_names_of_a_few_lie_on_no_other_name_no_dot_and_no_interval(self):
+        """Five models of 32 to 96 px: three as accurate, two of nearly as many parameters."""
+        found = [
+            ("narrow_size_32", 155_558, 0.544),
+            ("narrow_size_64", 548_774, 0.606),
+            ("narrow_size_96", 1_204_134, 0.622),
+            ("wide_size_32", 356_294, 0.606),
+            ("wide_size_64", 1_142_726, 0.606),
+        ]
+        keys = ("name", "parameters", "accuracy")
+        runs = [dict(zip(keys, row, strict=True)) | {"low": 0.47, "high": 0.69} for row in found]
+        figure = figures.draw_cost(runs)
+        figure.draw_without_rendering()
+        (axes,) = figure.axes
+        boxes = {text.get_text(): Text.get_window_extent(text) for text in axes.texts}
+        assert list(boxes) == [row[0] for row in found]
+        assert not [pair for pair in combinations(boxes.values(), 2) if pair[0].overlaps(pair[1])]
+        for name, box in boxes.items():
+            assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1, name
+            for _, parameters, accuracy in found:
+                x, y = axes.transData.transform((parameters, accuracy))
+                assert not box.x0 <= x <= box.x1, f"{name} crosses an interval"
+                assert not (box.x0 <= x + 3 and x - 3 <= box.x1 and box.y0 <= y + 3 and y - 3 <= box.y1), name
+
     def test_every_model_is_a_dot_and_only_the_shown_have_an_interval(self):
         labels = {f"model_{number}": str(number + 1) for number in range(SHOWN)}
         axes = figures.draw_cost(self.RUNS, labels).axes[0]

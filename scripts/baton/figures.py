@@ -9,6 +9,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import Bbox
 
 TRAINING, VALIDATION = "tab:red", "tab:blue"
 
@@ -114,9 +115,7 @@ def draw_cost(runs, labels=None):
     """
     figure = Figure(figsize=(6.4, 4), layout="constrained")
     axes = figure.subplots()
-    sizes = [run["parameters"] for run in runs]
-    middle = math.sqrt(min(sizes) * max(sizes))  # of the logarithmic axis
-    labelled = {}
+    many = {}
     if labels is not None:
         others = [run for run in runs if run["name"] not in labels]
         axes.plot(
@@ -129,51 +128,62 @@ def draw_cost(runs, labels=None):
             markeredgewidth=0,
         )
         runs = [run for run in runs if run["name"] in labels]
+        many = {"alpha": 0.7, "markersize": 4, "elinewidth": 0.8}
+    labelled = {}
     for run in runs:
         spread = [[run["accuracy"] - run["low"]], [run["high"] - run["accuracy"]]]
-        many = {} if labels is None else {"alpha": 0.7, "markersize": 4, "elinewidth": 0.8}
         axes.errorbar(
             run["parameters"], run["accuracy"], spread, fmt="o", color=VALIDATION, capsize=3, **many
         )
         if run["name"] in labelled:  # another seed, at the same place or nearly
             continue
-        left = run["parameters"] > middle  # towards the middle, where there is room
         labelled[run["name"]] = axes.annotate(
-            run["name"] if labels is None else labels[run["name"]],
+            fold(run["name"], 24) if labels is None else labels[run["name"]],
             (run["parameters"], run["accuracy"]),
-            xytext=(-6 if left else 6, 4),
-            ha="right" if left else "left",
+            xytext=(0, 0),
+            va="center",
             textcoords="offset points",
             fontsize="small",
             parse_math=False,
-            arrowprops=labels
-            and {"arrowstyle": "-", "linewidth": 0.5, "color": "grey", "shrinkA": 0, "shrinkB": 2},
+            in_layout=False,  # else the axes would move with it
+            arrowprops={"arrowstyle": "-", "linewidth": 0.5, "color": "grey", "shrinkA": 0, "shrinkB": 2},
         )
     axes.set(xscale="log", xlabel="parameters", ylabel="test accuracy, 95 % interval")
     axes.margins(x=0.15)
     axes.grid(alpha=0.3)
-    if labels is not None:
-        part(figure, list(labelled.values()))
+    place_labels(figure, list(labelled.values()), runs)
     return figure
 
 
-def part(figure, texts):
-    """Move labels that lie on one another apart: each to the nearest free place about its point."""
-    for text in texts:
-        text.set(ha="center", va="center", in_layout=False)  # else the axes would move with them
+def place_labels(figure, texts, runs):
+    """Move each label to the nearest place by its dot where it lies on no other label, no dot and no interval.
+
+    Where there is no such place, on an interval; at worst, on a dot.
+    """
     figure.draw_without_rendering()  # only then is it known where all is
-    frame, taken = figure.axes[0].bbox, []
-    turns = [math.pi * (0.25 + number / 4) for number in range(8)]
-    places = [(away * math.cos(turn), away * math.sin(turn)) for away in range(10, 60, 8) for turn in turns]
+    (axes,), taken = figure.axes, []
+    frame, at = axes.bbox, axes.transData.transform
+    dots = [Bbox.from_bounds(x - 4, y - 4, 8, 8) for x, y in at([text.xy for text in texts])]
+    ends = [at([(run["parameters"], run[end]) for end in ("low", "high")]) for run in runs]
+    intervals = [Bbox([low - (2, 0), high + (2, 0)]) for low, high in ends]
+    turns = [math.radians(degrees) for degrees in (30, 150, 330, 210, 60, 120, 300, 240, 90, 270)]
+    places = [(away * math.cos(turn), away * math.sin(turn)) for away in range(8, 60, 8) for turn in turns]
+
+    def is_free(text, place, filled):
+        text.xyann = place
+        text.set_horizontalalignment("left" if place[0] > 1 else "right" if place[0] < -1 else "center")
+        text.get_window_extent()  # with its line, and moves it
+        box = Text.get_window_extent(text)
+        inside = frame.x0 < box.x0 and box.x1 < frame.x1 and frame.y0 < box.y0 and box.y1 < frame.y1
+        return inside and not any(box.overlaps(other) for other in filled)
+
     for text in texts:
-        for place in places:
-            text.xyann = place
-            text.get_window_extent()  # with its line, and moves it
-            box = Text.get_window_extent(text)
-            inside = frame.x0 < box.x0 and box.x1 < frame.x1 and frame.y0 < box.y0 and box.y1 < frame.y1
-            if inside and not any(box.overlaps(other) for other in taken):
-                break
-        taken.append(box)
+        any(
+            is_free(text, place, taken + filled)
+            for filled in (dots + intervals, dots, [])
+            for place in places
+        )
+        taken.append(Text.get_window_extent(text))
 
 
 def draw_confusion(confusion, classes, title):
