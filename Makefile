@@ -13,7 +13,7 @@ test: .venv/installed
 	.venv/bin/python -m pytest --numprocesses 2 --dist loadfile --ignore tests/test_interruptions.py
 	.venv/bin/python -m pytest tests/test_interruptions.py
 
-# Kills trainings a hundred times in all, at random, and compares every bit; half an hour.
+# Kills trainings a hundred times in all, at random, and compares every bit; twenty minutes.
 soak: .venv/installed
 	.venv/bin/python -m pytest -m soak
 
