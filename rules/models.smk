@@ -83,7 +83,7 @@ def find_twice(names):
 
 
 def check_models(config):
-    """Refuse models that cannot be told apart or cannot be built, and a name that none has."""
+    """Refuse models that cannot be told apart, and a name that none has."""
     names = [model["name"] for model in MODELS]
     if not names:
         raise WorkflowError("config: models: there is none, and no sweep makes one.")
@@ -93,13 +93,6 @@ def check_models(config):
         raise WorkflowError(f"config: {where}: a name is used twice: {twice}.")
     if config["verify"] not in (None, *names):
         raise WorkflowError(f"config: verify: there is no model {config['verify']}.")
-    for model in MODELS:
-        size = model.get("size", config["images"]["size"])
-        if size >> model["layers"] < 1:
-            raise WorkflowError(
-                f"config: models: {model['name']} halves {size} px {model['layers']} times, to nothing. "
-                "Give it fewer layers, or larger images (size)."
-            )
 
 
 def list_runs(config):
@@ -108,6 +101,12 @@ def list_runs(config):
     for model in MODELS:
         settings = {"size": config["images"]["size"], **config["training"], **model}
         settings = dict(sorted(settings.items()))
+        size, layers = settings["size"], settings["layers"]
+        if size >> layers < 1:
+            raise WorkflowError(
+                f"config: models: {model['name']} halves {size} px {layers} times, to nothing. "
+                "Give it fewer layers, or larger images (size)."
+            )
         seeds = settings.pop("seeds")
         for seed in seeds:
             name = model["name"] if len(seeds) == 1 else f"{model['name']}_seed_{seed}"
@@ -117,7 +116,7 @@ def list_runs(config):
                     model=model["name"],
                     seed=seed,
                     folder=f"{model['name']}/seed_{seed}",
-                    packed=f"results/data/packed/{settings['size']}px",
+                    packed=f"results/data/packed/{size}px",
                     settings=settings,
                 )
             )

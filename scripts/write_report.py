@@ -281,18 +281,8 @@ def write_csv(path, rows):
             writer.writerows(rows)
 
 
-SETTINGS = (
-    "size",
-    "kernels",
-    "kernel_size",
-    "layers",
-    "dense",
-    "batch_size",
-    "learning_rate",
-    "l2",
-    "dropout",
-)
-SETTINGS += ("initializer", "stddev", "class_weights", "monitor", "patience")
+SETTINGS = ("size", "kernels", "kernel_size", "layers", "dense", "batch_size", "learning_rate", "l2")
+SETTINGS += ("dropout", "initializer", "stddev", "class_weights", "monitor", "patience")
 
 
 def table_of_models(done):

@@ -431,10 +431,9 @@ class TestReport:
         assert [[[int(cell) for cell in row] for row in matrix] for matrix in found] == expected
 
     def test_it_says_what_was_asked(self, page):
-        text = page.text
         assert (
             "Labels are the column “answer” of answers.csv, where annotator is anna and question is feeling"
-            in text
+            in page.text
         )
 
     def test_a_class_named_like_a_script_stays_text(self, page):

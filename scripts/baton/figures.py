@@ -2,6 +2,7 @@
 
 import math
 import re
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -178,11 +179,9 @@ def place_labels(figure, texts, runs):
         return inside and not any(box.overlaps(other) for other in filled)
 
     for text in texts:
-        any(
-            is_free(text, place, taken + filled)
-            for filled in (dots + intervals, dots, [])
-            for place in places
-        )
+        for filled, place in product((dots + intervals, dots, []), places):
+            if is_free(text, place, taken + filled):
+                break
         taken.append(Text.get_window_extent(text))
 
 

@@ -139,7 +139,7 @@ def test_study_on_the_cluster_is_the_local_one_bit_for_bit(story, model):
 
 
 def sessions_of(story, model):
-    return result_of(story.cluster, f"{model}/seed_1").summary["sessions"]
+    return story.cluster.json(f"models/{model}/seed_1/training.json")["sessions"]
 
 
 def test_every_interruption_met_a_training(story):
