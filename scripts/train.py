@@ -226,6 +226,8 @@ def main(
             train(training, keeper, session, TensorBoard(board, training.history))
         # Still the only writer: an orphan and its successor must not write one model at a time.
         write_outputs(training, set_up, **outputs)
+        if keeper.trouble:  # the last state could not be saved; the disk that took the model may have it now
+            keeper.save(training)
 
 
 def is_job_lost(session):

@@ -1,26 +1,42 @@
 """Trainings that are stopped and run again, to the last bit; and what retrains a finished one.
 
-Two studies of the same images and config: one trained in one go, one stopped in each way a machine
-may stop it. All is on that makes an epoch random: order, dropout, flip and rotation.
+Two studies of the same images and config: one stopped in each way a machine may stop it, one trained in one go
+to the same epoch. All is on that makes an epoch random: order, dropout, flip and rotation.
 """
 
 import csv
+import json
 import os
 import re
 import signal
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
-from conftest import Call, Study, read_weights, result_of, same_arrays, save_images, take_stock, wait_until
+from conftest import (
+    PATIENCE,
+    Call,
+    Study,
+    newest_states,
+    read_weights,
+    result_of,
+    same_arrays,
+    save_images,
+    take_stock,
+    wait_until,
+)
 
-EPOCHS = 24
+from baton.state import load_state
+
+ENDLESS = 1_000_000  # epochs: however late it is stopped, a training is not over before
 RUN = "results/models/net/seed_1"
 CONFIG = {
     "data": {"source": "class_folders", "images": "photos"},
     "holdout": {"validation": 4, "test": 2},
     "images": {"size": 16},
     "augmentation": {"flip": "horizontal", "rotation": 0.1},
-    "training": {"epochs": EPOCHS, "batch_size": 4, "dropout": 0.5, "precision": "float32"},
+    "training": {"epochs": ENDLESS, "batch_size": 4, "dropout": 0.5, "precision": "float32"},
     "models": [{"name": "net", "kernels": 2, "kernel_size": 3, "dense": 8, "layers": 1}],
 }
 
@@ -48,24 +64,16 @@ def epochs_in_log(study):
     return [int(epoch) for epoch in re.findall(r" epoch (\d+): loss", study.log("train/net/seed_1"))]
 
 
-def stop_after(study, epoch, number):
-    """Run the training, send it (and nothing else) the signal `number` after an epoch; return the Outcome."""
+def stop_after(study, epochs, number):
+    """Run the training, send it (and nothing else) the signal `number` after some epochs; return the Outcome."""
     log = study / "logs/train/net/seed_1.log"
     log.unlink(missing_ok=True)
     with Call(study, "train_net", cores=2) as call:
         wait_until(
-            lambda: log.exists() and f" epoch {epoch}: loss" in log.read_text(), f"the end of epoch {epoch}"
+            lambda: log.exists() and len(epochs_in_log(study)) >= epochs, f"the end of {epochs} epochs"
         )
         os.kill(call.training().pid, number)
         return call.end()
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """The study trained in one go, and what came of it."""
-    study = prepare(tmp_path_factory.mktemp("whole"))
-    outcome = study.run("train_net")
-    return SimpleNamespace(study=study, outcome=outcome, **vars(result_of(study, "net/seed_1")))
 
 
 @pytest.fixture(scope="module")
@@ -87,9 +95,19 @@ def stopped(tmp_path_factory):
 
     note("time", study.try_run("train_net", "--set-resources", "train_net:runtime=0"))
     note("SIGTERM", stop_after(study, 4, signal.SIGTERM))
-    note("SIGKILL", stop_after(study, 12, signal.SIGKILL))
+    note("SIGKILL", stop_after(study, 8, signal.SIGKILL))
+    study.configure(with_training(epochs=stops["SIGKILL"].progress["epoch"] + 12))
     note("end", study.run("train_net"))
     return SimpleNamespace(study=study, stops=stops, **vars(result_of(study, "net/seed_1")))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, stopped):
+    """The study trained in one go, and what came of it."""
+    study = prepare(tmp_path_factory.mktemp("whole"))
+    study.configure(with_training(epochs=stopped.summary["epochs"]))
+    outcome = study.run("train_net")
+    return SimpleNamespace(study=study, outcome=outcome, **vars(result_of(study, "net/seed_1")))
 
 
 def sentence(outcome):
@@ -109,15 +127,15 @@ class TestStopped:
     def test_sigterm_ends_the_session_in_one_sentence(self, stopped):
         stop = stopped.stops["SIGTERM"]
         assert stop.outcome.code != 0
-        assert f"of {EPOCHS}: it got SIGTERM. All is saved" in sentence(stop.outcome)
-        assert stop.epochs[:4] == [1, 2, 3, 4] and 4 <= len(stop.epochs) < 12
+        assert f"of {ENDLESS}: it got SIGTERM. All is saved" in sentence(stop.outcome)
+        assert len(stop.epochs) >= 4 and stop.epochs == list(range(1, len(stop.epochs) + 1))
         assert stop.progress["epoch"] == stop.epochs[-1] and not stop.progress["complete"]
 
     def test_a_stopped_session_prints_no_traceback_and_how_far_it_is(self, stopped):
         for name in ("time", "SIGTERM", "SIGKILL"):
             stop = stopped.stops[name]
             assert "Traceback" not in stop.outcome.output
-            assert f"net: {stop.progress['epoch']} of {EPOCHS} epochs" in stop.outcome.output
+            assert f"net: {stop.progress['epoch']} of {ENDLESS} epochs" in stop.outcome.output
             assert "the same command goes on" in stop.outcome.output
 
     def test_a_stopped_session_leaves_no_model(self, stopped):
@@ -127,9 +145,9 @@ class TestStopped:
     def test_kill_9_loses_what_came_after_the_last_save_and_no_more(self, stopped):
         before, killed, end = (stopped.stops[name] for name in ("SIGTERM", "SIGKILL", "end"))
         assert killed.outcome.code != 0
-        assert killed.epochs[0] == before.epochs[-1] + 1 and 12 in killed.epochs
-        assert before.progress["epoch"] <= killed.progress["epoch"] <= killed.epochs[-1] + 1 < EPOCHS
-        assert end.epochs == list(range(killed.progress["epoch"] + 1, EPOCHS + 1))
+        assert killed.epochs[0] == before.epochs[-1] + 1 and len(killed.epochs) >= 8
+        assert before.progress["epoch"] <= killed.progress["epoch"] <= killed.epochs[-1] + 1
+        assert end.epochs == [killed.progress["epoch"] + number for number in range(1, 13)]
 
     def test_every_session_says_where_it_goes_on(self, stopped):
         assert "going on from" not in stopped.stops["time"].outcome.output
@@ -139,7 +157,7 @@ class TestStopped:
 
     def test_the_history_has_every_epoch_and_the_same_bytes_as_one_in_one_go(self, whole, stopped):
         rows = list(csv.DictReader(stopped.history.decode().splitlines()))
-        assert [int(row["epoch"]) for row in rows] == list(range(1, EPOCHS + 1))
+        assert [int(row["epoch"]) for row in rows] == list(range(1, whole.summary["epochs"] + 1))
         assert stopped.history == whole.history
 
     def test_the_weights_are_the_same_to_the_last_bit(self, whole, stopped):
@@ -162,7 +180,7 @@ class TestStopped:
 
 @pytest.fixture(scope="module")
 def raised(whole):
-    whole.study.configure(with_training(epochs=EPOCHS + 2))
+    whole.study.configure(with_training(epochs=whole.summary["epochs"] + 2))
     outcome = whole.study.run("train_net")
     return SimpleNamespace(
         outcome=outcome,
@@ -174,7 +192,7 @@ def raised(whole):
 
 @pytest.fixture(scope="module")
 def lowered(whole, raised):
-    whole.study.configure(with_training(epochs=EPOCHS))
+    whole.study.configure(with_training(epochs=whole.summary["epochs"]))
     before = take_states(whole.study)
     outcome = whole.study.try_run("train_net")
     return SimpleNamespace(outcome=outcome, before=before, after=take_states(whole.study))
@@ -183,7 +201,7 @@ def lowered(whole, raised):
 @pytest.fixture(scope="module")
 def back(whole, lowered):
     """The epochs as they were, and the model's file deleted."""
-    whole.study.configure(with_training(epochs=EPOCHS + 2))
+    whole.study.configure(with_training(epochs=whole.summary["epochs"] + 2))
     (whole.study / f"{RUN}/model.keras").unlink(missing_ok=True)
     return whole.study.run("train_net")
 
@@ -201,17 +219,19 @@ class TestChanged:
     """What changing the config of a finished training does."""
 
     def test_raising_the_epochs_goes_on(self, whole, raised):
-        assert f"going on from epoch {EPOCHS + 1}, step 0" in raised.outcome.output
-        assert raised.epochs == [EPOCHS + 1, EPOCHS + 2]
+        epochs = whole.summary["epochs"]
+        assert f"going on from epoch {epochs + 1}, step 0" in raised.outcome.output
+        assert raised.epochs == [epochs + 1, epochs + 2]
         assert raised.history.startswith(whole.history)
-        assert len(raised.history.splitlines()) == 1 + EPOCHS + 2
+        assert len(raised.history.splitlines()) == 1 + epochs + 2
 
-    def test_lowering_the_epochs_is_refused_with_the_reason(self, lowered):
+    def test_lowering_the_epochs_is_refused_with_the_reason(self, whole, lowered):
+        epochs = whole.summary["epochs"]
         assert lowered.outcome.code != 0
         said = re.findall(r"^train/net/seed_1: error: (.*)$", lowered.outcome.output, re.MULTILINE)
         assert len(said) == 1
-        assert f"{EPOCHS + 2} epochs are trained and the config asks for {EPOCHS}" in said[0]
-        assert f"Set epochs to {EPOCHS + 2} or more" in said[0]
+        assert f"{epochs + 2} epochs are trained and the config asks for {epochs}" in said[0]
+        assert f"Set epochs to {epochs + 2} or more" in said[0]
         assert "Traceback" not in lowered.outcome.output
         assert lowered.before == lowered.after
 
@@ -232,10 +252,68 @@ class TestChanged:
     def test_the_key_changed_back_gives_the_first_training_back_without_training(
         self, whole, stopped, penalised
     ):
-        stopped.study.configure(CONFIG)
+        stopped.study.configure(with_training(epochs=stopped.summary["epochs"]))
         outcome = stopped.study.run("train_net")
         assert "l2 was 0.01 and is 0.0001" in outcome.output
         assert "epochs are trained already" in outcome.output
         assert epochs_in_log(stopped.study) == []
         assert same_arrays(read_weights(stopped.study / f"{RUN}/model.keras"), stopped.weights)
         assert stopped.study.read(f"{RUN}/history.csv") == stopped.history
+
+
+FULL_AT_THE_END = """
+import errno, json, sys
+sys.path[:0] = json.loads(sys.argv[1])
+import train
+from baton import keeper
+from baton.session import Session
+
+save, failed = keeper.save_state, []
+
+def save_state(folder, arrays, values):
+    if values["epoch"] == 2 and not failed:
+        failed.append(True)
+        raise OSError(errno.ENOSPC, "No space left on device")
+    save(folder, arrays, values)
+
+keeper.save_state = save_state
+train.main(**json.load(sys.stdin), session=Session())
+"""
+
+
+def test_last_state_that_could_not_be_saved_is_saved_after_the_model(stopped, tmp_path):
+    packed = stopped.study / "results/data/packed/16px"
+    arguments = {
+        "packed": {
+            f"{split}{what}": str(packed / f"{split}{end}")
+            for split in ("train", "validation")
+            for what, end in (("", ".npy"), ("_manifest", ".csv"))
+        },
+        "weights": str(stopped.study / "results/data/class_weights.json"),
+        "outputs": {
+            "model": str(tmp_path / "model.keras"),
+            "history": str(tmp_path / "history.csv"),
+            "curves": str(tmp_path / "curves.svg"),
+            "summary": str(tmp_path / "training.json"),
+        },
+        "state": str(tmp_path / "state"),
+        "board": str(tmp_path / "board"),
+        "threads": 1,
+        "settings": stopped.summary["settings"] | {"epochs": 2},
+        "augmentation": stopped.summary["augmentation"],
+        "seed": 1,
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_AT_THE_END, json.dumps(sys.path)],
+        input=json.dumps(arguments),
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "the state could not be saved (No space left on device); trying again later" in done.stderr
+    (newest,) = newest_states(tmp_path, "state")
+    values = load_state(newest.parent)[1]
+    assert (values["epoch"], values["sessions"][-1]["reason"]) == (2, "all done")
+    assert json.loads((tmp_path / "state/progress.json").read_text())["complete"]
+    assert json.loads((tmp_path / "training.json").read_text())["epochs"] == 2
