@@ -67,5 +67,6 @@ def watched_folders(data):
 
 
 BY_WEIGHTS = sorted(RUNS, key=lambda run: count_weights(run.settings))
-SIZES = sorted({run.settings["size"] for run in RUNS})
+# Each folder of packed images, with the settings of a run that reads it.
+PACKED = {os.path.basename(run.packed): run.settings for run in RUNS}
 SMALLEST, LARGEST = BY_WEIGHTS[0], BY_WEIGHTS[-1]

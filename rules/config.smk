@@ -102,11 +102,6 @@ def check(config):
         twice = sorted({label for label in merged if merged.count(label) > 1})
         if twice:
             raise WorkflowError(f"config: data.classes: in more than one class: {', '.join(twice)}.")
-    if config["images"]["synthetic_fraction"] and not any(config["augmentation"].values()):
-        raise WorkflowError(
-            "config: images.synthetic_fraction: with every augmentation off the new images would be "
-            "copies. Turn one on, or set it to 0."
-        )
 
 
 def take_prediction(config):

@@ -2,8 +2,10 @@
 
 Needs `data`, `holdout`, `images` and `augmentation` of the config. Makes results/data/: a manifest a
 stage (classes.csv, split.csv, images.csv, corrupt.csv), folders of links to look at (classes/,
-dataset/), class_weights.json, and packed/SIZEpx/, the only thing that training reads.
+dataset/), class_weights.json, and packed/IMAGES/, the only thing that training reads.
 """
+
+import re
 
 # None where the splits are given.
 HOLDOUT = None if config["data"]["source"] == "split_folders" else config["holdout"]
@@ -105,29 +107,36 @@ rule weigh_classes:
 
 
 rule pack_images:
-    """Decode and resize every image once, into arrays that training maps into memory; a folder for each size."""
+    """Decode and resize every image once, into arrays that training maps into memory.
+
+    A folder for each size and, where models get synthetic images, for each share of them.
+    """
     input:
         manifest="results/data/images.csv",
         weights="results/data/class_weights.json",
         images=ancient(config["data"]["images"]),
     output:
-        train="results/data/packed/{size}px/train.npy",
-        validation="results/data/packed/{size}px/validation.npy",
-        test="results/data/packed/{size}px/test.npy",
-        train_manifest="results/data/packed/{size}px/train.csv",
-        validation_manifest="results/data/packed/{size}px/validation.csv",
-        test_manifest="results/data/packed/{size}px/test.csv",
+        train="results/data/packed/{images}/train.npy",
+        validation="results/data/packed/{images}/validation.npy",
+        test="results/data/packed/{images}/test.npy",
+        train_manifest="results/data/packed/{images}/train.csv",
+        validation_manifest="results/data/packed/{images}/validation.csv",
+        test_manifest="results/data/packed/{images}/test.csv",
     log:
-        "logs/pack_images/{size}px.log",
+        "logs/pack_images/{images}.log",
     benchmark:
-        "benchmarks/pack_images/{size}px.tsv"
+        "benchmarks/pack_images/{images}.tsv"
+    wildcard_constraints:
+        images="|".join(map(re.escape, PACKED)),
     conda:
         ENVIRONMENT
     threads: workflow.cores or 1
     params:
-        size=lambda wildcards: int(wildcards.size),
-        synthetic_fraction=config["images"]["synthetic_fraction"],
-        augmentation=config["augmentation"] if config["images"]["synthetic_fraction"] else None,
+        size=lambda wildcards: PACKED[wildcards.images]["size"],
+        synthetic_fraction=lambda wildcards: PACKED[wildcards.images]["synthetic_fraction"],
+        augmentation=lambda wildcards: (
+            config["augmentation"] if PACKED[wildcards.images]["synthetic_fraction"] else None
+        ),
         seed=config["holdout"]["seed"],
     script:
         "../scripts/pack_images.py"
@@ -136,4 +145,4 @@ rule pack_images:
 rule pack:
     """The packed images, all that training needs of the data."""
     input:
-        [f"results/data/packed/{size}px/train.npy" for size in SIZES],
+        [f"results/data/packed/{images}/train.npy" for images in PACKED],

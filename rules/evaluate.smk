@@ -1,6 +1,6 @@
 """Evaluation: every trained model on the test split, and the report.
 
-Needs the models and results/data/packed/SIZEpx. Makes results/evaluation/MODEL/seed_N/ (metrics.json,
+Needs the models and results/data/packed/IMAGES. Makes results/evaluation/MODEL/seed_N/ (metrics.json,
 predictions.csv), results/report.html, report.json, and report/ with tables and figures.
 """
 
@@ -65,7 +65,8 @@ TOLD = [
 # What the report is about; the clock and what is tried beside it are not.
 ASKED = {key: config[key] for key in sorted(config) if key not in ("session_minutes", "verify")}
 # The pictures of mistakes are taken from the largest images there are.
-PICTURES = f"results/data/packed/{SIZES[-1]}px"
+PICTURES = max(RUNS, key=lambda run: run.settings["size"]).packed
+MOST_SYNTHETIC = max(RUNS, key=lambda run: run.settings["synthetic_fraction"]).packed
 REPORTED = {
     "template": f"{workflow.basedir}/scripts/write_report.html.j2",
     "left_out": "results/data/left_out.csv",
@@ -73,7 +74,7 @@ REPORTED = {
     "images": "results/data/images.csv",
     "corrupt": "results/data/corrupt.csv",
     "weights": "results/data/class_weights.json",
-    "train_manifest": f"{PICTURES}/train.csv",
+    "train_manifest": f"{MOST_SYNTHETIC}/train.csv",
     "test_manifest": f"{PICTURES}/test.csv",
     "test": f"{PICTURES}/test.npy",
 }

@@ -99,14 +99,19 @@ def list_runs(config):
     """Return what to train: name, model, seed, folders, architecture and training settings of each."""
     runs = []
     for model in MODELS:
-        settings = {"size": config["images"]["size"], **config["training"], **model}
-        settings = dict(sorted(settings.items()))
-        size, layers = settings["size"], settings["layers"]
+        settings = dict(sorted({**config["images"], **config["training"], **model}.items()))
+        size, layers, synthetic = (settings[key] for key in ("size", "layers", "synthetic_fraction"))
         if size >> layers < 1:
             raise WorkflowError(
                 f"config: models: {model['name']} halves {size} px {layers} times, to nothing. "
                 "Give it fewer layers, or larger images (size)."
             )
+        if synthetic and not any(config["augmentation"].values()):
+            raise WorkflowError(
+                f"config: augmentation: every one is off, and the images that synthetic_fraction adds for "
+                f"{model['name']} would be copies. Turn one on, or set synthetic_fraction to 0."
+            )
+        images = f"{size}px_synthetic_{synthetic}" if synthetic else f"{size}px"
         seeds = settings.pop("seeds")
         for seed in seeds:
             name = model["name"] if len(seeds) == 1 else f"{model['name']}_seed_{seed}"
@@ -116,7 +121,7 @@ def list_runs(config):
                     model=model["name"],
                     seed=seed,
                     folder=f"{model['name']}/seed_{seed}",
-                    packed=f"results/data/packed/{size}px",
+                    packed=f"results/data/packed/{images}",
                     settings=settings,
                 )
             )

@@ -19,7 +19,6 @@ rule plan:
     params:
         runs=[vars(run) for run in RUNS],
         augmentation=config["augmentation"],
-        synthetic_fraction=config["images"]["synthetic_fraction"],
         session_minutes=config["session_minutes"],
         cores=workflow.cores,
     script:

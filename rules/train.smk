@@ -1,6 +1,6 @@
 """Training: one rule a run (a model with a seed), each going on from its state.
 
-Needs results/data/packed/SIZEpx and class_weights.json. Makes results/models/MODEL/seed_N/: the model, its
+Needs results/data/packed/IMAGES and class_weights.json. Makes results/models/MODEL/seed_N/: the model, its
 history and curves. The state is in state/MODEL/seed_N/, declared by no rule: Snakemake would delete
 it when a session ends early. Models train once a seed; `train_model_3` is model_3 with all its seeds.
 """

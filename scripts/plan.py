@@ -224,9 +224,15 @@ def earlier_session(run, augmentation, threads):
     return min(done, epochs), at["epoch_seconds"] if known else None
 
 
+def count_training(images, run):
+    """Return how many images a run is trained on; images: how many there are, by split."""
+    return images["train"] + round(run["settings"]["synthetic_fraction"] * images["train"])
+
+
 def plan_run(run, values, images, augmentation, threads):
     """Return the row of the plan for a run: what `try_out` found for its kind, times its epochs."""
-    from_trial = values["step"] * math.ceil(images["train"] / run["settings"]["batch_size"])
+    steps = math.ceil(count_training(images, run) / run["settings"]["batch_size"])
+    from_trial = values["step"] * steps
     from_trial += (
         values["validation_batch"] * math.ceil(images["validation"] / VALIDATION_BATCH) + values["epoch"]
     )
@@ -318,8 +324,9 @@ def describe(plan):
     more = len(plan["runs"]) - len(rows)
     session = plan["session_minutes"]
     sessions = f", which is {plan['sessions']} of {session:g} minutes" if session else ""
+    synthetic = f" and up to {images['synthetic']:,} synthetic ones" if images["synthetic"] else ""
     lines = [
-        f"{images['train']:,} images for training, {images['validation']:,} for validation, {images['test']:,} for test; "
+        f"{images['train']:,} images{synthetic} for training, {images['validation']:,} for validation, {images['test']:,} for test; "
         f"{plan['classes']} classes; {', '.join(map(str, plan['sizes']))} px",
         f"{plan['models']} models, {len(plan['runs'])} trainings; {plan['threads']} threads each, "
         f"{plan['at_a_time']} at a time",
@@ -339,16 +346,15 @@ def describe(plan):
     return "\n".join(lines)
 
 
-def main(split, threads, gpus, runs, augmentation, synthetic_fraction, session_minutes, cores):
+def main(split, threads, gpus, runs, augmentation, session_minutes, cores):
     """Measure, print the plan and write results/plan.json.
 
     split: split.csv; runs: dictionaries of name, model, seed, folder and settings; cores: of this machine.
     """
     manifest = read_manifest(split)
     images = {name: int((manifest["split"] == name).sum()) for name in ("train", "validation", "test")}
-    images["train"] += round(synthetic_fraction * images["train"])
     classes = manifest["class"].nunique()
-    sizes = sorted({run["settings"]["size"] for run in runs})
+    packed = {(run["settings"]["size"], count_training(images, run)) for run in runs}
     fixed = {"augmentation": augmentation, "classes": classes, "threads": threads, "gpus": gpus}
     kinds = measure_all(runs, fixed)
     rows = [
@@ -358,9 +364,9 @@ def main(split, threads, gpus, runs, augmentation, synthetic_fraction, session_m
     at_a_time = min(max(cores // threads, 1), len(rows))
     wall = max(max(seconds), sum(seconds) / at_a_time)
     plan = {
-        "images": images,
+        "images": images | {"synthetic": max(count for _, count in packed) - images["train"]},
         "classes": classes,
-        "sizes": sizes,
+        "sizes": sorted({size for size, _ in packed}),
         "models": len({run["model"] for run in runs}),
         "threads": threads,
         "at_a_time": at_a_time,
@@ -370,7 +376,9 @@ def main(split, threads, gpus, runs, augmentation, synthetic_fraction, session_m
         "session_minutes": session_minutes,
         "sessions": math.ceil(wall / 60 / session_minutes) if session_minutes else None,
         "disk": {
-            "packed": sum(images.values()) * sum(size * size * 3 for size in sizes),
+            "packed": sum(
+                (count + images["validation"] + images["test"]) * size * size * 3 for size, count in packed
+            ),
             "states": STATES * sum(row["state_bytes"] for row in rows),
             "models": sum(row["model_bytes"] for row in rows),
             "free": shutil.disk_usage(".").free,

@@ -281,8 +281,17 @@ def write_csv(path, rows):
             writer.writerows(rows)
 
 
-SETTINGS = ("size", "kernels", "kernel_size", "layers", "dense", "batch_size", "learning_rate", "l2")
-SETTINGS += ("dropout", "initializer", "stddev", "class_weights", "monitor", "patience")
+SETTINGS = (
+    "size",
+    "synthetic_fraction",
+    "kernels",
+    "kernel_size",
+    "layers",
+    "dense",
+    "batch_size",
+    "learning_rate",
+)
+SETTINGS += ("l2", "dropout", "initializer", "stddev", "class_weights", "monitor", "patience")
 
 
 def table_of_models(done):

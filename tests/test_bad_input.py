@@ -94,8 +94,8 @@ CONFIGS = {
     "a seed twice": (text("training: {seeds: [1, 1]}"), ["training.seeds", "[1, 1]"]),
     "too many layers": (config(models=[MODEL | {"layers": 5}]), ["net", "16 px", "5 times", "fewer layers"]),
     "copies for synthetic images": (
-        config(images={"size": 16, "synthetic_fraction": 0.2}, augmentation={"flip": None, "rotation": 0}),
-        ["images.synthetic_fraction", "augmentation", "copies"],
+        config(models=[MODEL | {"synthetic_fraction": 0.2}], augmentation={"flip": None, "rotation": 0}),
+        ["augmentation", "synthetic_fraction", "net", "copies"],
     ),
     "no folder of images": (config({"images": "fotos"}), ["data.images", "there is no fotos"]),
     "no CSV": (config({"annotations": "answer.csv"}), ["data.annotations", "there is no answer.csv"]),

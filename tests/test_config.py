@@ -65,7 +65,7 @@ class TestSchema:
         jsonschema.Draft202012Validator.check_schema(SCHEMA)
 
     def test_it_has_the_keys_of_the_config_and_no_others(self):
-        in_models = {f"models.{key}" for key in [*ARCHITECTURE, "size", *CONFIG["training"]]}
+        in_models = {f"models.{key}" for key in [*ARCHITECTURE, *CONFIG["images"], *CONFIG["training"]]}
         assert set(entries()) == set(values()) | in_models
         assert set(SCHEMA["properties"]) == set(CONFIG)
 

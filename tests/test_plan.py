@@ -18,6 +18,7 @@ SETTINGS = {
     "kernel_size": 3,
     "dense": 4,
     "layers": 2,
+    "synthetic_fraction": 0,
     "epochs": 40,
     "batch_size": 8,
     "learning_rate": 0.001,
@@ -77,6 +78,9 @@ def test_training_is_its_epochs_and_what_comes_before_and_after(here):
     assert row["training_seconds"] == pytest.approx(5 + 40 * row["epoch_seconds"] + 2 * 2 + 3)
     assert row["evaluation_seconds"] == pytest.approx(10 + 0.5)
     assert (row["epochs_left"], row["source"]) == (40, "measured")
+    # 125 images with the synthetic ones
+    row = plan.plan_run(run_of(synthetic_fraction=0.25), VALUES, IMAGES, AUGMENTATION, 2)
+    assert row["epoch_seconds"] == pytest.approx(1.01 * (16 * 0.5 + 2 * 0.25 + 1))
 
 
 def test_what_is_trained_is_not_planned_again(here):
@@ -244,13 +248,16 @@ def planned(tmp_path_factory):
 def test_plan_counts_what_the_study_will_have(planned):
     study, first, training, _, plan_before, _ = planned
     assert first.jobs() == {"sort_into_classes": 1, "split_holdout": 1, "plan": 1}
-    assert plan_before["images"] == {"train": 36, "validation": 8, "test": 8}
-    assert plan_before["images"]["train"] == len(np.load(study / "results/data/packed/16px/train.npy"))
+    assert plan_before["images"] == {"train": 24, "validation": 8, "test": 8, "synthetic": 12}
+    assert len(np.load(study / "results/data/packed/16px_synthetic_0.5/train.npy")) == 36
     (row,) = plan_before["runs"]
     summary = study.json("models/net/seed_1/training.json")
     assert row["parameters"] == summary["parameters"] == plan.work(summary["settings"], 2)[1]
     assert row["model_bytes"] == (study / "results/models/net/seed_1/model.keras").stat().st_size
-    assert "36 images for training, 8 for validation, 8 for test; 2 classes; 16 px" in first.output
+    assert (
+        "24 images and up to 12 synthetic ones for training, 8 for validation, 8 for test; 2 classes; 16 px"
+        in first.output
+    )
     assert f"{row['parameters']:,}" in first.output
     assert plan_before["warnings"] == []
 

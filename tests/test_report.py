@@ -104,6 +104,7 @@ class Made:
         corrupt=(),
         left_out=(),
         train=40,
+        synthetic=0,
         size=16,
         asked=None,
         ordered=None,
@@ -122,7 +123,7 @@ class Made:
         for section, values in (asked or {}).items():
             self.config[section] = self.config[section] | values
         self.ordered, self.curves = ordered, curves
-        self._write_data(corrupt, left_out, train, size)
+        self._write_data(corrupt, left_out, train, synthetic, size)
         for one in runs:
             self._write_run(one)
 
@@ -139,7 +140,7 @@ class Made:
     def _csv(self, path, columns, rows):
         write_manifest(pandas.DataFrame(list(rows), columns=columns, dtype=str), self._path(path))
 
-    def _write_data(self, corrupt, left_out, train, size):
+    def _write_data(self, corrupt, left_out, train, synthetic, size):
         rows = [
             (f"{split} {label} {number}.png", label, split)
             for label in self.classes
@@ -161,6 +162,12 @@ class Made:
                 for image, label, place, digest in rows
                 if place == split
             ]
+            if split == "train":
+                packed += [
+                    (f"synthetic {number}", label, index, "", f"train {label} {number}.png")
+                    for index, label in enumerate(self.classes)
+                    for number in range(synthetic)
+                ]
             columns = ["image", "class", "label", "sha256", "parent"]
             self._csv(f"results/data/packed/{split}.csv", columns, packed)
         weights = {"classes": self.classes, "weights": [1.0] * len(self.classes)}
@@ -202,6 +209,7 @@ class Made:
         shape = {
             "name": one["model"],
             "size": one.get("size", 16),
+            "synthetic_fraction": one.get("synthetic_fraction", 0),
             "kernels": 8,
             "kernel_size": 3,
             "dense": 16,
@@ -316,6 +324,7 @@ def make_rich(folder, **how):
             sure = 0.5 + 0.1 * seed
             seconds = 59.0 if model == "small" else 185.0 if model == "middle" else 7800.0
             more = {"parameters": parameters, "seconds": seconds + seed, "epochs": 12}
+            more |= {"synthetic_fraction": 0.2} if model == "large" else {}
             probabilities = answers(labels, 6, wrong, sure)
             runs.append(run(f"{model}_seed_{seed}", probabilities, model, seed, **more))
     stuck = saying(np.zeros(180, int), 6, 0.3)
@@ -324,7 +333,14 @@ def make_rich(folder, **how):
     corrupt = [(f"folder/{n}.jpg", "2", "train", "the end of the JPEG file is missing") for n in range(3)]
     left_out = [("not what data.where asks for", "rows", "12345"), ("no answer", "images", "7")]
     asked = {"data": {"where": {"question": "beauty"}, "combine": "median"}}
-    more = {"train": 1200, "curves": True, "corrupt": corrupt, "left_out": left_out, "asked": asked}
+    more = {
+        "train": 1200,
+        "synthetic": 240,
+        "curves": True,
+        "corrupt": corrupt,
+        "left_out": left_out,
+        "asked": asked,
+    }
     return Made(folder, scale, labels, runs, **(more | how))
 
 
@@ -443,6 +459,7 @@ class TestTables:
                 "model": one["model"],
                 "seed": one["seed"],
                 "size": 16,
+                "synthetic_fraction": training["settings"]["synthetic_fraction"],
                 "kernels": 8,
                 "kernel_size": 3,
                 "layers": 2,

@@ -105,12 +105,16 @@ class TestValues:
         ]
         assert list(made.values()) == expected
 
-    def test_models_of_several_image_sizes_read_the_arrays_of_theirs(self):
-        runs = read(config([{"name": "s", **SHAPE, "size": [16, 24]}, {"name": "plain", **SHAPE}])).RUNS
-        assert [(run.name, run.settings["size"], run.packed) for run in runs] == [
-            ("s_size_16", 16, "results/data/packed/16px"),
-            ("s_size_24", 24, "results/data/packed/24px"),
-            ("plain", 16, "results/data/packed/16px"),
+    def test_models_of_several_kinds_of_images_read_the_arrays_of_theirs(self):
+        sweep = {"name": "s", **SHAPE, "size": [16, 24], "synthetic_fraction": [0, 0.25]}
+        runs = read(config([sweep, {"name": "plain", **SHAPE}])).RUNS
+        found = [(r.name, r.settings["size"], r.settings["synthetic_fraction"], r.packed) for r in runs]
+        assert found == [
+            ("s_size_16_synthetic_fraction_0", 16, 0, "results/data/packed/16px"),
+            ("s_size_16_synthetic_fraction_0p25", 16, 0.25, "results/data/packed/16px_synthetic_0.25"),
+            ("s_size_24_synthetic_fraction_0", 24, 0, "results/data/packed/24px"),
+            ("s_size_24_synthetic_fraction_0p25", 24, 0.25, "results/data/packed/24px_synthetic_0.25"),
+            ("plain", 16, 0, "results/data/packed/16px"),
         ]
 
     def test_without_lists_it_is_one_model_of_the_sweeps_name(self):

@@ -84,6 +84,7 @@ CONFIG = {
         {
             "name": "twin",
             "size": 24,
+            "synthetic_fraction": 0,
             "kernels": 3,
             "kernel_size": 3,
             "dense": 4,
@@ -94,6 +95,9 @@ CONFIG = {
         },
     ],
 }
+
+
+SMALL_IMAGES, TWIN_IMAGES = "16px_synthetic_0.25", "24px"
 
 
 @pytest.fixture(scope="session")
@@ -171,12 +175,12 @@ class TestData:
             [24 / (3 * EXPECTED[label][2]) for label in sorted(EXPECTED)]
         )
 
-    @pytest.mark.parametrize("size", [16, 24])
-    def test_packed_arrays_hold_the_pixels_of_their_manifest(self, study, size):
+    @pytest.mark.parametrize("images, size, training", [(SMALL_IMAGES, 16, 30), (TWIN_IMAGES, 24, 24)])
+    def test_packed_arrays_hold_the_pixels_of_their_manifest(self, study, images, size, training):
         classes = study.json("data/class_weights.json")["classes"]
-        for split, count in (("train", 30), ("validation", 9), ("test", 9)):
-            array = np.load(study / f"results/data/packed/{size}px/{split}.npy")
-            rows = study.rows(f"data/packed/{size}px/{split}.csv")
+        for split, count in (("train", training), ("validation", 9), ("test", 9)):
+            array = np.load(study / f"results/data/packed/{images}/{split}.npy")
+            rows = study.rows(f"data/packed/{images}/{split}.csv")
             assert array.shape == (count, size, size, 3) and array.dtype == np.uint8
             assert [classes[int(row["label"])] for row in rows] == [row["class"] for row in rows]
             for pixels, row in zip(array, rows, strict=True):
@@ -185,13 +189,15 @@ class TestData:
                         expected = image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR)
                         assert np.array_equal(pixels, np.asarray(expected)), row["image"]
 
-    def test_images_of_all_sizes_are_the_same_ones(self, study):
+    def test_models_differ_in_their_synthetic_images_alone(self, study):
         for split in ("train", "validation", "test"):
-            manifests = {study.read(f"results/data/packed/{size}px/{split}.csv") for size in (16, 24)}
-            assert len(manifests) == 1, split
+            small, twin = (
+                study.rows(f"data/packed/{images}/{split}.csv") for images in (SMALL_IMAGES, TWIN_IMAGES)
+            )
+            assert [row for row in small if not row["parent"]] == twin, split
 
     def test_synthetic_images_name_their_parents_and_are_for_training_only(self, study):
-        rows = study.rows("data/packed/16px/train.csv")
+        rows = study.rows(f"data/packed/{SMALL_IMAGES}/train.csv")
         parents = [row["parent"] for row in rows if row["parent"]]
         assert len(parents) == len(set(parents)) == 6
         own = {row["image"]: row["class"] for row in rows if not row["parent"]}
@@ -200,11 +206,11 @@ class TestData:
         assert made == {label: expected[3] for label, expected in EXPECTED.items()}
         assert all(own[row["parent"]] == row["class"] for row in rows if row["parent"])
         for split in ("validation", "test"):
-            assert {row["parent"] for row in study.rows(f"data/packed/16px/{split}.csv")} == {""}
+            assert {row["parent"] for row in study.rows(f"data/packed/{SMALL_IMAGES}/{split}.csv")} == {""}
         pixels = dict(
             zip(
                 (row["image"] for row in rows),
-                np.load(study / "results/data/packed/16px/train.npy"),
+                np.load(study / f"results/data/packed/{SMALL_IMAGES}/train.npy"),
                 strict=True,
             )
         )
@@ -266,7 +272,7 @@ def fresh(study):
     """What a process that knows nothing of Baton reads from a model's file and from its curves' folder."""
     model, test = (
         study / "results/models/small/seed_1/model.keras",
-        study / "results/data/packed/16px/test.npy",
+        study / f"results/data/packed/{SMALL_IMAGES}/test.npy",
     )
     command = [sys.executable, "-c", FRESH, model, test, study / "logs/tensorboard/small/seed_1"]
     done = subprocess.run(command, cwd=study.folder, capture_output=True, text=True)
@@ -328,7 +334,7 @@ class TestModels:
     @pytest.mark.parametrize("run", ALL_RUNS)
     def test_predictions_have_every_test_image_and_sum_to_one(self, study, run):
         rows = study.rows(f"evaluation/{run}/predictions.csv")
-        manifest = study.rows("data/packed/16px/test.csv")
+        manifest = study.rows(f"data/packed/{SMALL_IMAGES}/test.csv")
         assert [(row["image"], row["class"]) for row in rows] == [
             (row["image"], row["class"]) for row in manifest
         ]
@@ -422,8 +428,15 @@ class TestReport:
             parameters = study.json(f"models/{run}/training.json")["parameters"]
             assert row["parameters"] == f"{parameters:,}".replace(",", "\u202f")
             assert row["epochs"] == ("3" if run.startswith("small") else "2")
-        sizes = [(row["training"], row["images"]) for row in page.table("number format")]
-        assert sizes == [("small, seed 1", "16 px"), ("twin, seed 1", "24 px"), ("twin, seed 2", "24 px")]
+        images = [(row["training"], row["images"], row["synthetic"]) for row in page.table("number format")]
+        assert images == [
+            ("small, seed 1", "16 px", "25 %"),
+            ("twin, seed 1", "24 px", "0 %"),
+            ("twin, seed 2", "24 px", "0 %"),
+        ]
+        assert "3 trainings on 24 images and up to 6 synthetic ones of 3 classes" in page.text
+        trained = [study.json(f"models/{run}/training.json")["training_images"] for run in ALL_RUNS]
+        assert trained == [30, 24, 24]
 
     def test_confusion_matrices_of_all_runs(self, study, page):
         found = [[row[1:] for row in table[1:]] for table in page.tables if table[0][0].startswith("true")]
@@ -492,7 +505,7 @@ class TestRunning:
         assert sorted(rule for rule in jobs if rule.startswith("evaluate")) == [
             f"evaluate_{run}" for run in evaluates
         ]
-        assert jobs["pack_images"] == (2 if target == "train" else 1), "one for each size of images"
+        assert jobs["pack_images"] == (2 if target == "train" else 1), "one for each kind of images"
         assert "write_report" not in jobs
 
     @pytest.mark.parametrize(
@@ -507,6 +520,10 @@ class TestRunning:
                 {"images": CONFIG["images"] | {"size": 20}},
                 ["pack_images", "train_small", "evaluate_small"],
             ),  # twin has its own
+            (
+                {"images": CONFIG["images"] | {"synthetic_fraction": 0.5}},
+                ["pack_images", "train_small", "evaluate_small"],
+            ),
             ({"models": [CONFIG["models"][1]]}, []),
             ({"models": CONFIG["models"][::-1]}, []),
             (
@@ -521,6 +538,7 @@ class TestRunning:
             "l2",
             "epochs",
             "size",
+            "synthetic images",
             "a model less",
             "models in another order",
             "a seed more",
