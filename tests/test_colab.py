@@ -110,11 +110,11 @@ class Machine:
         return psutil.Process(self.client.km.provisioner.pid)
 
     def amid_training(self, do):
-        """Do something in a thread once the training saved again and again."""
+        """Do something in a thread once the training has saved twice, its first state and a later one."""
+        seen, before = set(), {0, self.saved()}
 
         def watch():
-            times = {self.saved()}
-            wait_until(lambda: times.add(self.saved()) or len(times) > 2, "two saves")
+            wait_until(lambda: seen.add(self.saved()) or len(seen - before) > 1, "two saves")
             do()
 
         thread = threading.Thread(target=watch)
@@ -284,10 +284,10 @@ class TestCells:
 
     @pytest.fixture
     def run(self, tmp_path, capsys):
-        """Run the cells up to one of them, with these choices, and return what that one printed."""
+        """Run the cells up to one of them, with these choices and in `names`; return what that one printed."""
         (tmp_path / "drive").mkdir()
 
-        def run(last, **choices):
+        def run(last, names=None, **choices):
             choices = {
                 "BATON": str(REPOSITORY),
                 "ADDRESS": "",
@@ -296,7 +296,8 @@ class TestCells:
                 "DATA": None,
                 "CONFIG": config_of(1),
             } | choices
-            names = {"__name__": "__main__"}
+            names = {} if names is None else names
+            names["__name__"] = "__main__"
             for cell in read_notebook(choices).cells:
                 if cell.cell_type == "code":
                     capsys.readouterr()
@@ -405,7 +406,7 @@ class TestCells:
             commands.called.append(command[command[0] == sys.executable :])
             commands.environment = env
             code = int(commands.fail in command)
-            return SimpleNamespace(stdout=[], returncode=code, poll=[code, None].pop, wait=lambda: code)
+            return SimpleNamespace(stdout=[], wait=lambda: code)
 
         monkeypatch.setattr(subprocess, "Popen", popen)
         return commands
@@ -436,6 +437,25 @@ class TestCells:
             with pytest.raises(Exception, match="could not be installed; why is said above"):
                 run("install", BATON=str(tmp_path / "baton"))
             assert len(commands.called) == 3 * tries
+
+    def test_the_stop_button_costs_no_line_of_what_is_printed(self, run):
+        """Pressed at the worst moment: the line with what was saved has been read and is about to be printed."""
+        printed = []
+
+        def press_and_print(text, **_how):
+            if text == "saved\n":
+                os.kill(os.getpid(), signal.SIGINT)
+            printed.append(text)
+
+        names = {"print": press_and_print}
+        run("install", names)
+        printed.clear()
+        before = signal.getsignal(signal.SIGINT)
+        assert (
+            names["call"](sys.executable, "-c", "print('saved'); print('finished'); raise SystemExit(3)") == 3
+        )
+        assert printed == ["Stopping. A training saves first.", "saved\n", "finished\n"]
+        assert signal.getsignal(signal.SIGINT) == before
 
     def test_without_baton_and_an_address_it_stops(self, run, tmp_path):
         with pytest.raises(Exception, match=f"there is no Baton in {tmp_path}/none"):
