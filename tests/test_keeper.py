@@ -144,6 +144,13 @@ class TestOnlyWriter:
 
 
 class TestIdentity:
+    def test_what_a_training_follows_from_and_nothing_else(self):
+        settings = {"name": "net", "epochs": 9, "precision": "auto", "l2": 0.1, "synthetic_fraction": 0}
+        expected = {"l2": 0.1, "augmentation.flip": None, "seed": 1, "data": "abc"}
+        assert module.identify(settings, {"flip": None}, 1, data="abc") == expected
+        more = settings | {"synthetic_fraction": 0.2}
+        assert module.identify(more, {"flip": None}, 1, data="abc") == expected | {"synthetic_fraction": 0.2}
+
     def test_the_order_of_keys_does_not_matter_and_every_value_does(self, tmp_path):
         folder = Keeper(tmp_path, IDENTITY).current
         assert Keeper(tmp_path, dict(reversed(IDENTITY.items()))).current == folder
