@@ -108,7 +108,7 @@ def list_runs(config):
             )
         if synthetic and not any(config["augmentation"].values()):
             raise WorkflowError(
-                f"config: augmentation: every one is off, and the images that synthetic_fraction adds for "
+                "config: augmentation: every one is off, and the images that synthetic_fraction adds for "
                 f"{model['name']} would be copies. Turn one on, or set synthetic_fraction to 0."
             )
         images = f"{size}px_synthetic_{synthetic}" if synthetic else f"{size}px"

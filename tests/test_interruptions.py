@@ -337,15 +337,20 @@ def progress_lines(states):
     ]
 
 
+def wait_for_computing(training, seconds):
+    """Wait until a training that may write nothing, no log either, has computed for so long, or is gone."""
+    enough = training.cpu_times().user + seconds
+    wait_until(lambda: is_gone(training) or training.cpu_times().user > enough, "the training to go on")
+
+
 def filled(study):
     """The disk takes no more than small files for a while, as if it were full, and then all again."""
     with Victim(study, "train_net_seed_1") as call:
         training = call.wait_for_training()
         resource.prlimit(training.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+        wait_for_computing(training, 0.5)  # a save that was all but done is done
         before = saved(study)
-        # Nothing is written now, no log either: what tells of the training is the time it computes.
-        enough = training.cpu_times().user + 1.5
-        wait_until(lambda: is_gone(training) or training.cpu_times().user > enough, "the training to go on")
+        wait_for_computing(training, 1.5)
         survived = not is_gone(training)
         has_saved = saved(study) != before
         if survived:
