@@ -149,7 +149,7 @@ class TestConfig:
         comment = TEXT[: TEXT.index("\nmodels:")].rsplit("\n\n", 1)[1]
         for key in ARCHITECTURE[1:]:
             assert re.search(rf"\b{key}: ", comment), key
-        assert "override any key of `training`" in comment
+        assert "override any key of `images` and `training`" in comment
 
     def test_nothing_in_it_is_about_the_machine(self):
         assert not {"cores", "threads", "memory", "mem_mb", "runtime", "gpu"} & {
