@@ -18,7 +18,7 @@ PROFILE = (
     5,
 )
 # Slurm looks for time limits twice a minute, and takes its time to give up a node: these have to train on meanwhile.
-MODELS = [{"name": name, "epochs": 2500} for name in ("time_limit", "lost_node")]
+MODELS = [{"name": name, "epochs": 4000} for name in ("time_limit", "lost_node")]
 MODELS += [{"name": name} for name in ("alone", "scancel", "requeue", "killed")]
 CONFIG = {
     "data": {"source": "class_folders", "images": "photos"},
