@@ -290,8 +290,14 @@ SETTINGS = (
     "dense",
     "batch_size",
     "learning_rate",
+    "l2",
+    "dropout",
+    "initializer",
+    "stddev",
+    "class_weights",
+    "monitor",
+    "patience",
 )
-SETTINGS += ("l2", "dropout", "initializer", "stddev", "class_weights", "monitor", "patience")
 
 
 def table_of_models(done):

@@ -31,6 +31,7 @@ from baton.state import NEWEST, load_state
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 COLOURS = {"red": (200, 60, 60), "green": (60, 200, 60), "blue": (60, 60, 200)}
+ENDLESS = 1_000_000  # epochs: however late it is stopped, a training is not over before
 PATIENCE = 600  # seconds until a process counts as hung; nothing here waits for them to pass
 
 
@@ -195,6 +196,31 @@ def result_of(study, run):
         summary=json.loads((study / models / "training.json").read_text(encoding="utf-8")),
         predictions=predictions.read_bytes() if predictions.exists() else None,
     )
+
+
+def packed_for_training(study, images):
+    """Return the paths of a study's packed images as train.main wants them; images: the name of their folder."""
+    return {
+        f"{split}{what}": str(study / f"results/data/packed/{images}/{split}{end}")
+        for split in ("train", "validation")
+        for what, end in (("", ".npy"), ("_manifest", ".csv"))
+    }
+
+
+def run_script(script, arguments, *words):
+    """Run a Python program, given as text, in a process of its own and return its Outcome.
+
+    Its sys.argv is "-c", the search path for modules as JSON, then `words`; `arguments` are JSON on its standard input.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", script, json.dumps(sys.path), *words],
+        input=json.dumps(arguments),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=PATIENCE,
+    )
+    return Outcome(done.returncode, done.stdout)
 
 
 def save_image(path, colour, number=0, **how):

@@ -22,6 +22,7 @@ import nbformat
 import psutil
 import pytest
 from conftest import (
+    ENDLESS,
     PATIENCE,
     REPOSITORY,
     Call,
@@ -41,9 +42,6 @@ from baton.state import load_state
 
 NOTEBOOK = REPOSITORY / "profiles/colab/baton.ipynb"
 RUN = "net/seed_1"
-ENDLESS = (
-    1_000_000  # epochs: however slow this machine's disk is, the training is not over before it is stopped
-)
 
 
 def config_of(epochs):
@@ -440,21 +438,20 @@ class TestCells:
 
     def test_the_stop_button_costs_no_line_of_what_is_printed(self, run):
         """Pressed at the worst moment: the line with what was saved has been read and is about to be printed."""
-        printed = []
+        lines = []
 
         def press_and_print(text, **_how):
             if text == "saved\n":
                 os.kill(os.getpid(), signal.SIGINT)
-            printed.append(text)
+            lines.append(text)
 
         names = {"print": press_and_print}
         run("install", names)
-        printed.clear()
+        lines.clear()
         before = signal.getsignal(signal.SIGINT)
-        assert (
-            names["call"](sys.executable, "-c", "print('saved'); print('finished'); raise SystemExit(3)") == 3
-        )
-        assert printed == ["Stopping. A training saves first.", "saved\n", "finished\n"]
+        program = "print('saved'); print('finished'); raise SystemExit(3)"
+        assert names["call"](sys.executable, "-c", program) == 3
+        assert lines == ["Stopping. A training saves first.", "saved\n", "finished\n"]
         assert signal.getsignal(signal.SIGINT) == before
 
     def test_without_baton_and_an_address_it_stops(self, run, tmp_path):

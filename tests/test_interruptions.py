@@ -8,7 +8,6 @@ begin at once, two at a time (`stories`), and each test waits for its own.
 import contextlib
 import errno
 import io
-import json
 import logging
 import os
 import random
@@ -27,12 +26,13 @@ from types import SimpleNamespace
 import psutil
 import pytest
 from conftest import (
-    PATIENCE,
+    ENDLESS,
     Call,
-    Outcome,
     Study,
     newest_states,
+    packed_for_training,
     result_of,
+    run_script,
     same_arrays,
     save_images,
     saved_at,
@@ -67,7 +67,7 @@ CONFIG = {
     },
     "models": [{"name": "net", "kernels": 2, "kernel_size": 3, "dense": 4, "layers": 2}],
 }
-ENDLESS = CONFIG | {"training": CONFIG["training"] | {"epochs": 1_000_000, "patience": None}}
+ENDLESS_CONFIG = CONFIG | {"training": CONFIG["training"] | {"epochs": ENDLESS, "patience": None}}
 
 
 def pack(folder, config=CONFIG):
@@ -289,9 +289,9 @@ def left(study):
 
 def clocked(study):
     """A session too short for a step, and one that stops a training midway while others want its study."""
-    study.configure(ENDLESS | {"session_minutes": 0.01})
+    study.configure(ENDLESS_CONFIG | {"session_minutes": 0.01})
     short = study.try_run("train", cores=1)
-    study.configure(ENDLESS)
+    study.configure(ENDLESS_CONFIG)
     with Victim(study, "train_net_seed_1") as call:
         training = call.wait_for_training()
         locked = study.try_run("train", cores=1)
@@ -300,7 +300,7 @@ def clocked(study):
         training.terminate()
         call.end()
     first = state_of(study, 1)
-    study.configure(ENDLESS | {"session_minutes": SESSION_SECONDS / 60})
+    study.configure(ENDLESS_CONFIG | {"session_minutes": SESSION_SECONDS / 60})
     with Victim(study, "train") as call:
         environment = wait_until(call.training, "the training's process").environ()
         ends = float(environment["BATON_SESSION_ENDS"])
@@ -332,7 +332,7 @@ def states_of(study):
 def progress_lines(states):
     """Return what is printed of how far the trainings are."""
     return [
-        f"net_seed_{seed}: {state['epoch']} of 1000000 epochs" if state else f"net_seed_{seed}: not begun"
+        f"net_seed_{seed}: {state['epoch']} of {ENDLESS} epochs" if state else f"net_seed_{seed}: not begun"
         for seed, state in states.items()
     ]
 
@@ -361,12 +361,6 @@ def filled(study):
 
 def verified(study):
     """What `snakemake verify_resume` does, with fewer kills; and its judgement."""
-    folder = study / "state/verify_resume"
-    packed = {
-        f"{split}{what}": str(study / f"results/data/packed/10px/{split}{end}")
-        for split in ("train", "validation")
-        for what, end in (("", ".npy"), ("_manifest", ".csv"))
-    }
     settings = {key: value for key, value in CONFIG["training"].items() if key != "seeds"}
     script = (
         "import json, sys; sys.path[:0] = json.loads(sys.argv[1])\n"
@@ -375,7 +369,7 @@ def verified(study):
         "verify_resume.main(**json.load(sys.stdin))\n"
     )
     arguments = {
-        "packed": packed,
+        "packed": packed_for_training(study, "10px"),
         "weights": str(study / "results/data/class_weights.json"),
         "threads": 1,
         "settings": CONFIG["models"][0]
@@ -390,17 +384,9 @@ def verified(study):
         | settings,
         "augmentation": CONFIG["augmentation"] | {"zoom": 0, "brightness": 0, "contrast": 0},
         "seed": 1,
-        "folder": str(folder),
+        "folder": str(study / "state/verify_resume"),
     }
-    done = subprocess.run(
-        [sys.executable, "-c", script, json.dumps(sys.path), str(study / "verify.log")],
-        input=json.dumps(arguments),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=PATIENCE,
-    )
-    return Outcome(done.returncode, done.stdout)
+    return run_script(script, arguments, str(study / "verify.log"))
 
 
 STORIES = {

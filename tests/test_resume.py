@@ -9,18 +9,18 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import pytest
 from conftest import (
-    PATIENCE,
+    ENDLESS,
     Call,
     Study,
     newest_states,
+    packed_for_training,
     read_weights,
     result_of,
+    run_script,
     same_arrays,
     save_images,
     take_stock,
@@ -29,7 +29,6 @@ from conftest import (
 
 from baton.state import load_state
 
-ENDLESS = 1_000_000  # epochs: however late it is stopped, a training is not over before
 RUN = "results/models/net/seed_1"
 CONFIG = {
     "data": {"source": "class_folders", "images": "photos"},
@@ -282,13 +281,8 @@ train.main(**json.load(sys.stdin), session=Session())
 
 
 def test_last_state_that_could_not_be_saved_is_saved_after_the_model(stopped, tmp_path):
-    packed = stopped.study / "results/data/packed/16px"
     arguments = {
-        "packed": {
-            f"{split}{what}": str(packed / f"{split}{end}")
-            for split in ("train", "validation")
-            for what, end in (("", ".npy"), ("_manifest", ".csv"))
-        },
+        "packed": packed_for_training(stopped.study, "16px"),
         "weights": str(stopped.study / "results/data/class_weights.json"),
         "outputs": {
             "model": str(tmp_path / "model.keras"),
@@ -303,15 +297,9 @@ def test_last_state_that_could_not_be_saved_is_saved_after_the_model(stopped, tm
         "augmentation": stopped.summary["augmentation"],
         "seed": 1,
     }
-    done = subprocess.run(
-        [sys.executable, "-c", FULL_AT_THE_END, json.dumps(sys.path)],
-        input=json.dumps(arguments),
-        stderr=subprocess.PIPE,
-        text=True,
-        timeout=PATIENCE,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "the state could not be saved (No space left on device); trying again later" in done.stderr
+    outcome = run_script(FULL_AT_THE_END, arguments)
+    assert outcome.code == 0, outcome.output
+    assert "the state could not be saved (No space left on device); trying again later" in outcome.output
     (newest,) = newest_states(tmp_path, "state")
     values = load_state(newest.parent)[1]
     assert (values["epoch"], values["sessions"][-1]["reason"]) == (2, "all done")

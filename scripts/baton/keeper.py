@@ -30,8 +30,8 @@ def identify(settings, augmentation, seed, **found):
     Not its name, not how long it goes on, and not the precision that was asked for: the one in force counts.
     """
     identity = {key: value for key, value in settings.items() if key not in ("name", "epochs", "precision")}
-    if not identity.get("synthetic_fraction"):
-        identity.pop("synthetic_fraction", None)  # so that states from before models had it go on
+    if identity.get("synthetic_fraction") == 0:
+        del identity["synthetic_fraction"]  # so that states from before models had it go on
     identity |= {f"augmentation.{key}": value for key, value in augmentation.items()}
     return identity | {"seed": seed} | found
 
