@@ -5,9 +5,12 @@ last session stopped. `config.yaml` holds every choice; `snakemake --list-target
 can be asked for by name.
 """
 
+import sys
+
 from snakemake.utils import min_version
 
 min_version("9.19")
+sys.path.insert(0, f"{workflow.basedir}/scripts")  # for what the rules import of baton
 
 
 # For `--sdm apptainer`; the Dockerfile says how to make it.
@@ -51,10 +54,12 @@ rule status:
 hand_on_warnings()
 if workflow.is_main_process and not workflow.dryrun:
     note_session()
+    keep_finished()
 release_dead_lock()
 
 
 onstart:
+    refuse_fewer_epochs(workflow.dag.needrun_jobs())
     # The jobs of a cluster have limits of their own, and no session.
     announce_end(None if workflow.non_local_exec else config["session_minutes"])
 

@@ -1,10 +1,11 @@
-"""What several parts need: how large a run is, what memory it asks for, how far it is; the folders that are watched."""
+"""What several parts need: how large a run is, what memory it asks for; what its data follow from; the folders that are watched."""
 
-import json
 import math
 import os
 
 from snakemake.exceptions import WorkflowError
+
+from baton.progress import read_progress
 
 ENVIRONMENT = "../envs/baton.yaml"
 
@@ -34,19 +35,10 @@ def memory_of(run):
     def ask(wildcards, attempt):
         # Killed without a warning: that may have been for want of memory. Twice as much each time, up to four times.
         # One that has not saved once left no trace of it: there every attempt counts.
-        killed = read_progress(run).get("unended_sessions", attempt - 1)
+        killed = read_progress(run.folder).get("unended_sessions", attempt - 1)
         return math.ceil(needed * 2 ** min(killed, 2))
 
     return ask
-
-
-def read_progress(run):
-    """Return what a run's training last said of how far it is; empty where it has not begun."""
-    try:
-        with open(f"state/{run.folder}/progress.json") as file:
-            return json.load(file)
-    except (OSError, ValueError):
-        return {}
 
 
 def watched_folders(data):
@@ -66,6 +58,8 @@ def watched_folders(data):
     return sorted(folders)
 
 
+# The settings that the images and labels of a training follow from.
+STUDY = {key: config[key] for key in ("data", "holdout")}
 BY_WEIGHTS = sorted(RUNS, key=lambda run: count_weights(run.settings))
 # Each folder of packed images, with the settings of a run that reads it.
 PACKED = {os.path.basename(run.packed): run.settings for run in RUNS}

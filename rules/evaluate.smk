@@ -11,6 +11,7 @@ for run in RUNS:
             f"evaluate_{run.name}"
         input:
             model=f"results/models/{run.folder}/model.keras",
+            summary=f"results/models/{run.folder}/training.json",
             test=f"{run.packed}/test.npy",
             test_manifest=f"{run.packed}/test.csv",
             weights="results/data/class_weights.json",
@@ -51,14 +52,15 @@ rule evaluate:
         [f"results/evaluation/{run.folder}/metrics.json" for run in RUNS],
 
 
-# All that a report tells of a run that is not finished.
+# By which a report knows the results of a run, and all that it tells of one that is not finished.
 TOLD = [
     {
         "name": run.name,
         "model": run.model,
         "seed": run.seed,
         "folder": run.folder,
-        "epochs": run.settings["epochs"],
+        "packed": run.packed,
+        "settings": run.settings,
     }
     for run in RUNS
 ]
@@ -77,6 +79,10 @@ REPORTED = {
     "train_manifest": f"{MOST_SYNTHETIC}/train.csv",
     "test_manifest": f"{PICTURES}/test.csv",
     "test": f"{PICTURES}/test.npy",
+    # What each run is trained on: a model of other images is none of this study.
+    "trained_on": [
+        f"results/data/packed/{images}/{split}.csv" for images in PACKED for split in ("train", "validation")
+    ],
 }
 
 

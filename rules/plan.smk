@@ -19,6 +19,7 @@ rule plan:
     params:
         runs=[vars(run) for run in RUNS],
         augmentation=config["augmentation"],
+        study=STUDY,
         session_minutes=config["session_minutes"],
         cores=workflow.cores,
     script:

@@ -13,6 +13,10 @@ import sys
 import time
 
 import psutil
+from snakemake.exceptions import WorkflowError
+
+from baton.finished import keep_what_is_there
+from baton.progress import how_far
 
 SESSIONS = ".snakemake/baton"
 BEGAN = time.time()
@@ -79,16 +83,44 @@ def release_dead_lock():
             os.remove(f"{SESSIONS}/{name}")
 
 
+def keep_finished():
+    """Keep what trainings of an earlier version left, before a rule that runs again deletes it."""
+    for run in RUNS:
+        # Where the holdout is drawn, another seed makes other manifests.
+        seed = None if config["data"]["source"] == "split_folders" else config["holdout"]["seed"]
+        keep_what_is_there(
+            f"results/models/{run.folder}",
+            run.packed,
+            "results/data/class_weights.json",
+            seed,
+        )
+
+
+def refuse_fewer_epochs(jobs):
+    """Refuse, before Snakemake deletes anything, to train what is trained for more epochs than are asked for."""
+    starting = {job.rule.name for job in jobs}
+    for run in RUNS:
+        if f"train_{run.name}" not in starting:
+            continue
+        more = how_far(run, config["augmentation"], STUDY)
+        if not more.done and more.epoch > run.settings["epochs"]:
+            raise WorkflowError(
+                f"config: training.epochs: {run.name} is trained for {more.epoch} epochs and the config asks for "
+                f"{run.settings['epochs']}: a training cannot be shortened. Set epochs to {more.epoch} or more, or move "
+                f"state/{run.folder} and results/models/{run.folder} away to train anew. Nothing was changed."
+            )
+
+
 def tell_progress():
     """Print how far each run is, and that the same command goes on."""
     lines, unfinished = [], 0
     for run in RUNS:
-        trained, done = "not begun", False
-        if at := read_progress(run):
-            trained = f"{at['epoch']} of {run.settings['epochs']} epochs"
-            done = at["complete"] and at["epochs"] == run.settings["epochs"]
-        unfinished += not done
-        lines.append(f"{run.name}: {'done, ' if done else ''}{trained}")
+        at = how_far(run, config["augmentation"], STUDY)
+        trained = f"{at.epoch} of {run.settings['epochs']} epochs" if at.epoch else "not begun"
+        if at.changes:
+            trained = f"trains anew: {'; '.join(at.changes)}"
+        unfinished += not at.done
+        lines.append(f"{run.name}: {'done, ' if at.done else ''}{trained}")
     if unfinished:
         lines.append(
             f"{unfinished} of {len(RUNS)} trainings are not done: the same command goes on with them."

@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from baton import logs, networks, statistics
+from baton.identity import training_of
 from baton.labels import as_number
 from baton.logs import log
 from baton.manifests import read_json, read_manifest, write_manifest
@@ -39,6 +40,9 @@ def measure(labels, probabilities, classes, ordered):
         "top_2_accuracy": statistics.top_2_accuracy(labels, probabilities),
         "calibration": statistics.calibration(labels, probabilities),
         "answers": statistics.constant_answers(labels, probabilities),
+        "guessing": statistics.guessing(
+            labels, probabilities, statistics.read_scale(classes)["order"] if ordered else None
+        ),
         "ordered": statistics.ordered(labels, probabilities, classes) if ordered else None,
         "classes": [
             {
@@ -71,10 +75,11 @@ def time_prediction(network, images):
     return medians
 
 
-def main(model, test, test_manifest, weights, metrics_json, predictions_csv, threads, ordered):
+def main(model, summary, test, test_manifest, weights, metrics_json, predictions_csv, threads, ordered):
     """Write metrics.json and predictions.csv (image, class, predicted, and each class's probability).
 
-    A model that diverged gives no probabilities; what it predicted is then empty.
+    summary: training.json, of which metrics.json says which training it is of. A model that diverged gives no
+    probabilities; what it predicted is then empty.
     """
     networks.set_up(threads, "float32", seed=0)  # the model brings its own precision
     network = keras.saving.load_model(model, compile=False)
@@ -85,6 +90,7 @@ def main(model, test, test_manifest, weights, metrics_json, predictions_csv, thr
     metrics = measure(labels, probabilities, classes, ordered)
     metrics["milliseconds"] = time_prediction(network, images[:32])
     metrics["model_bytes"] = Path(model).stat().st_size
+    metrics["training"] = training_of(read_json(summary))
     log.info("%d test images: accuracy %.4f", metrics["images"], metrics["accuracy"])
     with open(metrics_json, "w", encoding="utf-8") as file:
         json.dump(metrics, file, indent=2, ensure_ascii=False)
@@ -101,7 +107,7 @@ def main(model, test, test_manifest, weights, metrics_json, predictions_csv, thr
 if __name__ == "__main__":
     logs.start(snakemake.log[0])
     main(
-        *(snakemake.input[name] for name in ("model", "test", "test_manifest", "weights")),
+        *(snakemake.input[name] for name in ("model", "summary", "test", "test_manifest", "weights")),
         snakemake.output.metrics,
         snakemake.output.predictions,
         snakemake.threads,

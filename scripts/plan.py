@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -23,9 +24,10 @@ import psutil
 
 from baton import logs
 from baton.images import VALIDATION_BATCH
-from baton.keeper import SAVING_SHARE, Keeper, identify
+from baton.keeper import SAVING_SHARE, Keeper
 from baton.logs import UserError, log, show_progress
 from baton.manifests import read_json, read_manifest, write_manifest
+from baton.progress import how_far, read_progress
 
 KEPT = Path("benchmarks/plan")  # what was measured, for later plans
 MOST_TRIALS = 12  # models tried out; of a larger study the others are interpolated
@@ -73,7 +75,8 @@ def try_out(settings, augmentation, classes, threads, gpus, folder):
         write_manifest(labels, packed[f"{split}_manifest"])
     weights = folder / "class_weights.json"
     weights.write_text(json.dumps({"classes": list(range(classes)), "weights": [1] * classes}))
-    training, set_up = train.prepare(packed, weights, threads, settings, augmentation, 1, gpus)
+    precision = networks.choose_precision(settings["precision"])
+    training, set_up = train.prepare(packed, weights, threads, settings, augmentation, 1, precision, gpus)
 
     epochs = []  # seconds of each one's batches, and of what was beyond them
     while len(epochs) < 2 or sum(map(sum, epochs[1:])) < SECONDS:
@@ -207,21 +210,18 @@ def measure_all(runs, fixed):
     return [found[json.dumps(cost_settings(run["settings"]), sort_keys=True)] for run in runs]
 
 
-def earlier_session(run, augmentation, threads):
-    """Return how far a run is and what an epoch took on this machine, None where that is not known."""
-    try:
-        at = read_json(f"state/{run['folder']}/progress.json")
-        was = at["identity"]
-    except (OSError, ValueError, KeyError):
-        return 0, None
-    asked = identify(run["settings"], augmentation, run["seed"], threads=threads)
-    if any(was.get(key) != value for key, value in asked.items()):
-        return 0, None  # another training: this one begins anew
-    epochs = run["settings"]["epochs"]
-    # Complete is what has all the epochs that were asked for then, or was stopped early.
-    done = epochs if at["complete"] and at["epochs"] == epochs else at["epoch"]
-    known = at["machine"] == platform.node() and at["epoch"] * (at["epoch_seconds"] or 0) > TELLING
-    return min(done, epochs), at["epoch_seconds"] if known else None
+def earlier_session(run, augmentation, study, threads):
+    """Return how many epochs of a run are done and what one took on this machine, None where that is not known."""
+    at = how_far(SimpleNamespace(**run), augmentation, study, threads)
+    asked = run["settings"]["epochs"]
+    before = read_progress(run["folder"])
+    known = (
+        before
+        and not at.changes
+        and before["machine"] == platform.node()
+        and before["epoch"] * (before["epoch_seconds"] or 0) > TELLING
+    )
+    return asked if at.done else min(at.epoch, asked), before["epoch_seconds"] if known else None
 
 
 def count_training(images, run):
@@ -229,14 +229,14 @@ def count_training(images, run):
     return images["train"] + round(run["settings"]["synthetic_fraction"] * images["train"])
 
 
-def plan_run(run, values, images, augmentation, threads):
+def plan_run(run, values, images, augmentation, study, threads):
     """Return the row of the plan for a run: what `try_out` found for its kind, times its epochs."""
     steps = math.ceil(count_training(images, run) / run["settings"]["batch_size"])
     from_trial = values["step"] * steps
     from_trial += (
         values["validation_batch"] * math.ceil(images["validation"] / VALIDATION_BATCH) + values["epoch"]
     )
-    done, known = earlier_session(run, augmentation, threads)
+    done, known = earlier_session(run, augmentation, study, threads)
     epoch_seconds = known or (1 + SAVING_SHARE) * from_trial
     left = run["settings"]["epochs"] - done
     trained = values["start"] + left * epoch_seconds + 2 * values["save"] + values["finish"]
@@ -346,10 +346,11 @@ def describe(plan):
     return "\n".join(lines)
 
 
-def main(split, threads, gpus, runs, augmentation, session_minutes, cores):
+def main(split, threads, gpus, runs, augmentation, study, session_minutes, cores):
     """Measure, print the plan and write results/plan.json.
 
-    split: split.csv; runs: dictionaries of name, model, seed, folder and settings; cores: of this machine.
+    split: split.csv; runs: dictionaries of name, model, seed, folder, packed and settings; study: the settings that
+    the data follow from; cores: of this machine.
     """
     manifest = read_manifest(split)
     images = {name: int((manifest["split"] == name).sum()) for name in ("train", "validation", "test")}
@@ -358,7 +359,8 @@ def main(split, threads, gpus, runs, augmentation, session_minutes, cores):
     fixed = {"augmentation": augmentation, "classes": classes, "threads": threads, "gpus": gpus}
     kinds = measure_all(runs, fixed)
     rows = [
-        plan_run(run, values, images, augmentation, threads) for run, values in zip(runs, kinds, strict=True)
+        plan_run(run, values, images, augmentation, study, threads)
+        for run, values in zip(runs, kinds, strict=True)
     ]
     seconds = [row["training_seconds"] + row["evaluation_seconds"] for row in rows]
     at_a_time = min(max(cores // threads, 1), len(rows))

@@ -1,7 +1,6 @@
 """Train one CNN with one seed, from wherever the last session left it."""
 
 import csv
-import hashlib
 import importlib.metadata
 import json
 import os
@@ -11,11 +10,13 @@ import time
 from collections import deque
 from pathlib import Path
 
-from baton import logs, networks  # networks first: it sets TensorFlow up to be quiet
-from baton.keeper import SAVING_SHARE, Keeper, identify, now
+from baton import finished, logs, networks  # networks first: it sets TensorFlow up to be quiet
+from baton.identity import digest_data, identify
+from baton.keeper import SAVING_SHARE, Keeper, now
 from baton.logs import SessionEnded, UserError, log
 from baton.manifests import read_json
 from baton.session import Session, find_snakemake, session_end
+from baton.state import flush
 from baton.training import Split, Trainer, Training
 
 # isort: split
@@ -121,22 +122,14 @@ def train(training, keeper, session, board):
     save("all done")
 
 
-def digest_data(*paths):
-    """Return a SHA-256 over the files that say which images and labels a training sees."""
-    digest = hashlib.sha256()
-    for path in paths:
-        digest.update(Path(path).read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def prepare(packed, weights, threads, settings, augmentation, seed, gpus=0):
+def prepare(packed, weights, threads, settings, augmentation, seed, precision, gpus=0):
     """Return the Training at its start, and what it was set up with: precision, threads, devices, ...
 
     packed: arrays and manifests of train and validation (train, train_manifest, ...); weights:
-    class_weights.json; settings: the model's architecture and training settings; gpus: of this job, more than
-    one train together.
+    class_weights.json; settings: the model's architecture and training settings; precision: in force; gpus: of
+    this job, more than one train together.
     """
-    precision = networks.set_up(threads, settings["precision"], seed)
+    networks.set_up(threads, precision, seed)
     classes = read_json(weights)
     balanced = settings["class_weights"] == "balanced"
     train_split = Split(packed["train"], packed["train_manifest"], classes["weights"] if balanced else None)
@@ -148,6 +141,7 @@ def prepare(packed, weights, threads, settings, augmentation, seed, gpus=0):
     training = Training(trainer, train_split, validation_split, settings, seed)
     return training, {
         "augmentation": augmentation,
+        "classes": classes["classes"],
         "precision": precision,
         "threads": threads,
         "devices": strategy.num_replicas_in_sync,
@@ -182,7 +176,9 @@ def write_outputs(training, set_up, model, history, curves, summary):
         json.dump(values, file, indent=2)
         file.write("\n")
     aside = Path(model).with_name("aside.keras")
-    training.best_network().save(aside)
+    with training.network_kept() as network:
+        network.save(aside)
+    flush(aside)
     os.replace(aside, model)
 
 
@@ -199,19 +195,26 @@ def main(
     seed,
     gpus=0,
     saving_share=SAVING_SHARE,
+    study=None,
 ):
-    """Train, and write model, history, curves and summary.
+    """Train, and write model, history, curves and summary; where that was done already, put them back.
 
-    outputs: model, history, curves and summary; state and board: folders; saving_share: of the time, at most;
-    the others as for `prepare`.
+    outputs: model, history, curves and summary, in one folder; state and board: folders; saving_share: of the time,
+    at most; study: the settings that the data follow from, to be noted; the others as for `prepare`.
     """
     session.catch_signals()
-    training, set_up = prepare(packed, weights, threads, settings, augmentation, seed, gpus)
-    in_force = {key: set_up[key] for key in ("precision", "threads", "devices")}
     data = digest_data(packed["train_manifest"], packed["validation_manifest"], weights)
-    identity = identify(settings, augmentation, seed, **in_force, data=data)
-    keeper = Keeper(state, identity, saving_share)
+    identity = identify(settings, augmentation, seed, threads=threads, devices=max(gpus, 1), data=data)
+    precision = take_precision(state, identity, settings["precision"])
+    identity |= {"precision": precision}
+    folder = Path(outputs["model"]).parent
+    keeper = Keeper(state, identity, saving_share, study)
     with keeper.only_writer(lambda: is_job_lost(session)):
+        if place := finished.find(folder, identity, settings):
+            finished.give_back(place, folder)
+            log.info("trained already: the finished model is taken from %s", place)
+            return
+        training, set_up = prepare(packed, weights, threads, settings, augmentation, seed, precision, gpus)
         go_on(training, keeper)
         log.info(
             "%d parameters, %s, %d threads, %d images",
@@ -225,9 +228,25 @@ def main(
         else:
             train(training, keeper, session, TensorBoard(board, training.history))
         # Still the only writer: an orphan and its successor must not write one model at a time.
-        write_outputs(training, set_up, **outputs)
+        write_outputs(training, set_up | {"identity": identity, "study": study}, **outputs)
+        record = {"identity": identity, "study": study, "epochs": training.epoch}
+        finished.keep(folder, record | {"stopped_early": training.epoch < settings["epochs"]})
         if keeper.trouble:  # the last state could not be saved; the disk that took the model may have it now
             keeper.save(training)
+
+
+def take_precision(state, identity, asked):
+    """Return the precision to train in; what `auto` chose for a training that is begun stays its own.
+
+    identity: the training's, but for its precision.
+    """
+    chosen = networks.choose_precision(asked)
+    if asked == "auto" and not Keeper(state, identity | {"precision": chosen}).begun:
+        for other in networks.PRECISIONS:
+            if Keeper(state, identity | {"precision": other}).begun:
+                log.info("begun in %s where that was the faster one: it goes on in it", other)
+                return other
+    return chosen
 
 
 def is_job_lost(session):
@@ -265,5 +284,6 @@ if __name__ == "__main__":
         threads=snakemake.threads,
         gpus=snakemake.resources.get("gpu", 0),
         session=Session(snakemake.resources.get("runtime"), session_end(), find_snakemake()),
+        study={key: snakemake.config[key] for key in ("data", "holdout")},
         **snakemake.params,
     )

@@ -16,11 +16,15 @@ from markupsafe import Markup, escape
 from PIL import Image
 
 from baton import comparison, figures, logs, statistics
+from baton.finished import is_trained
+from baton.identity import digest_data, identify, ignored_when_finished, list_changes, training_of
 from baton.logs import log
 from baton.manifests import read_json, read_manifest
+from baton.progress import read_progress
 
 SPLITS = ("train", "validation", "test")
 THUMBNAIL = 96  # pixels
+RECORDED = ("identity", "study", "classes")  # of training.json, for Baton itself
 SHOWN = 12  # models that the page tells in detail; of more, these are the most accurate
 
 
@@ -82,32 +86,94 @@ def collect_data(files):
     }
 
 
-def collect_run(run):
+def collect_run(run, augmentation, weights, tested):
     """Return what the report tells of a run: its training and test, or how far it is.
 
-    run: name, model, seed and folder.
+    run: name, model, seed, folder, packed and settings; weights: class_weights.json; tested: the test images' manifest.
+    What is there of other settings, other images or other classes is no result of this study: the run is then
+    unfinished, with the reason.
     """
-    folder = run["folder"]
+    folder, reason = run["folder"], None
     facts = {"name": run["name"], "model": run["model"], "seed": run["seed"]}
     try:
         test = read_json(f"results/evaluation/{folder}/metrics.json")
         training = read_json(f"results/models/{folder}/training.json")
+        predictions = read_manifest(f"results/evaluation/{folder}/predictions.csv")
     except OSError:
-        try:
-            progress = read_json(f"state/{folder}/progress.json")
-            trained = {"epoch": progress["epoch"], "epochs": progress["epochs"]}
-        except (OSError, ValueError):
-            trained = {"epoch": 0, "epochs": run["epochs"]}
-        return facts | {"status": "unfinished", "progress": trained}
-    return facts | {"status": "done", "training": without_nan(training), "test": test}
+        pass
+    else:
+        reason = (
+            misfit_of_training(training, run, augmentation, weights)
+            or misfit_of_test(test, training)
+            or misfit_of_predictions(predictions, tested, read_json(weights)["classes"])
+        )
+        if reason is None:
+            training = {key: value for key, value in training.items() if key not in RECORDED}
+            test = {key: value for key, value in test.items() if key != "training"}
+            correct = (predictions["class"] == predictions["predicted"]).to_numpy()
+            return facts | {
+                "status": "done",
+                "training": without_nan(training),
+                "test": test,
+                "correct": correct,
+            }
+        log.warning("%s is not in the report: %s", run["name"], reason)
+    epochs = run["settings"]["epochs"]
+    at = read_progress(folder) if reason is None else {}
+    trained = {key: at[key] for key in ("epoch", "epochs")} if at else {"epoch": 0, "epochs": epochs}
+    return facts | {"status": "unfinished", "progress": trained, "reason": reason}
 
 
-def compare_models(runs):
+def misfit_of_training(training, run, augmentation, weights):
+    """Return why a training.json is none of this run as it is asked for, or None."""
+    asked = run["settings"]
+    if "identity" in training:
+        packed = run["packed"]
+        data = digest_data(f"{packed}/train.csv", f"{packed}/validation.csv", weights)
+        identity = identify(asked, augmentation, run["seed"], data=data)
+        if asked["precision"] != "auto":
+            identity["precision"] = asked["precision"]
+        changes = list_changes(training["identity"], identity, ignored_when_finished(asked))
+    else:  # of an earlier version
+        names = sorted(
+            (set(asked) | set(training["settings"])) - {"name", "epochs", "precision", "synthetic_seed"}
+        )
+        changes = list_changes(
+            *({name: part.get(name) for name in names} for part in (training["settings"], asked))
+        )
+        changes += list_changes(training["augmentation"], augmentation)
+    if changes:
+        return f"the model that is there is another one: {'; '.join(changes)}"
+    stopped_early = training["epochs"] < training["settings"]["epochs"]
+    if not is_trained({"epochs": training["epochs"], "stopped_early": stopped_early}, asked["epochs"]):
+        return f"the model that is there was trained for {training['epochs']} epochs of {asked['epochs']}"
+    return None
+
+
+def misfit_of_test(test, training):
+    """Return why a metrics.json is not of the model of a training.json, or None."""
+    if "guessing" not in test:
+        return "it was tested by an earlier version of Baton"
+    return None if test["training"] == training_of(training) else "the model was trained since it was tested"
+
+
+def misfit_of_predictions(predictions, tested, classes):
+    """Return why predictions are not of the study's test images and classes, or None."""
+    columns = ["image", "class"]
+    if not predictions[columns].equals(tested[columns]):
+        return "its test images are not those of the study now"
+    if [name for name in predictions if name.startswith("probability ")] != [
+        f"probability {c}" for c in classes
+    ]:
+        return "its classes are not those of the study now"
+    return None
+
+
+def compare_models(done):
     """Return the comparison of the finished runs' models on the test images (see baton.comparison.compare)."""
     correct, seeds = {}, {}
-    for run in runs:
-        table = read_manifest(f"results/evaluation/{run['folder']}/predictions.csv")
-        correct.setdefault(run["model"], []).append((table["class"] == table["predicted"]).to_numpy())
+    for run in done:
+        correct.setdefault(run["model"], []).append(run.pop("correct"))
         seeds.setdefault(run["model"], []).append(run["seed"])
     return comparison.compare({model: np.stack(rows) for model, rows in correct.items()}, seeds)
 
@@ -331,7 +397,7 @@ def table_of_pairs(compared):
     """Return a row a pair of models for pairs.csv."""
     return [
         {"first": pair["models"][0], "second": pair["models"][1]}
-        | {key: pair[key] for key in ("difference", "mcnemar_p", "paired_t_p", "p_holm", "different")}
+        | {key: pair[key] for key in ("difference", "standard_error", "p", "p_holm", "different")}
         for pair in compared["pairs"]
     ]
 
@@ -340,15 +406,16 @@ def main(files, base, runs, config, workflow):
     """Write base.html, base.json and, in the folder `base`, models.csv, pairs.csv and the figures.
 
     files: the paths of template, test images, weights and the data manifests, by name; runs: name, model,
-    seed, folder and epochs of each, finished or not; workflow: the folder it lies in.
+    seed, folder, packed and settings of each, finished or not; workflow: the folder it lies in.
     """
     data = collect_data(files)
     classes = [row["class"] for row in data["classes"]]
-    found = [collect_run(run) for run in runs]
+    tested = read_manifest(files["test_manifest"])
+    found = [collect_run(run, config["augmentation"], files["weights"], tested) for run in runs]
     done = [run for run in found if run["status"] == "done"]
-    compared = compare_models(
-        [run for run, what in zip(runs, found, strict=True) if what["status"] == "done"]
-    )
+    compared = compare_models(done)
+    for run, verdict in zip(done, comparison.judge([run["test"] for run in done]), strict=True):
+        run["test"]["answers"]["verdict"] = verdict
     report = {
         "format": 1,
         "config": config,
@@ -372,7 +439,6 @@ def main(files, base, runs, config, workflow):
     write_csv(folder / "pairs.csv", table_of_pairs(compared))
     write_aside(f"{base}.json", json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
-    tested = read_manifest(files["test_manifest"])
     pixels = np.load(files["test"], mmap_mode="r") if config["report"]["images"] else None
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True

@@ -45,7 +45,8 @@ def make_training(folder, name, size, images):
     """Return a training of a model of config.yaml on `images` random images, half as many for validation."""
     model = next(model for model in CONFIG["models"] if model["name"] == name)
     settings = {**CONFIG["training"], **model, "size": size, "epochs": 10_000}
-    precision = networks.set_up(2, settings["precision"], seed=1)
+    precision = networks.choose_precision(settings["precision"])
+    networks.set_up(2, precision, seed=1)
     draw, splits = np.random.default_rng(1), []
     for split, count in (("train", images), ("validation", images // 2)):
         pixels = draw.integers(0, 256, (count, size, size, 3), np.uint8)

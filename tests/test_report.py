@@ -31,6 +31,7 @@ from PIL import Image
 
 import write_report
 from baton import figures, statistics
+from baton.identity import digest_data, identify
 from baton.manifests import write_manifest
 
 SCHEMA = json.loads((REPOSITORY / "rules/schemas/report.schema.json").read_text(encoding="utf-8"))
@@ -156,7 +157,7 @@ class Made:
         self._csv("results/data/classes.csv", ["image", "class"], labelled)
         self._csv("results/data/left_out.csv", ["reason", "unit", "count"], left_out)
         self._csv("results/data/corrupt.csv", ["file", "class", "split", "reason"], corrupt)
-        for split in ("train", "test"):
+        for split in ("train", "validation", "test"):
             packed = [
                 (image, label, self.classes.index(label), digest, "")
                 for image, label, place, digest in rows
@@ -176,6 +177,34 @@ class Made:
         self.pixels = draw.integers(0, 256, (len(self.labels), size, size, 3), np.uint8)
         np.save(self._path("results/data/packed/test.npy"), self.pixels)
 
+    def settings(self, one):
+        """Return the settings that the config gives a run of run()."""
+        settings = {key: value for key, value in DEFAULTS["training"].items() if key != "seeds"}
+        shape = {
+            "name": one["model"],
+            "size": one.get("size", 16),
+            "synthetic_fraction": one.get("synthetic_fraction", 0),
+            "kernels": 8,
+            "kernel_size": 3,
+            "dense": 16,
+            "layers": 2,
+            "epochs": one.get("epochs", 4),
+        }
+        return dict(sorted((settings | shape).items()))
+
+    def identity(self, one):
+        """Return what train.py notes a run's training to follow from."""
+        data = [self / f"results/data/{name}" for name in ("packed/train.csv", "packed/validation.csv")]
+        return identify(
+            self.settings(one),
+            self.config["augmentation"],
+            one["seed"],
+            precision="float32",
+            threads=2,
+            devices=one.get("devices", 1),
+            data=digest_data(*data, self / "results/data/class_weights.json"),
+        )
+
     def _write_run(self, one):
         folder = f"{one['model']}/seed_{one['seed']}"
         if one["probabilities"] is None:
@@ -184,11 +213,17 @@ class Made:
             return
         test = measure(self.labels, one["probabilities"], self.classes, self.ordered)
         test |= {"milliseconds": {"1": 2.5, "32": 0.25}, "model_bytes": one.get("parameters", 12345) * 4}
+        epochs = one.get("epochs", 4)
+        test["training"] = {"identity": self.identity(one), "epochs": epochs, "kept": epochs}
         self._json(f"results/evaluation/{folder}/metrics.json", test)
         names = [*self.classes, ""]
         said = [names[index] for index in statistics.predicted_classes(one["probabilities"])]
-        rows = zip(self.files, (self.classes[label] for label in self.labels), said, strict=True)
-        self._csv(f"results/evaluation/{folder}/predictions.csv", ["image", "class", "predicted"], rows)
+        true = (self.classes[label] for label in self.labels)
+        rows = [
+            (*row, *one["probabilities"][n]) for n, row in enumerate(zip(self.files, true, said, strict=True))
+        ]
+        columns = ["image", "class", "predicted", *(f"probability {label}" for label in self.classes)]
+        self._csv(f"results/evaluation/{folder}/predictions.csv", columns, rows)
         self._write_training(one, folder)
 
     def _write_training(self, one, folder):
@@ -205,23 +240,15 @@ class Made:
             }
             for epoch in range(1, epochs + 1)
         ]
-        settings = {key: value for key, value in DEFAULTS["training"].items() if key != "seeds"}
-        shape = {
-            "name": one["model"],
-            "size": one.get("size", 16),
-            "synthetic_fraction": one.get("synthetic_fraction", 0),
-            "kernels": 8,
-            "kernel_size": 3,
-            "dense": 16,
-            "layers": 2,
-            "epochs": epochs,
-        }
         session = {"started": "2026-01-02T03:04:05+00:00", "ended": "2026-01-02T03:14:05+00:00"}
         sessions = [session | {"reason": "all done", "from": [0, 0], "to": [epochs, 0]}]
         training = {
             "model": one["model"],
             "seed": one["seed"],
-            "settings": dict(sorted((settings | shape).items())),
+            "settings": self.settings(one),
+            "identity": self.identity(one),
+            "study": {},
+            "classes": self.classes,
             "augmentation": self.config["augmentation"],
             "parameters": one.get("parameters", 12345),
             "training_images": 40 * len(self.classes),
@@ -256,7 +283,8 @@ class Made:
         }
         told = [
             {key: one[key] for key in ("name", "model", "seed")}
-            | {"folder": f"{one['model']}/seed_{one['seed']}", "epochs": one.get("epochs", 4)}
+            | {"folder": f"{one['model']}/seed_{one['seed']}", "packed": f"{data}/packed"}
+            | {"settings": self.settings(one)}
             for one in self.runs
         ]
         with contextlib.chdir(self.folder):
@@ -500,7 +528,7 @@ class TestTables:
                 "second": pair["models"][1],
                 **{
                     key: "" if pair[key] is None else str(pair[key])
-                    for key in ("difference", "mcnemar_p", "paired_t_p", "p_holm", "different")
+                    for key in ("difference", "standard_error", "p", "p_holm", "different")
                 },
             }
             for pair in made.numbers["comparison"]["pairs"]
@@ -548,19 +576,45 @@ class TestFindings:
         runs = [run("stuck", saying([2] * 100, 4)), run("coin", coin), run("good", GOOD)]
         made = Made(tmp_path, VEGETABLES, LABELS, runs).write()
         stuck, coin, good = (one["test"] for one in made.numbers["runs"])
-        assert stuck["accuracy"] == 0.25 and stuck["contains_chance"] and coin["contains_chance"]
+        assert stuck["accuracy"] == 0.25 == stuck["guessing"]["blind"]
+        assert [one["answers"]["verdict"] for one in (stuck, coin, good)] == [
+            "constant",
+            "not distinguishable from guessing",
+            "above chance",
+        ]
         assert (
             "stuck gives one answer: it says Potato for 100 % of the images "
             "(entropy of its answers 0.00 bits; the test split has 2.00)" in made.text
         )
-        assert "coin cannot be told from guessing" in made.text
-        assert "Its answers vary (entropy 2.00 bits of 2.00)" in made.text
-        assert "stuck cannot be told" not in made.text and "coin gives one" not in made.text
-        assert not re.search("good (gives one|cannot be told|diverged|is worse)", made.text)
+        assert (
+            "coin cannot be distinguished from guessing: its answers, dealt out among the images at"
+            in made.text
+        )
+        assert "That does not show that it has learned nothing." in made.text
+        assert "stuck cannot be" not in made.text and "coin gives one" not in made.text
+        assert not re.search("good (gives one|cannot be|diverged|is worse|has learned|may have)", made.text)
+
+    def test_answers_that_depend_on_the_class_are_no_guessing(self, tmp_path):
+        # Right as often as by guessing, and never the class after the true one.
+        said = np.where(np.arange(100) % 4, (np.array(LABELS) + 2) % 4, LABELS)
+        made = Made(tmp_path, VEGETABLES, LABELS, [run("odd", saying(said, 4))]).write()
+        assert made.numbers["runs"][0]["test"]["accuracy"] == 0.25
+        assert "odd has learned something: its answers depend on the true class (p = 0.0001)" in made.text
+        assert "(0.250 against 0.250), 100 images do not show (p = 1.0000)" in made.text
+        assert made.models[0]["verdict"] == "depends on the class"
+
+    def test_answers_blind_to_the_picture_are_not_above_chance(self, tmp_path):
+        labels = [0] * 90 + [1] * 10
+        said = [0] * 84 + [1] * 6 + [0] * 9 + [1]
+        made = Made(tmp_path, ["rare", "often"][::-1], labels, [run("blind", saying(said, 2))]).write()
+        assert made.numbers["runs"][0]["test"]["accuracy"] == 0.85
+        assert "blind cannot be distinguished from guessing" in made.text
+        assert "would be right for 0.844 of them on average, and are for 0.850" in made.text
 
     def test_a_model_worse_than_guessing(self, tmp_path):
         made = Made(tmp_path, VEGETABLES, LABELS, [run("mixed", answers(LABELS, 4, range(100)))]).write()
-        assert "mixed is worse than guessing: look for labels that were mixed up" in made.text
+        assert "mixed is worse than guessing (0.000; its answers dealt out at random would be" in made.text
+        assert "look for labels that were mixed up" in made.text
 
     def test_chance_and_majority_stand_beside_the_accuracies(self, tmp_path):
         labels = [0] * 60 + [1] * 20 + [2] * 10 + [3] * 10
@@ -722,6 +776,7 @@ class TestUnhappy:
             "seed": 1,
             "status": "unfinished",
             "progress": {"epoch": 3, "epochs": 9},
+            "reason": None,
         }
         assert "late" not in [row["model"] for row in rich.page.table("test accuracy")]
         assert "late" not in [row["name"] for row in rich.models]

@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 from scipy.stats import binom
 from sklearn.metrics import balanced_accuracy_score, cohen_kappa_score
 
@@ -73,7 +74,6 @@ def test_accuracy_stands_beside_chance_and_majority():
         "interval": pytest.approx([0.2553, 0.3662], abs=5e-5),
         "chance": 0.25,
         "majority": 100 / 263,
-        "contains_chance": False,
     }
 
 
@@ -177,20 +177,126 @@ def test_calibration_of_honest_answers_is_near_zero():
     [
         ([0, 1, 2] * 40, [1] * 120, 3, "constant"),
         ([0, 1] * 50, [0] * 95 + [1] * 5, 2, "constant"),
-        ([0, 1] * 50, [0] * 94 + [1] * 6, 2, "at chance"),
-        ([0, 1, 2] * 40, [0, 0, 0, 1, 1, 1, 2, 2, 2] * 13 + [0, 0, 0], 3, "at chance"),
-        ([0, 1, 2] * 40, [0, 1, 2] * 40, 3, "above chance"),
-        ([0, 1, 2] * 40, [1, 2, 0] * 40, 3, "below chance"),
+        ([0, 1] * 50, [0] * 94 + [1] * 6, 2, None),
+        ([0, 1, 2] * 40, [0, 1, 2] * 40, 3, None),
         # The test split is one class too: it is not the answers that are constant.
-        ([0] * 100, [0] * 100, 2, "above chance"),
-        ([0] * 97 + [1] * 3, [0] * 98 + [1] * 2, 2, "above chance"),
+        ([0] * 100, [0] * 100, 2, None),
+        ([0] * 97 + [1] * 3, [0] * 98 + [1] * 2, 2, None),
         # ... but where it holds two classes, and all answers are one, they are.
         ([0] * 97 + [1] * 3, [0] * 100, 2, "constant"),
-        ([0], [0], 2, "at chance"),  # one image: the interval is 0.21 to 1
+        ([0], [0], 2, None),
     ],
 )
-def test_verdict(labels, predicted, classes, verdict):
+def test_constant_is_said_of_answers_of_one_class(labels, predicted, classes, verdict):
     assert statistics.constant_answers(labels, say(predicted, classes))["verdict"] == verdict
+
+
+# --- Guessing
+
+
+def from_table(table):
+    """Return labels and probabilities of answers with these counts: rows the true class, columns the predicted."""
+    table = np.array(table)
+    labels = np.repeat(np.arange(len(table)), table.sum(axis=1))
+    predicted = np.concatenate([np.repeat(np.arange(len(table)), row) for row in table])
+    return labels, predicted, say(predicted, len(table))
+
+
+HALF_BLIND = [[42, 1, 7], [42, 3, 5], [28, 7, 15]]
+
+
+def test_two_classes_are_fishers_test():
+    # With two classes the deals of the labels are Fisher's: the number of right answers follows the hypergeometric
+    # distribution. 9,999 deals come within 0.01 of p (three standard deviations of a share near 0.1 are 0.009).
+    labels, _, said = from_table([[30, 20], [21, 29]])
+    found = statistics.guessing(labels, said)
+    exact = stats.hypergeom(100, 50, 51).sf(29)  # 30 and more of class 0 dealt to the 51 answers
+    assert 0.04 < exact < 0.08
+    assert found["accuracy_p"] == pytest.approx(2 * exact, abs=0.01)
+    assert found["blind"] == pytest.approx((50 * 51 + 50 * 49) / 100**2)
+    # Chi-squared orders these tables as their distance from the mean does: both tails.
+    both = exact + stats.hypergeom(100, 50, 51).cdf(21)
+    assert found["dependence_p"] == pytest.approx(both, abs=0.01)
+
+
+def test_three_classes_against_labels_shuffled_one_by_one():
+    labels, predicted, said = from_table(HALF_BLIND)
+    found = statistics.guessing(labels, said)
+    draw = np.random.default_rng(5)
+    right, related, ordered = [], [], []
+    for _ in range(4000):
+        dealt = draw.permutation(labels)
+        table = np.zeros((3, 3))
+        np.add.at(table, (dealt, predicted), 1)
+        right.append((dealt == predicted).sum())
+        related.append(stats.chi2_contingency(table, correction=False).statistic)
+        ordered.append(abs(np.corrcoef(stats.rankdata(dealt), stats.rankdata(predicted))[0, 1]))
+    assert found["accuracy_p"] == pytest.approx(2 * np.mean(np.array(right) >= 60), abs=0.012)
+    real = stats.chi2_contingency(HALF_BLIND, correction=False).statistic
+    assert found["dependence_p"] == pytest.approx(np.mean(np.array(related) >= real - 1e-9), abs=0.005)
+    assert found["dependence_p"] < 0.01  # published with the case: 0.005
+    assert found["blind"] == pytest.approx(1 / 3) and found["rho"] is None
+    scale = statistics.guessing(labels, said, [0, 1, 2])
+    rho = stats.spearmanr(labels, predicted).statistic
+    assert scale["rho"] == pytest.approx(rho)
+    assert scale["dependence_p"] == pytest.approx(np.mean(np.array(ordered) >= rho - 1e-9), abs=0.005)
+
+
+def test_the_order_of_the_scale_is_that_of_the_classes():
+    # high, low, middle: the same answers on the same scale, however the classes are numbered.
+    labels, predicted, said = from_table(HALF_BLIND)
+    index = np.array([1, 2, 0])  # of low, middle, high
+    found = statistics.guessing(index[labels], say(index[predicted], 3), [1, 2, 0])
+    assert found["rho"] == pytest.approx(stats.spearmanr(labels, predicted).statistic)
+    # Against the scale, where the accuracy is what it was.
+    away = statistics.guessing(labels, say(2 - predicted, 3), [0, 1, 2])
+    assert away["rho"] == pytest.approx(-found["rho"]) and away["dependence_p"] < 0.01
+
+
+def test_answers_blind_to_the_picture_are_found_in_as_many_studies_as_the_level_allows():
+    # 90 % of the images are of one class, and answers name it for 94 %: accuracy 0.85, where 1 / k is 0.5.
+    draw, found = np.random.default_rng(6), []
+    labels = np.repeat([0, 1], [270, 30])
+    for _ in range(200):
+        predicted = (draw.uniform(size=300) < 0.06).astype(int)
+        found.append(statistics.guessing(labels, say(predicted, 2)))
+    assert np.mean([one["blind"] for one in found]) == pytest.approx(0.852, abs=0.002)
+    for key in ("accuracy_p", "dependence_p"):
+        assert np.mean([one[key] <= 0.05 for one in found]) <= 0.08
+
+
+@pytest.mark.parametrize("labels, predicted", [([0, 1] * 20, [1] * 40), ([1] * 40, [0, 1] * 20), ([0], [0])])
+@pytest.mark.parametrize("order", [None, [1, 0]])
+def test_where_nothing_varies_nothing_is_shown(labels, predicted, order):
+    found = statistics.guessing(labels, say(predicted, 2), order)
+    assert found["accuracy_p"] == found["dependence_p"] == 1
+    assert found["rho"] is None
+
+
+def test_p_goes_below_what_so_many_deals_can_show_by_a_bound_that_holds():
+    labels = np.arange(90) % 9
+    found = statistics.guessing(labels, say(labels, 9))
+    # m = 10, t = 80: 2 exp(-6400 / 200)
+    assert found["accuracy_p"] == pytest.approx(2 * np.exp(-32))
+    assert found["dependence_p"] == 1 / 10_000
+    # Where the deals show more than the bound, they count: 18 right, t = 8: 2 exp(-64 / 56) = 0.64.
+    predicted = np.where(np.arange(90) < 18, labels, (labels + 1) % 9)
+    assert 0.001 < statistics.guessing(labels, say(predicted, 9))["accuracy_p"] < 0.05
+
+
+def test_many_classes_are_dealt_less_often():
+    labels = np.arange(404) % 101
+    assert statistics.guessing(labels, say(labels, 101))["deals"] == 1_999
+    assert statistics.guessing(labels[:300] % 100, say(labels[:300] % 100, 100))["deals"] == 9_999
+
+
+def test_images_without_an_answer_are_wrong_and_in_no_dependence():
+    labels, _, said = from_table([[20, 5], [5, 20]])
+    some = np.concatenate([said, np.full((50, 2), np.nan)])
+    more = np.concatenate([labels, np.arange(50) % 2])
+    found, whole = statistics.guessing(more, some), statistics.guessing(labels, said)
+    assert found["dependence_p"] == whole["dependence_p"]
+    assert found["blind"] == pytest.approx((50 * 25 + 50 * 25) / 100**2)
 
 
 def test_entropy_by_hand():
@@ -364,6 +470,7 @@ def measure(labels, probabilities, classes):
         statistics.top_2_accuracy,
         statistics.calibration,
         statistics.constant_answers,
+        statistics.guessing,
         statistics.most_confident_mistakes,
     )
     found = {function.__name__: function(labels, probabilities) for function in functions}
@@ -380,7 +487,7 @@ def test_all_right(classes, dtype):
     assert found["class_averages"] == {"balanced_accuracy": 1, "macro_f1": 1}
     assert found["log_loss"] == pytest.approx(0, abs=1e-12)
     assert found["calibration"]["expected_calibration_error"] == 0
-    assert found["constant_answers"]["verdict"] == "above chance"
+    assert found["guessing"]["accuracy_p"] <= 0.0002 and found["guessing"]["rho"] is None
     assert found["most_confident_mistakes"] == []
     assert found["ordered"]["mean_absolute_error"] == {"value": 0, "interval": [0, 0]}
     assert found["ordered"]["quadratic_kappa"] == {"value": 1, "interval": [1, 1]}
@@ -395,7 +502,7 @@ def test_all_wrong(classes):
     assert found["accuracy"]["accuracy"] == found["accuracy"]["interval"][0] == 0
     assert found["class_averages"] == {"balanced_accuracy": 0, "macro_f1": 0}
     assert found["calibration"]["expected_calibration_error"] == 1
-    assert found["constant_answers"]["verdict"] == "below chance"
+    assert found["guessing"]["accuracy_p"] <= 0.0002
     assert len(found["most_confident_mistakes"]) == 12
 
 

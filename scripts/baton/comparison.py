@@ -6,15 +6,19 @@ Results are dictionaries of plain numbers that JSON can hold; what is undefined 
 import math
 from collections import Counter
 from functools import cache
+from itertools import combinations
 
 import numpy as np
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
+from baton import pooled
+
 LEVEL = 0.05  # of every test
 POWER = 0.8
 MOST_GROUPS = 26  # a letter each
+EQUAL = 1e-9  # less than an image in a thousand million: rounding
 
 
 @cache  # thousands of pairs have few different counts
@@ -26,31 +30,15 @@ def exact_mcnemar(b, c):
     return float(mcnemar([[0, b], [c, 0]], exact=True).pvalue)
 
 
-def paired_t(first, second):
-    """Return the two-sided p of the paired t-test over seeds, or None for one seed or equal differences.
-
-    first, second: (seeds,) right answers of two models, or accuracies (t knows no scale). Student (1908):
-    SciPy's ttest_rel. Where all differences are the same, t divides by 0.
-    """
-    differences = np.subtract(first, second)
-    if len(differences) < 2 or (differences == differences[0]).all():
-        return None
-    return float(stats.ttest_rel(first, second).pvalue)
-
-
 def holm(p_values):
     """Return the p values adjusted for their number, and which are significant at 0.05, both in their order.
 
-    Holm (1979): statsmodels' multipletests(method="holm"). A None (no test was possible) is no member of
-    the family and stays None and not significant.
+    Holm (1979): statsmodels' multipletests(method="holm").
     """
-    adjusted, significant = [None] * len(p_values), [False] * len(p_values)
-    tested = [i for i, p in enumerate(p_values) if p is not None]
-    if tested:
-        reject, corrected, *_ = multipletests([p_values[i] for i in tested], alpha=LEVEL, method="holm")
-        for i, yes, p in zip(tested, reject, corrected, strict=True):
-            adjusted[i], significant[i] = float(p), bool(yes)
-    return adjusted, significant
+    if not p_values:
+        return [], []
+    significant, adjusted, *_ = multipletests(p_values, alpha=LEVEL, method="holm")
+    return adjusted.tolist(), significant.tolist()
 
 
 def images_to_separate(first_rate, second_rate, level=LEVEL, power=POWER):
@@ -63,44 +51,24 @@ def images_to_separate(first_rate, second_rate, level=LEVEL, power=POWER):
     exact test is a little weaker, and needs 6 discordant images at the least at level 0.05.
     """
     discordant, difference = first_rate + second_rate, first_rate - second_rate
-    if abs(difference) < 1e-9:  # less than an image in a thousand million: rounding
+    if abs(difference) < EQUAL:
         return None
     under_null = stats.norm.isf(level / 2) * math.sqrt(discordant)
     under_difference = stats.norm.isf(1 - power) * math.sqrt(max(discordant - difference**2, 0))
     return math.ceil(((under_null + under_difference) / difference) ** 2)
 
 
-def compare_pair(first, second, seeds):
-    """Compare two models at the seeds they share.
+def discordant(first, second, seeds):
+    """Return, for each of the `seeds` that two models share, what McNemar's test sees.
 
-    first, second: {seed: (n,) right or not}; seeds: the shared ones. Returns
-    seeds: for each, seed, b (images only the first gets right), c (only the second) and p of exact_mcnemar;
-    mcnemar_p: the largest of them: a difference has to hold at every seed. That is conservative, and meant
-      to be: McNemar's test knows the chance of the images and not that of the training, so that the
-      smallest, or one of all seeds' images together, would find a lucky seed significant. The largest of
-      several p is valid however they depend on each other (Berger 1982, intersection-union test);
-    paired_t_p: over the seeds, None for one seed or equal differences;
-    difference: mean accuracy of the first less that of the second;
-    p: the larger of the two; 1 where a seed favours the first and another the second.
-    All None where no seed is shared.
+    first, second: {seed: (n,) right or not}. Each row: seed, b (images only the first gets right), c (only the
+    second) and p of exact_mcnemar, which is about these two trainings and not about others with other seeds.
     """
     rows = []
     for seed in seeds:
         b, c = int((first[seed] & ~second[seed]).sum()), int((second[seed] & ~first[seed]).sum())
         rows.append({"seed": seed, "b": b, "c": c, "p": exact_mcnemar(b, c)})
-    if not rows:
-        return {"seeds": [], "mcnemar_p": None, "paired_t_p": None, "difference": None, "p": None}
-    largest = max(row["p"] for row in rows)
-    t = paired_t([first[seed].sum() for seed in seeds], [second[seed].sum() for seed in seeds])
-    contradicting = any(row["b"] > row["c"] for row in rows) and any(row["b"] < row["c"] for row in rows)
-    images = len(first[seeds[0]])
-    return {
-        "seeds": rows,
-        "mcnemar_p": largest,
-        "paired_t_p": t,
-        "difference": sum(row["b"] - row["c"] for row in rows) / (images * len(rows)),
-        "p": 1.0 if contradicting else max(largest, t or 0.0),
-    }
+    return rows
 
 
 def group_models(models, different, most=math.inf):
@@ -150,22 +118,27 @@ def compare(correct, seeds=None):
     from 0, and the same row is the same seed. ValueError where shapes do not fit or a seed is there twice.
 
     images: n; level: 0.05
+    test: of the pairs. "exact McNemar" where every model has one seed: it compares these trainings; "pooled t"
+      (baton.pooled) where one has several: it compares the models, whatever the seed
+    noise: of the pooled t, else None: standard_deviation of a training's accuracy from seed to seed, its
+      degrees_of_freedom, and outliers, the models that vary more than the others and keep their own
     models: by mean accuracy, of equal ones the first given first; each model, seeds, accuracies (a seed
       each), accuracy (their mean), standard_deviation (over n - 1; None for one seed), min, max, and groups:
       the numbers, from 1, of those it is in; None where there are too many
-    pairs: of all models, in that order; each models [first, second] and what compare_pair returns, with
-      p_holm (over all pairs) and different (p_holm <= 0.05)
+    pairs: of all models, in that order; each models [first, second]; seeds, what `discordant` says of the shared ones;
+      difference, of the mean accuracies, and its standard_error (None for McNemar's test); p; p_holm (over all pairs)
+      and different (p_holm <= 0.05)
     groups: of group_models, at most 26, else None
     best: the model that is different from every other and better, else None; None for a single model
     no_winner: None where there is a best, or fewer than two models; else why there is none:
       models: [the most accurate, the most accurate of those it cannot be told apart from (nearly always
         the second)]; accuracy: of both; discordant: [the share of images only the first gets right, the
-        share only the second does], means over the shared seeds; power: 0.8;
-      level: that of Holm's next step, 0.05 / (tests less those significant);
-      images_needed: by images_to_separate at these rates, level and power, always more than n; else None;
-      reason: "too few images" (a number is given), "equal accuracy" (no number of images would do),
-        "seeds disagree" (n images would do for one training, but the difference varies from seed to seed:
-        more seeds might do) or "no shared seed"
+        share only the second does], means over the shared seeds, None where they share none; power: 0.8;
+      level: that of Holm's next step, 0.05 / (pairs less those significant);
+      images_needed: how many would do at these rates, seeds, level and power; None where no number would;
+      seeds_needed: how many seeds on these images; None for one seed, and where no number would;
+      reason: "too few images" (a number is given), "too few seeds" (no number of images would do),
+        "equal accuracy" (nor any number of seeds), "seeds disagree" (one favours the first and another the second)
     """
     arrays = {model: np.asarray(rows) for model, rows in correct.items()}
     seeds = {model: list(seeds[model] if seeds else range(len(rows))) for model, rows in arrays.items()}
@@ -180,13 +153,25 @@ def compare(correct, seeds=None):
     means = {model: float(rows.mean()) for model, rows in arrays.items()}
     names = sorted(arrays, key=lambda model: -means[model])
     by_seed = {model: dict(zip(seeds[model], rows, strict=True)) for model, rows in arrays.items()}
+    ranked = [arrays[name] for name in names]
+    several = any(len(rows) > 1 for rows in ranked)
+    noise, errors, pooled_p = pooled.compare_all(ranked) if several else (None, None, None)
 
     pairs = []
-    for place, first in enumerate(names):
-        for second in names[place + 1 :]:
-            shared = [seed for seed in seeds[first] if seed in by_seed[second]]
-            found = compare_pair(by_seed[first], by_seed[second], shared)
-            pairs.append({"models": [first, second], **found})
+    for (i, first), (j, second) in combinations(enumerate(names), 2):
+        shared = [seed for seed in seeds[first] if seed in by_seed[second]]
+        pair = {
+            "models": [first, second],
+            "seeds": discordant(by_seed[first], by_seed[second], shared),
+            "difference": float(np.mean(ranked[i]) - np.mean(ranked[j])),
+            "standard_error": float(errors[i, j]) if several else None,
+        }
+        if several:
+            p = float(pooled_p[i, j])
+        else:  # of one seed each, it may be another one's: what is compared is these two trainings
+            only = [next(iter(by_seed[model].values())) for model in (first, second)]
+            p = exact_mcnemar(int((only[0] & ~only[1]).sum()), int((only[1] & ~only[0]).sum()))
+        pairs.append({**pair, "p": p})
     for pair, p, different in zip(pairs, *holm([pair["p"] for pair in pairs]), strict=True):
         pair |= {"p_holm": p, "different": different}
 
@@ -195,6 +180,13 @@ def compare(correct, seeds=None):
     return {
         "images": images,
         "level": LEVEL,
+        "test": "pooled t" if several else "exact McNemar",
+        "noise": noise
+        and {
+            "standard_deviation": math.sqrt(noise.pooled),
+            "degrees_of_freedom": noise.degrees_pooled,
+            "outliers": [names[m] for m in noise.outliers],
+        },
         "models": [
             {"model": model, "seeds": seeds[model]}
             | spread(arrays[model].mean(axis=1))
@@ -204,7 +196,7 @@ def compare(correct, seeds=None):
         "pairs": pairs,
         "groups": groups,
         "best": best,
-        "no_winner": None if best or len(names) < 2 else explain_no_winner(names, means, pairs, images),
+        "no_winner": None if best or len(names) < 2 else explain_no_winner(names, ranked, pairs),
     }
 
 
@@ -230,28 +222,70 @@ def find_best(names, pairs):
     return next((model for model in names if better[model] == len(names) - 1 > 0), None)
 
 
-def explain_no_winner(names, means, pairs, images):
-    """Return `no_winner` of compare()."""
-    top = names[0]
+def explain_no_winner(names, ranked, pairs):
+    """Return `no_winner` of compare(); ranked: the answers of each of the `names`, (seeds, n)."""
+    top, images = names[0], ranked[0].shape[1]
     # Pairs are in the order of accuracy: the first in which the top model is not the better one.
     pair = next(pair for pair in pairs if pair["models"][0] == top and not is_better(pair, top))
-    tested = sum(pair["p"] is not None for pair in pairs)
-    significant = sum(pair["different"] for pair in pairs)
-    level, needed, rates = LEVEL / max(tested - significant, 1), None, None
-    if pair["p"] is None:
-        reason = "no shared seed"
+    level = LEVEL / max(len(pairs) - sum(pair["different"] for pair in pairs), 1)
+    rows, place = pair["seeds"], names.index(pair["models"][1])
+    rates = [float(np.mean([row[side] for row in rows])) / images for side in "bc"] if rows else None
+    images_needed = seeds_needed = None
+    if max(map(len, ranked)) > 1:
+        design = pooled.Design(ranked, 0, place)
+        seeds = max(min(len(ranked[0]), len(ranked[place])), 2)
+        images_needed = design.images_needed(seeds, level, POWER)
+        seeds_needed = design.seeds_needed(images, level, POWER)
     else:
-        rates = [float(np.mean([row[side] for row in pair["seeds"]])) / images for side in "bc"]
-        needed = images_to_separate(*rates, level)
-        reason = "equal accuracy" if needed is None else "too few images"
-        if needed is not None and needed <= images:
-            reason, needed = "seeds disagree", None
+        only = ranked[0][0], ranked[place][0]
+        images_needed = images_to_separate(
+            float((only[0] & ~only[1]).mean()), float((only[1] & ~only[0]).mean()), level
+        )
+    signs = {np.sign(row["b"] - row["c"]) for row in rows}
+    if {-1, 1} <= signs:
+        reason = "seeds disagree"
+    elif abs(pair["difference"]) < EQUAL:
+        reason = "equal accuracy"
+    else:
+        reason = "too few images" if images_needed else "too few seeds"
     return {
         "models": pair["models"],
-        "accuracy": [means[model] for model in pair["models"]],
+        "accuracy": [float(rows.mean()) for rows in (ranked[0], ranked[place])],
         "discordant": rates,
         "level": level,
         "power": POWER,
-        "images_needed": needed,
+        "images_needed": images_needed,
+        "seeds_needed": seeds_needed,
         "reason": reason,
     }
+
+
+def judge(tests):
+    """Return for each run what may be said of its answers; tests: what evaluate.measure returned for each.
+
+    Any claim is corrected (Holm) for all of these tests, two a run; what cannot be claimed is measured by p as it is.
+    A verdict of `constant_answers` stands, else it is, the first that holds:
+
+      above chance, below chance   right more, less often than blind answers; below also where answers run against
+                                   the scale
+      depends on the class         the answers have to do with the true class; not shown that they are right more often
+      not distinguishable from guessing   neither p is 0.05 or less
+      not shown                    one is, and after correction neither
+    """
+    keys = ("accuracy_p", "dependence_p")
+    p_values = [test["guessing"][key] for test in tests for key in keys]
+    claims = iter(holm(p_values)[1])
+    verdicts = []
+    for test in tests:
+        found, (more, related) = test["guessing"], (next(claims), next(claims))
+        if test["answers"]["verdict"]:
+            verdicts.append(test["answers"]["verdict"])
+        elif more:
+            verdicts.append("above chance" if test["accuracy"] > found["blind"] else "below chance")
+        elif related:
+            verdicts.append("below chance" if (found["rho"] or 0) < 0 else "depends on the class")
+        elif min(found[key] for key in keys) > LEVEL:
+            verdicts.append("not distinguishable from guessing")
+        else:
+            verdicts.append("not shown")
+    return verdicts

@@ -1,7 +1,6 @@
 """Keeping the state of a run: whose it is, when to save it, and what to do when the disk will not have it."""
 
 import contextlib
-import hashlib
 import itertools
 import json
 import os
@@ -12,8 +11,9 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+from baton.identity import fingerprint, list_changes
 from baton.logs import UserError, log
-from baton.state import load_state, save_state
+from baton.state import NEWEST, PREVIOUS, load_state, save_state
 
 try:
     import fcntl
@@ -24,18 +24,6 @@ SAVING_SHARE = 0.01  # of the training time, at most
 SOONEST_RETRY = 10  # seconds after a save that failed
 
 
-def identify(settings, augmentation, seed, **found):
-    """Return by name what a training follows from; found: what only the training itself finds out, its data and such.
-
-    Not its name, not how long it goes on, and not the precision that was asked for: the one in force counts.
-    """
-    identity = {key: value for key, value in settings.items() if key not in ("name", "epochs", "precision")}
-    if identity.get("synthetic_fraction") == 0:
-        del identity["synthetic_fraction"]  # so that states from before models had it go on
-    identity |= {f"augmentation.{key}": value for key, value in augmentation.items()}
-    return identity | {"seed": seed} | found
-
-
 class Keeper:
     """The states of one run, in state/MODEL/SEED/FINGERPRINT/, and progress.json beside them for people.
 
@@ -43,15 +31,20 @@ class Keeper:
     another one, with a folder of its own; change it back, and the first goes on.
     """
 
-    def __init__(self, folder, identity, saving_share=SAVING_SHARE):
-        """folder: state/MODEL/SEED; identity: what `identify` returns."""
+    def __init__(self, folder, identity, saving_share=SAVING_SHARE, study=None):
+        """folder: state/MODEL/SEED; identity: what `identify` returns; study: settings to note in progress.json."""
         self.folder, self.identity, self.saving_share = Path(folder), identity, saving_share
-        text = json.dumps(identity, sort_keys=True)
-        self.current = self.folder / hashlib.sha256(text.encode()).hexdigest()[:12]
+        self.study = study
+        self.current = self.folder / fingerprint(identity)
         self.cost = 0.0  # seconds of the last save
         self.next_save = 0.0
         self.saved_at = None  # (epoch, step) of the last good save
         self.trouble = None  # why the last save failed
+
+    @property
+    def begun(self):
+        """Whether there is a state to go on from."""
+        return any((self.current / name).exists() for name in (NEWEST, PREVIOUS))
 
     @contextlib.contextmanager
     def only_writer(self, worth_waiting=lambda: False):
@@ -116,15 +109,9 @@ class Keeper:
         with contextlib.suppress(OSError, ValueError):  # it is for people: its loss is no harm
             before = json.loads(progress.read_text(encoding="utf-8"))
         if before and before["state"] != self.current.name:
-            was = before["identity"]
-            changes = [
-                f"{name} was {was.get(name)} and is {self.identity.get(name)}"
-                for name in sorted(set(self.identity) | set(was))
-                if was.get(name) != self.identity.get(name)
-            ]
             log.warning(
                 "the last session trained something else: %s. Its state is kept in %s.",
-                "; ".join(changes),
+                "; ".join(list_changes(before["identity"], self.identity)),
                 self.folder / before["state"],
             )
         with self._in_reach():
@@ -181,6 +168,7 @@ class Keeper:
             "unended_sessions": sum(session["reason"] is None for session in training.sessions),
             "state": self.current.name,
             "identity": self.identity,
+            "study": self.study,
         }
         aside = self.folder / "progress.tmp"
         aside.write_text(json.dumps(progress, indent=2) + "\n", encoding="utf-8")

@@ -11,6 +11,7 @@ import numpy as np
 from baton.logs import UserError
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+CPU_INFO = Path("/proc/cpuinfo")
 
 
 @contextmanager
@@ -32,11 +33,20 @@ with _hushed():
     from keras import layers
 
 
-def set_up(threads, precision, seed):
-    """Make TensorFlow deterministic on `threads` threads and set the precision; return the one in force.
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
-    precision: "float32", "mixed_bfloat16", "mixed_float16", or "auto" for bfloat16 where the hardware
-    has it. The thread count is part of the promise: another one adds up in another order.
+
+def choose_precision(asked):
+    """Return the one of PRECISIONS that is asked for; for "auto" bfloat16 where the hardware has it, else float32."""
+    if asked != "auto":
+        return asked
+    return "mixed_bfloat16" if _has_bfloat16() else "float32"
+
+
+def set_up(threads, precision, seed):
+    """Make TensorFlow deterministic on `threads` threads and set the precision, one of PRECISIONS.
+
+    The thread count is part of the promise: another one adds up in another order.
     """
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
@@ -45,10 +55,7 @@ def set_up(threads, precision, seed):
         # Two trainings may share a GPU; without this the first would take all its memory.
         tf.config.experimental.set_memory_growth(device, True)
     keras.utils.set_random_seed(seed)
-    if precision == "auto":
-        precision = "mixed_bfloat16" if _has_bfloat16() else "float32"
     keras.config.set_dtype_policy(precision)
-    return precision
 
 
 def _has_bfloat16():
@@ -58,7 +65,7 @@ def _has_bfloat16():
         return capability >= (8, 0)  # NVIDIA Ampere
     if platform.system() != "Linux":
         return False
-    flags = Path("/proc/cpuinfo").read_text()
+    flags = CPU_INFO.read_text()
     return re.search(r"^(flags|Features)\b.*\b(avx512_bf16|amx_bf16|bf16)\b", flags, re.MULTILINE) is not None
 
 
@@ -90,12 +97,18 @@ def augmentation_layers(augmentation, seed):
         "rotation": lambda value, **how: layers.RandomRotation(value, **how),
         "zoom": lambda value, **how: layers.RandomZoom(value, **how),
         "brightness": lambda value, **how: layers.RandomBrightness(value, value_range=(0, 255), **how),
-        "contrast": lambda value, **how: layers.RandomContrast(value, value_range=(0, 255), **how),
+        # Both bounds: of a single number Keras makes the upper one, and contrast would only rise.
+        "contrast": lambda value, **how: layers.RandomContrast((value, value), value_range=(0, 255), **how),
     }
+    values = dict(augmentation)
+    if values["flip"] == "horizontal_and_vertical":
+        # Keras draws once for both, which turns an image by 180 degrees or leaves it; never mirrors it.
+        values |= {"flip": "horizontal", "flip_vertical": "vertical"}
+        make["flip_vertical"] = make["flip"]
     return [
-        make[kind](augmentation[kind], seed=seed + number, dtype="float32", name=f"random_{kind}")
+        make[kind](values[kind], seed=seed + number, dtype="float32", name=f"random_{kind}")
         for number, kind in enumerate(make)
-        if augmentation[kind]
+        if values[kind]
     ]
 
 

@@ -26,6 +26,9 @@ BINS = 10
 RESAMPLES = 2000
 SEED = 1
 CONSTANT = 0.95  # one class in this share of the answers is a constant answer
+# How often the labels are dealt anew among the images: with more than a hundred classes less often.
+DEALS, DEALS_OF_MANY, MANY = 9_999, 1_999, 100
+CELLS = 2_000_000  # of tables at a time: 16 MB
 DEFINED = 0.95  # a bootstrap interval needs a value in this share of the resamples
 NO_ANSWER = -1
 
@@ -80,22 +83,19 @@ def accuracy(labels, probabilities):
 
     images, correct, unanswered: counts (an unanswered image is a wrong one); accuracy in [0, 1];
     interval: wilson_interval; chance: 1/k, for k classes, whether or not the test split holds them all;
-    majority: the share of the test split's largest class, which a constant answer would reach;
-    contains_chance: whether chance lies in the interval, ends included.
+    majority: the share of the test split's largest class, which a constant answer would reach.
     """
     labels, probabilities = check(labels, probabilities)
     predicted = predicted_classes(probabilities)
-    correct, images, chance = int((predicted == labels).sum()), len(labels), 1 / probabilities.shape[1]
-    low, high = wilson_interval(correct, images)
+    correct, images = int((predicted == labels).sum()), len(labels)
     return {
         "images": images,
         "correct": correct,
         "unanswered": int((predicted == NO_ANSWER).sum()),
         "accuracy": correct / images,
-        "interval": [low, high],
-        "chance": chance,
+        "interval": wilson_interval(correct, images),
+        "chance": 1 / probabilities.shape[1],
         "majority": int(np.bincount(labels).max()) / images,
-        "contains_chance": low <= chance <= high,
     }
 
 
@@ -192,33 +192,27 @@ def calibration(labels, probabilities):
 
 
 def constant_answers(labels, probabilities):
-    """Return how varied the answers are, and a word for them.
+    """Return how varied the answers are, and a word for them where they are not.
 
     entropy, entropy_of_labels: of the distribution of predicted and of true classes, in bits, from 0 (one
     class) to log2(k) (Shannon 1948; SciPy's entropy); most_frequent: the index of the class predicted
     most, the first of equal ones, and its share. All but entropy_of_labels are over the answered images,
     and None where there are none.
 
-    verdict, the first that holds:
+    verdict, the first that holds, else None (see `judge`):
       no answers    95 % of the images or more have none
       constant      one class is 95 % of the answers or more and no class is 95 % of the test split; or
                     one class is all answers and the test split holds several, however unequal
-      at chance     the accuracy's interval contains 1/k
-      above chance, below chance   it lies above, below
     """
     labels, probabilities = check(labels, probabilities)
     predicted, found = predicted_classes(probabilities), accuracy(labels, probabilities)
     counts = np.bincount(predicted[predicted != NO_ANSWER], minlength=probabilities.shape[1])
     answered = int(counts.sum())
-    share = counts.max() / answered if answered else None
+    share, verdict = counts.max() / answered if answered else None, None
     if found["unanswered"] >= CONSTANT * len(labels):
         verdict = "no answers"
     elif (share >= CONSTANT > found["majority"]) or (share == 1 > found["majority"]):
         verdict = "constant"
-    elif found["contains_chance"]:
-        verdict = "at chance"
-    else:
-        verdict = "above chance" if found["accuracy"] > found["chance"] else "below chance"
     return {
         "entropy": float(stats.entropy(counts, base=2)) if answered else None,
         "entropy_of_labels": float(stats.entropy(np.bincount(labels), base=2)),
@@ -226,6 +220,87 @@ def constant_answers(labels, probabilities):
         "most_frequent_share": float(share) if answered else None,
         "verdict": verdict,
     }
+
+
+# --- Guessing
+
+
+def guessing(labels, probabilities, order=None):
+    """Return whether the answers have to do with the images: two permutation tests, the answers fixed.
+
+    The labels are dealt anew among the images, `deals` times from a fixed seed: answers that are blind to the picture
+    are as good with any of these deals, however unequal the classes and the answers are. A deal is a table of true and
+    predicted classes with the margins of the real one: SciPy's random_table (Patefield 1981). p is (1 + the deals at
+    least as extreme) / (1 + deals) (Phipson and Smyth 2010, Stat. Appl. Genet. Mol. Biol. 9, 39), from both sides.
+
+    order: the class indices from the low end of a scale to the high one, None where the classes are no scale.
+
+    blind: the accuracy that such answers have on average; accuracy_p: of the number of right answers, twice that of
+    the nearer side. Beyond what the deals can show it is bounded by 2 exp(-t^2 / (4 m + 2 t)), for t answers more
+    or less than the mean m (Chatterjee 2007, Probab. Theory Relat. Fields 138, 305-321).
+    dependence_p: of chi-squared, or of Spearman's rho where the classes have an order; rho: its value, else None;
+    measured, as chi-squared, on the answered images. Both p are 1 where all answers or all labels are one class.
+    """
+    labels, probabilities = check(labels, probabilities)
+    predicted, classes = predicted_classes(probabilities), probabilities.shape[1]
+    # A column more, for no answer.
+    table = np.zeros((classes, classes + 1), int)
+    np.add.at(table, (labels, np.where(predicted == NO_ANSWER, classes, predicted)), 1)
+    right = Statistic(table, lambda tables: np.trace(tables[:, :, :-1], axis1=1, axis2=2))
+    answered, rho = table[:, :-1], None
+    rows, columns = answered.sum(axis=1), answered.sum(axis=0)
+    if order is None:
+        expected = np.outer(rows, columns) / max(rows.sum(), 1)
+        expected[expected == 0] = 1  # there is nothing in these, dealt as it may be
+        related = Statistic(answered, lambda tables: (tables**2 / expected).sum(axis=(1, 2)))
+    else:
+        products = np.outer(_mean_ranks(rows, order), _mean_ranks(columns, order))
+        mean = rows @ products @ columns / max(rows.sum(), 1)
+        related = Statistic(answered, lambda tables: abs((tables * products).sum(axis=(1, 2)) - mean))
+        places, found = np.argsort(order), predicted != NO_ANSWER
+        rho = none_for_nan(spearman(places[labels[found]], places[predicted[found]])) if found.any() else None
+    mean = float((table.sum(axis=1) * table.sum(axis=0)[:-1]).sum() / len(labels))
+    off = abs(right.value - mean)
+    bound = 2 * np.exp(-(off**2) / (4 * mean + 2 * off)) if off else 1.0
+    return {
+        "blind": mean / len(labels),
+        "accuracy_p": min(1.0, 2 * min(right.p_above, right.p_below), float(bound)),
+        "dependence_p": related.p_above,
+        "rho": rho,
+        "deals": _deals(classes),
+    }
+
+
+def _deals(classes):
+    return DEALS if classes <= MANY else DEALS_OF_MANY
+
+
+def _mean_ranks(counts, order):
+    """Return the mean rank of each class's images on a scale, counts (k,) of each; order: the classes, low end first."""
+    ranks, ordered = np.empty(len(counts)), counts[order]
+    ranks[order] = ordered.cumsum() - (ordered - 1) / 2
+    return ranks
+
+
+class Statistic:
+    """A statistic of a table of counts, and how often tables of the same margins have as much of it by chance."""
+
+    def __init__(self, table, function):
+        """table: (rows, columns) counts; function: of (tables, rows, columns), a value for each."""
+        self.value = float(function(table[None])[0])
+        self.p_above = self.p_below = 1.0
+        rows, columns = table.sum(axis=1), table.sum(axis=0)
+        if (rows > 0).sum() < 2 or (columns > 0).sum() < 2:
+            return
+        tables = stats.random_table(rows, columns, seed=np.random.default_rng(SEED))
+        above, below, deals, batch = 0, 0, _deals(len(table)), max(1, CELLS // table.size)
+        for start in range(0, deals, batch):
+            values = function(tables.rvs(min(batch, deals - start)))
+            # Equal but for rounding is equal.
+            near = 1e-9 * max(abs(self.value), 1)
+            above += int((values >= self.value - near).sum())
+            below += int((values <= self.value + near).sum())
+        self.p_above, self.p_below = (above + 1) / (deals + 1), (below + 1) / (deals + 1)
 
 
 # --- Ordered classes

@@ -4,6 +4,7 @@ import math
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import islice
 
 import keras
@@ -272,8 +273,19 @@ class Training:
             return math.isnan(best_value) and not math.isnan(value)
         return value > best_value if monitor == "val_accuracy" else value < best_value
 
-    def best_network(self):
-        """Return the network with the weights of the epoch that is kept."""
-        for variable, weight in zip(self.trainer.weights, self.best_weights, strict=True):
-            variable.assign(weight)
-        return self.trainer.network
+    @contextmanager
+    def network_kept(self):
+        """Give the network with the weights of the epoch that is kept, until the `with` ends.
+
+        Then it has those of the last epoch again: what is saved after this goes on from them.
+        """
+        last = [weight.numpy() for weight in self.trainer.weights]
+        self._set_weights(self.best_weights)
+        try:
+            yield self.trainer.network
+        finally:
+            self._set_weights(last)
+
+    def _set_weights(self, values):
+        for variable, value in zip(self.trainer.weights, values, strict=True):
+            variable.assign(value)

@@ -1,0 +1,66 @@
+"""What a training follows from: its identity, by which its state and its finished model are found again."""
+
+import hashlib
+import json
+from pathlib import Path
+
+# Decided by the machine and the call, not by the study. They decide bits, so a training goes on only where they
+# are the same; once finished, it is the same training wherever it is looked at.
+OF_THE_MACHINE = ("threads", "devices")
+MEANING = "the meaning of augmentation"
+
+
+def identify(settings, augmentation, seed, **found):
+    """Return by name what a training follows from; found: what only the training itself finds out, its data and such.
+
+    Not its name, not how long it goes on, and not the precision that was asked for: the one in force counts.
+    """
+    identity = {key: value for key, value in settings.items() if key not in ("name", "epochs", "precision")}
+    if identity.get("synthetic_fraction") == 0:
+        del identity["synthetic_fraction"]  # so that states from before models had it go on
+    identity |= {f"augmentation.{key}": value for key, value in augmentation.items()}
+    # What these two do was another thing once: trainings of that time that used them are others.
+    if augmentation.get("contrast"):
+        identity[f"{MEANING} contrast"] = "less or more (before: more only)"
+    if augmentation.get("flip") == "horizontal_and_vertical":
+        identity[f"{MEANING} flip"] = "a draw for each direction (before: one for both)"
+    return identity | {"seed": seed} | found
+
+
+def fingerprint(identity):
+    """Return the name of the folder for what has this identity."""
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def digest_data(*paths):
+    """Return a SHA-256 over the files that say which images and labels a training sees."""
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(Path(path).read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def list_changes(was, identity, but=()):
+    """Return a sentence for each thing in which two identities differ, those called `but` left aside."""
+    return [
+        f"{name} was {was.get(name)} and is {identity.get(name)}"
+        for name in sorted((set(was) | set(identity)) - set(but))
+        if was.get(name) != identity.get(name)
+    ]
+
+
+def training_of(summary):
+    """Return what tells the training of a training.json from others of the same model and seed."""
+    return {
+        "identity": summary.get("identity"),
+        "epochs": summary["epochs"],
+        "kept": summary["kept"]["epoch"],
+    }
+
+
+def ignored_when_finished(settings):
+    """Return what of an identity a finished training need not share with what these settings ask for.
+
+    `auto` asks for no precision of its own: the one that it chose where the training ran belongs to that training.
+    """
+    return (*OF_THE_MACHINE, *(["precision"] if settings["precision"] == "auto" else []))

@@ -1,0 +1,182 @@
+"""The test of two models that were trained with several seeds, on the same images, beside the study's other models.
+
+A model's accuracy varies from seed to seed (the training's part) and from image to image. Two models alone tell
+too little of the first: with three seeds each a t-test has 2 degrees of freedom. So it is pooled over all models
+of the study, as the error of an analysis of variance is.
+
+The model of the data: whether a training answers an image rightly is the model's accuracy + the image's part + the
+training's part (variance t^2) + the rest (variance e^2). With A_ms the accuracy of model m at seed s on n images,
+V_m the variance of A_m1, A_m2, ... estimates t^2 + e^2 / n. The variance of the difference D between two models'
+mean accuracies is
+
+    T + I,  T = V_1 / S_1 + V_2 / S_2,  I = s^2 / n - (e_1^2 / S_1 + e_2^2 / S_2) / n,
+
+with s^2 the variance over images of the difference of the two models' mean answers, which holds the rest's part
+once more. It is at least s^2 / n (there is no negative t^2). This is the analysis of variance of Obuchowski and
+Rockette (1995, Commun. Stat. Simul. Comput. 24, 285-308), several readers on the same cases, with the training for
+the reader, and its variance estimated from all models instead of two.
+
+V is the mean of the V_m, weighted by their degrees of freedom S_m - 1. A model whose V_m is an outlier (Cochran 1941,
+Ann. Eugen. 11, 47-52, as in ISO 5725-2: at level 0.01, the largest first) keeps its own, and one that answers alike
+at every seed, as a diverged one does, tells nothing of V. Of the degrees of freedom one model's are given up: with
+two models what is left is Mickey and Brown's bound (1966, Ann. Math. Stat. 37, 639-642), under which t holds its
+level however unequal their variances are.
+
+T and I are known with unlike degrees of freedom. The critical value is theirs, weighted by T and I: Cochran and Cox
+(1957, Experimental Designs, 2nd ed., 4.14), which errs on the side of no difference, where Satterthwaite's (1946) is
+too sure whenever the seeds happen to lie close together. And p is never below 2^(1 - k) for k images that the
+models answer differently, the smallest p that exchanging their answers image by image can give.
+"""
+
+import math
+
+import numpy as np
+from scipy import special, stats
+
+OUTLIER = 0.01  # the level of Cochran's test
+SMALLEST = -300  # the logarithm (base 10) of the smallest p that is told apart from 0
+MOST_SEEDS = 100
+MOST_IMAGES = 10**9
+QUANTILES = (np.arange(64) + 0.5) / 64  # of the variance that a study may happen to find
+
+
+class TrainingNoise:
+    """What the models of a study tell of how accuracy varies from seed to seed.
+
+    variance, rest: (models,), V and e^2 for each; degrees: (models,), of its V; outliers: their indices; seeds: (models,)
+    how many; degrees_pooled: of the pooled V.
+    """
+
+    def __init__(self, correct):
+        """correct: for each model (seeds, n) booleans, two seeds in one of them at least."""
+        self.seeds = np.array([len(rows) for rows in correct])
+        degrees = self.seeds - 1
+        several = [rows if len(rows) > 1 else np.stack([*rows, *rows]) for rows in correct]
+        own = np.array([rows.mean(axis=1).var(ddof=1) for rows in several])
+        own_rest = np.array([rows.var(axis=0, ddof=1).mean() for rows in several])
+        pool = [m for m, rows in enumerate(several) if (rows != rows[0]).any()]
+        if not pool:  # none varies at all
+            pool = [m for m in range(len(several)) if degrees[m]]
+        self.outliers = []
+        while len(pool) > 2:
+            largest = max(pool, key=lambda m: own[m])
+            others = [m for m in pool if m != largest]
+            ratio = own[largest] / max(np.average(own[others], weights=degrees[others]), np.finfo(float).tiny)
+            if len(pool) * stats.f.sf(ratio, degrees[largest], degrees[others].sum()) > OUTLIER:
+                break
+            self.outliers.append(largest)
+            pool = others
+        self.pooled = np.average(own[pool], weights=degrees[pool])
+        self.degrees_pooled = int(max(degrees[pool].sum() - (len(pool) > 1) * degrees[pool].max(), 1))
+        self.variance = np.full(len(correct), self.pooled)
+        self.rest = np.full(len(correct), np.average(own_rest[pool], weights=degrees[pool]))
+        self.degrees = np.full(len(correct), self.degrees_pooled)
+        for m in self.outliers:
+            self.variance[m], self.rest[m], self.degrees[m] = own[m], own_rest[m], degrees[m]
+
+
+def p_of(statistic, parts, degrees):
+    """Return the two-sided p of a statistic |D| / standard error, by the critical value of Cochran and Cox.
+
+    parts: arrays of the variance's parts, degrees: of each, the last axis running over the parts.
+    """
+    weights = _shares(parts)
+    low, high = np.full(statistic.shape, float(SMALLEST)), np.zeros(statistic.shape)
+    for _ in range(60):
+        middle = (low + high) / 2
+        critical = -(weights * special.stdtrit(degrees, 10.0 ** middle[..., None] / 2)).sum(axis=-1)
+        low, high = np.where(critical > statistic, middle, low), np.where(critical > statistic, high, middle)
+    return 10.0**high
+
+
+def critical_value(level, parts, degrees):
+    """Return the critical value whose p is `level`; parts and degrees as for `p_of`."""
+    return -(_shares(parts) * special.stdtrit(degrees, level / 2)).sum(axis=-1)
+
+
+def _shares(parts):
+    """Return each part's share of their sum, equal ones where all are 0."""
+    total = parts.sum(axis=-1, keepdims=True)
+    return np.divide(parts, total, out=np.full_like(parts, 1 / parts.shape[-1]), where=total > 0)
+
+
+def compare_all(correct):
+    """Return (noise, standard errors, p) of all pairs: a TrainingNoise and two (models, models) arrays.
+
+    correct: for each model (seeds, n) booleans on the same n images, two seeds in one of them at least. A standard
+    error of 0 and a p of 1 stand on the diagonal.
+    """
+    noise = TrainingNoise(correct)
+    shares = np.stack([rows.mean(axis=0) for rows in correct])
+    means, images = shares.mean(axis=1), shares.shape[1]
+    if images < 2:
+        return noise, np.zeros((len(correct),) * 2), np.ones((len(correct),) * 2)
+    covariance = np.atleast_2d(np.cov(shares))
+    spread = np.diag(covariance)
+    whole = (spread[:, None] + spread[None, :] - 2 * covariance).clip(0) / images
+    each = noise.variance / noise.seeds
+    training = each[:, None] + each[None, :]
+    rest = noise.rest / noise.seeds / images
+    image = (whole - rest[:, None] - rest[None, :]).clip(0)
+    errors = np.sqrt(np.maximum(training + image, whole))
+    # Of two outliers, or an outlier and the others, the smaller degrees of freedom count.
+    degrees = np.minimum(noise.degrees[:, None], noise.degrees[None, :])
+    difference = abs(means[:, None] - means[None, :])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        statistic = np.where(difference > 0, difference / errors, 0.0)
+    parts = np.stack([training, image], axis=-1)
+    p = p_of(statistic, parts, np.stack([degrees, np.full_like(degrees, images - 1)], axis=-1))
+    unlike = np.stack([(shares != row).sum(axis=1) for row in shares])
+    p = np.maximum(p, 2.0 ** (1 - unlike.clip(1)))
+    np.fill_diagonal(p, 1.0)
+    np.fill_diagonal(errors, 0.0)
+    return noise, errors, p
+
+
+class Design:
+    """Two models of a study as it might be: what power other numbers of images and seeds would have.
+
+    difference: between their accuracies; image: the images' part of a variance, times the number of images; training:
+    t^2 and rest: e^2, both of an average of the two models; models: whose variance is pooled.
+    """
+
+    def __init__(self, correct, first, second):
+        """correct: as for compare_all; first, second: indices of the two models."""
+        noise, shares = TrainingNoise(correct), [correct[m].mean(axis=0) for m in (first, second)]
+        images, pair = len(shares[0]), [first, second]
+        self.difference = abs(shares[0].mean() - shares[1].mean())
+        self.rest = noise.rest[pair].mean()
+        self.training = max(noise.variance[pair].mean() - self.rest / images, 0)
+        variance = (shares[0] - shares[1]).var(ddof=1) if images > 1 else 0.0
+        self.image = max(variance - (noise.rest[pair] / noise.seeds[pair]).sum(), 0)
+        self.models = max(len(correct) - len(noise.outliers), 2)
+
+    def power(self, images, seeds, level):
+        """Return the probability that the test finds the difference at `level`, with so many images and seeds."""
+        degrees = (self.models - 1) * (seeds - 1)
+        training, image = 2 * (self.training + self.rest / images) / seeds, self.image / images
+        if not training + image:  # they differ in the same way everywhere
+            return float(2.0 ** (1 - images) <= level)
+        found = training * stats.chi2.ppf(QUANTILES, degrees) / degrees
+        whole = image + 2 * self.rest / images / seeds
+        parts = np.stack([found, np.full_like(found, image)], axis=-1)
+        critical = critical_value(level, parts, np.array([degrees, max(images - 1, 1)]))
+        errors = np.sqrt(np.maximum(found + image, whole))
+        true = math.sqrt(training + image)
+        return float(stats.norm.sf((critical * errors - self.difference) / true).mean())
+
+    def images_needed(self, seeds, level, power):
+        """Return how many images give this power with so many seeds, or None where no number does."""
+        if not self.difference or self.power(MOST_IMAGES, seeds, level) < power:
+            return None
+        low, high = 1, MOST_IMAGES
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if self.power(middle, seeds, level) >= power else (middle, high)
+        return high
+
+    def seeds_needed(self, images, level, power):
+        """Return how many seeds give this power on so many images; None where more than MOST_SEEDS would be needed."""
+        if not self.difference:
+            return None
+        return next((s for s in range(2, MOST_SEEDS + 1) if self.power(images, s, level) >= power), None)
