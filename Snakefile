@@ -51,17 +51,23 @@ rule status:
         tell_progress()
 
 
+check_names(rule.name for rule in workflow.rules)
+announce_snakemake()
 hand_on_warnings()
+SESSION = None
 if workflow.is_main_process and not workflow.dryrun:
-    note_session()
+    end_before_the_start()
+    SESSION = note_session()
     keep_finished()
-release_dead_lock()
+release_dead_lock(SESSION)
 
 
 onstart:
     refuse_fewer_epochs(workflow.dag.needrun_jobs())
-    # The jobs of a cluster have limits of their own, and no session.
+    # The jobs of a cluster have limits of their own, and no session; they go on where this call ends.
     announce_end(None if workflow.non_local_exec else config["session_minutes"])
+    if not workflow.non_local_exec:
+        hand_on_the_end()
 
 
 onerror:

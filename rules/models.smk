@@ -95,6 +95,25 @@ def check_models(config):
         raise WorkflowError(f"config: verify: there is no model {config['verify']}.")
 
 
+def check_names(rules):
+    """Refuse models named like a rule, the group of the data's jobs, or a folder of ours; rules: their names.
+
+    Such a model would share its files, or its job on a cluster, with that. Capitals do not tell names apart: they do
+    not on every disk.
+    """
+    taken = {name.casefold() for name in rules} | {"data", "finished"}
+    for name in RUNS_BY_MODEL:
+        if name.casefold() in taken:
+            raise WorkflowError(
+                f"config: models: {name} is a name of Baton's own, of a rule or a folder. Call the model something else."
+            )
+    twice = find_twice(name.casefold() for name in RUNS_BY_MODEL)
+    if twice:
+        raise WorkflowError(
+            f"config: models: names that differ only in capitals are one folder on some disks: {twice}."
+        )
+
+
 def list_runs(config):
     """Return what to train: name, model, seed, folders, architecture and training settings of each."""
     runs = []

@@ -1,15 +1,18 @@
 """The session, which is one call of snakemake: its end, its lock after a crash, and how far it came.
 
 Snakemake's own lock stays behind when its process is killed or the power goes, and keeps the next
-call from starting. It does not say whose it is; so each call leaves its name in .snakemake/baton/.
+call from starting. It does not say whose it is; so each call leaves its name in .snakemake/baton/, and shows there
+every few seconds that it is alive: of another machine or container, this is all that can be known.
 """
 
 import atexit
 import glob
+import json
 import os
 import signal
 import socket
 import sys
+import threading
 import time
 
 import psutil
@@ -17,8 +20,10 @@ from snakemake.exceptions import WorkflowError
 
 from baton.finished import keep_what_is_there
 from baton.progress import how_far
+from baton.session import announce_snakemake, is_same, pid_namespace
 
-SESSIONS = ".snakemake/baton"
+SESSIONS = os.path.abspath(".snakemake/baton")  # where Snakemake stands when it ends is another folder
+BEAT, DEAD = 15, 180  # seconds between signs of life, and without one until a call counts as dead
 BEGAN = time.time()
 
 
@@ -27,60 +32,137 @@ def announce_end(minutes):
     os.environ.setdefault("BATON_SESSION_ENDS", "" if minutes is None else f"{BEGAN + 60 * minutes}")
 
 
+def end_jobs(*_signal):
+    """Send SIGTERM to all that this Snakemake started: trainings save and leave."""
+    for job in psutil.Process().children(recursive=True):
+        try:
+            job.terminate()
+        except psutil.Error:  # gone already
+            pass
+
+
 def hand_on_warnings():
     """From now on hand USR2 on to the jobs of this call, as SIGTERM.
 
     Before a time limit Slurm warns only the first process of a job's step, which is its Snakemake.
     """
-    if not hasattr(signal, "SIGUSR2"):
-        return  # Windows
-
-    def hand_on(_number, _frame):
-        for job in psutil.Process().children(recursive=True):
-            try:
-                job.terminate()
-            except psutil.Error:  # gone already
-                pass
-
-    signal.signal(signal.SIGUSR2, hand_on)
+    if hasattr(signal, "SIGUSR2"):  # not on Windows
+        signal.signal(signal.SIGUSR2, end_jobs)
 
 
-def session_file(process):
-    return f"{SESSIONS}/{socket.gethostname()} {process.pid}"
+def hand_on_the_end():
+    """From now on hand SIGTERM on to the jobs of this call, then leave as Snakemake does.
+
+    `docker stop`, Kubernetes and service managers signal one process, and kill all soon after. Snakemake starts
+    no more jobs then, but lets those that run go on to their end.
+    """
+    leave = signal.getsignal(signal.SIGTERM)
+
+    def end(*arguments):
+        leave(*arguments)
+        while True:  # a job may have been about to start
+            end_jobs()
+            time.sleep(1)
+
+    def hand_on(*arguments):
+        # A thread: what leaves takes a lock that the interrupted thread may hold.
+        threading.Thread(target=end, args=arguments, daemon=True).start()
+
+    signal.signal(signal.SIGTERM, hand_on)
 
 
-def is_dead(name):
-    """Whether the call that left `name` ended; of another machine nobody knows."""
-    host, pid = name.rsplit(" ", 1)
-    if host != socket.gethostname():
-        return False
+def end_before_the_start():
+    """End on SIGTERM until there are jobs: the first process of a container ignores what it does not ask for."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("Ended by SIGTERM before anything was started."))
+
+
+def machine():
+    """Return what tells this machine, since it was started, and its containers from others."""
     try:
-        return not any("snakemake" in word for word in psutil.Process(int(pid)).cmdline())
-    except psutil.NoSuchProcess:
-        return True
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return f"{file.read().strip()} {pid_namespace()}"
+    except OSError:  # no Linux
+        return socket.gethostname()
 
 
 def note_session():
     """Leave this call's name until it ends. Before it locks, or a kill between the two would leave a lock for good."""
+    process = psutil.Process()
+    name = f"{SESSIONS}/{socket.gethostname()} {process.pid} {process.create_time()}"
     os.makedirs(SESSIONS, exist_ok=True)
-    open(session_file(psutil.Process()), "w").close()
-    atexit.register(forget_session)
+    with open(name, "w", encoding="utf-8") as file:
+        json.dump({"machine": machine(), "pid": process.pid, "created": process.create_time()}, file)
+    ended = threading.Event()
+
+    def beat():
+        while not ended.wait(BEAT):
+            try:
+                os.utime(name)
+            except OSError:  # its drive is away, and may come back
+                pass
+
+    def forget():
+        ended.set()
+        if os.path.exists(name):
+            os.remove(name)
+
+    threading.Thread(target=beat, daemon=True).start()
+    atexit.register(forget)
+    return name
 
 
-def forget_session():
-    if os.path.exists(session_file(psutil.Process())):
-        os.remove(session_file(psutil.Process()))
+def since_sign_of_life(path, own):
+    """Return the seconds since a call on another machine last showed that it lives; own: this call's name, or None.
+
+    By the clock of the disk that both write to: machines' clocks differ.
+    """
+    if own:
+        os.utime(own)
+    return (os.stat(own).st_mtime if own else time.time()) - os.stat(path).st_mtime
 
 
-def release_dead_lock():
-    """Take Snakemake's lock away where every call that could hold it is dead."""
-    names = os.listdir(SESSIONS) if os.path.isdir(SESSIONS) else []
-    names = [name for name in names if f"{SESSIONS}/{name}" != session_file(psutil.Process())]
-    if names and all(is_dead(name) for name in names):
-        for lock in glob.glob(".snakemake/locks/*.lock"):
-            os.remove(lock)
-        for name in names:
-            os.remove(f"{SESSIONS}/{name}")
+def is_dead(path, own):
+    """Whether the call that left its name at `path` ended."""
+    host, pid = os.path.basename(path).split(" ")[:2]
+    try:
+        with open(path, encoding="utf-8") as file:
+            call = json.load(file)
+    except (OSError, ValueError):  # of an earlier version: only its host knows
+        call = {
+            "machine": machine() if host == socket.gethostname() else None,
+            "pid": int(pid),
+            "created": None,
+        }
+        if call["machine"] is None:
+            return False
+    if call["machine"] != machine():
+        return since_sign_of_life(path, own) > DEAD
+    try:
+        process = psutil.Process(call["pid"])
+        if call["created"] is None:
+            return not any("snakemake" in word for word in process.cmdline())
+        return not is_same(process, call["created"])
+    except psutil.NoSuchProcess:
+        return True
+
+
+def release_dead_lock(own):
+    """Take Snakemake's lock away where every call that could hold it is dead; own: this call's name, or None."""
+    others = [path for path in glob.glob(f"{glob.escape(SESSIONS)}/*") if path != own]
+    alive = [path for path in others if not is_dead(path, own)]
+    locks = glob.glob(".snakemake/locks/*.lock")
+    if others and not alive:
+        for path in [*locks, *others]:
+            os.remove(path)
+    elif locks and own:
+        for path in alive:
+            host, silent = os.path.basename(path).split(" ")[0], since_sign_of_life(path, own)
+            if host != socket.gethostname() and silent > 2 * BEAT:
+                print(
+                    f"This folder is locked by a call on {host}, which gave its last sign of life {silent:.0f} s ago. "
+                    f"If it is dead, the same command takes the lock away in {max(DEAD - silent, 0):.0f} s.",
+                    file=sys.stderr,
+                )
 
 
 def keep_finished():

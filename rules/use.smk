@@ -1,19 +1,36 @@
 """Using a trained model: on other images, and in other formats.
 
-`snakemake predict --config model=model_3 images=FOLDER` makes results/predictions/MODEL.csv;
-`snakemake export_model_3` makes results/exports/MODEL/seed_N/.
+`snakemake predict --config model=model_3 images=FOLDER` makes results/predictions/MODEL/;
+`snakemake export_model_3` makes results/exports/MODEL/seed_N/. Both take the model that is there, whatever Snakemake
+finds changed since, and train only where there is none.
 """
+
+import hashlib
+import os
 
 # A model predicts with its first seed.
 asked = RUNS_BY_MODEL[PREDICTION["model"]][0] if PREDICTION["model"] else None
+
+
+def unless_there(path):
+    """Return `path` as an input to be made, or nothing where it is there already."""
+    return [] if os.path.exists(path) else path
+
+
+def digest_of_model(run):
+    """Return a text that changes when the model of a run is another one."""
+    try:
+        with open(f"results/models/{run.folder}/training.json", "rb") as file:
+            return hashlib.sha256(file.read()).hexdigest()[:12]
+    except OSError:
+        return None
 
 
 rule predict:
     """Predict a folder of images: --config model=NAME images=FOLDER."""
     input:
         # Nothing where no model is named, which the script refuses.
-        model=f"results/models/{asked.folder}/model.keras" if asked else [],
-        weights="results/data/class_weights.json",
+        model=unless_there(f"results/models/{asked.folder}/model.keras") if asked else [],
     log:
         "logs/predict.log",
     conda:
@@ -22,6 +39,8 @@ rule predict:
     resources:
         mem_mb=memory_of(asked or SMALLEST),
     params:
+        folder=f"results/models/{asked.folder}" if asked else None,
+        settings=asked.settings if asked else None,
         images=PREDICTION["images"],
         name=PREDICTION["model"],
     script:
@@ -34,8 +53,8 @@ for run in RUNS:
         name:
             f"export_{run.name}"
         input:
-            model=f"results/models/{run.folder}/model.keras",
-            test=f"{run.packed}/test.npy",
+            model=unless_there(f"results/models/{run.folder}/model.keras"),
+            test=unless_there(f"{run.packed}/test.npy"),
         output:
             folder=directory(f"results/exports/{run.folder}"),
         log:
@@ -45,6 +64,10 @@ for run in RUNS:
         threads: 2
         resources:
             mem_mb=memory_of(run),
+        params:
+            model=f"results/models/{run.folder}/model.keras",
+            test=f"{run.packed}/test.npy",
+            digest=digest_of_model(run),
         script:
             "../scripts/export.py"
 

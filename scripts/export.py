@@ -66,4 +66,4 @@ def main(model, test, folder, threads):
 
 if __name__ == "__main__":
     logs.start(snakemake.log[0])
-    main(snakemake.input.model, snakemake.input.test, snakemake.output.folder, snakemake.threads)
+    main(snakemake.params.model, snakemake.params.test, snakemake.output.folder, snakemake.threads)

@@ -52,6 +52,9 @@ def check_enough(frame, asked):
                 short.append(
                     f"{label} has {there} for {split}, of {least} needed ({damaged.get(label, 0)} damaged)"
                 )
+    for split in ("validation", "test"):
+        if not (frame["damage"].isna() & (frame["split"] == split)).any():
+            short.append(f"every one has 0 for {split}, of 1 needed in all")
     if short:
         raise UserError(
             f"too few readable images: class {'; class '.join(short)}. Mend the files, lower "

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from baton import logs, networks
+from baton.identity import list_changes
 from baton.images import BATCH, SUFFIXES, DamagedImage, decode_resized, list_files, map_images
+from baton.links import folder_name, short_digest
 from baton.logs import UserError, log, show_progress
 from baton.manifests import read_json
 
@@ -37,9 +39,35 @@ def predict_files(network, folder, files, threads):
             yield file, None if image is None else next(rows), reason
 
 
-def main(model, weights, predictions_csv, threads, images):
-    """Write file, class, the probability of each class, and the reason where a file could not be read."""
-    if not model or images is None:
+def read_training(folder, settings):
+    """Return the classes of the model in `folder` (results/models/MODEL/seed_N), in the order of its answers.
+
+    Says so where it is not of the settings that the config has now.
+    """
+    training = read_json(f"{folder}/training.json")
+    changes = list_changes(training["settings"], settings, ("name", "precision"))
+    if changes:
+        log.warning(
+            "the model that is there was trained with other settings than the config's: %s. It is taken as it is.",
+            "; ".join(changes),
+        )
+    # Earlier versions did not write them down.
+    return training.get("classes") or read_json("results/data/class_weights.json")["classes"]
+
+
+def name_table(name, images):
+    """Return the path of the CSV for a model's name and a folder of images: each folder has its own."""
+    real = os.path.realpath(images)
+    return f"results/predictions/{name}/{folder_name(os.path.basename(real))}_{short_digest(real)}.csv"
+
+
+def main(folder, name, threads, images, settings):
+    """Write file, class, the probability of each class, and the reason where a file could not be read.
+
+    folder: results/models/MODEL/seed_N; name: of the model; images: the folder to predict; settings: the model's, by
+    the config.
+    """
+    if not folder or images is None:
         raise UserError(
             "say which model and which folder: snakemake predict --config model=NAME images=FOLDER"
         )
@@ -50,30 +78,30 @@ def main(model, weights, predictions_csv, threads, images):
         raise UserError(
             f"images={images}: the folder holds no file named like an image ({', '.join(SUFFIXES)})."
         )
+    classes, predictions_csv = read_training(folder, settings), name_table(name, images)
     networks.set_up(threads, "float32", seed=0)  # the model brings its own precision
-    network = keras.saving.load_model(model, compile=False)
-    classes = read_json(weights)["classes"]
+    network = keras.saving.load_model(f"{folder}/model.keras", compile=False)
     Path(predictions_csv).parent.mkdir(parents=True, exist_ok=True)
     unreadable, aside = 0, f"{predictions_csv}.tmp"
     with open(aside, "w", encoding="utf-8", errors="surrogateescape", newline="") as table:
         writer = csv.writer(table, lineterminator="\n")
         writer.writerow(["file", "class", *(f"probability {label}" for label in classes), "reason"])
         for file, probabilities, reason in predict_files(network, images, files, threads):
-            if reason is None:
-                writer.writerow([file, classes[probabilities.argmax()], *probabilities.tolist(), ""])
-            else:
+            if reason is not None:
                 unreadable += 1
                 writer.writerow([file, "", *[""] * len(classes), reason])
+            elif np.isfinite(probabilities).all():
+                writer.writerow([file, classes[probabilities.argmax()], *probabilities.tolist(), ""])
+            else:
+                os.remove(aside)
+                raise UserError(
+                    f"{name} diverged in its training: what it answers ({file} was the first) are no probabilities. "
+                    "Nothing was written. Take another model, or train it with other settings (a lower learning_rate)."
+                )
     os.replace(aside, predictions_csv)
     log.info("%d images, %d of them unreadable: %s", len(files), unreadable, predictions_csv)
 
 
 if __name__ == "__main__":
     logs.start(snakemake.log[0])
-    main(
-        snakemake.input.model,
-        snakemake.input.weights,
-        f"results/predictions/{snakemake.params.name}.csv",
-        snakemake.threads,
-        snakemake.params.images,
-    )
+    main(threads=snakemake.threads, **snakemake.params)

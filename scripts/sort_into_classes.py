@@ -291,6 +291,11 @@ def main(data, classes_csv, left_out_csv, folder):
             f"all {len(frame)} images are of one class, {some(counts.index)}: at least two are needed. "
             "Check data.label_column, data.where and data.classes."
         )
+    if data["ordered"] and data["classes"] is None and not all(map(as_number, counts.index)):
+        raise UserError(
+            "data.ordered: true needs the order, which names that are no numbers do not tell: write the classes into "
+            f"data.classes, from the low end of the scale to the high one (there are {some(sort_labels(counts.index), 30)})."
+        )
     for label in sort_labels(counts.index):
         log.info("class %s: %d images", label, counts[label])
     write_manifest(frame, classes_csv)

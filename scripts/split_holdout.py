@@ -44,12 +44,18 @@ def draw_holdout(frame, validation, test, seed):
 def take_given_splits(frame):
     """Return `frame` with `split`, the first folder of each image's path; `draw` is empty.
 
-    A class that misses from a split is logged; one that misses from training raises UserError.
+    A class that misses from a split is logged; one that misses from training raises UserError, and so does a split
+    without any images.
     """
     frame = frame.assign(split=frame["image"].str.split("/").str[0], draw="")
     labels = sort_labels(frame["class"])
     for split in ("train", "validation", "test"):
         there = set(frame.loc[frame["split"] == split, "class"])
+        if not there:
+            raise UserError(
+                f"there are no {split} images of the classes that are asked for ({', '.join(labels)}). Put some under "
+                f"{split}/, in folders of the same names, capitals included."
+            )
         lacking = [label for label in labels if label not in there]
         if lacking and split == "train":
             raise UserError(

@@ -16,7 +16,7 @@ def folder_name(label):
     """Return `label` as a name that stays inside its folder on every file system ("a/b" -> "a%2Fb")."""
     name = UNSAFE.sub(lambda match: f"%{ord(match[0]):02X}", label)
     if not name or len(os.fsencode(name)) > LONGEST_NAME:
-        name = f"{_shorten(name)}%{_short_digest(label)}"
+        name = f"{_shorten(name)}%{short_digest(label)}"
     return name
 
 
@@ -37,7 +37,7 @@ def link_images(folder, images, labels, root):
     times = Counter((label, name.casefold()) for label, name in zip(labels, names, strict=True))
     for image, label, name in zip(images, labels, names, strict=True):
         if times[label, name.casefold()] > 1:
-            name = f"{_shorten(PurePosixPath(name).stem)} {_short_digest(image)}{PurePosixPath(name).suffix}"
+            name = f"{_shorten(PurePosixPath(name).stem)} {short_digest(image)}{PurePosixPath(name).suffix}"
         _link(os.path.abspath(os.path.join(root, image)), folder / folder_name(label) / name)
 
 
@@ -56,5 +56,6 @@ def _shorten(name):
     return name.encode("utf-8", "surrogateescape")[:LONGEST_NAME].decode("utf-8", "ignore")
 
 
-def _short_digest(text):
+def short_digest(text):
+    """Return eight characters that tell one text from others."""
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:8]

@@ -14,6 +14,8 @@ NAMES = ("SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2", "SIGHUP")
 SIGNALS = [name for name in NAMES if hasattr(signal, name)]
 # The Snakefile puts here when the session ends (seconds since 1970), for all jobs of one call of snakemake.
 ENDS = "BATON_SESSION_ENDS"
+# Each Snakemake puts here who it is, for the jobs that it starts.
+SNAKEMAKE = "BATON_SNAKEMAKE"
 
 
 class Session:
@@ -66,21 +68,44 @@ def session_end():
     return float(text) if text else None
 
 
+def announce_snakemake():
+    """Tell the jobs that this Snakemake starts which process it is; each Snakemake on the way to a job does."""
+    process = psutil.Process()
+    os.environ[SNAKEMAKE] = f"{process.pid} {process.create_time()} {pid_namespace()}"
+
+
 def find_snakemake():
-    """Return the nearest Snakemake above this process (psutil.Process), or None.
+    """Return the Snakemake that started this process (psutil.Process), or None.
 
     Killed outright, it cannot tell its jobs; each has to look whether it is still there. Raises
-    SessionEnded where one announced the session and is gone already.
+    SessionEnded where it is gone already. None where none announced itself, and where this process is in a container
+    that sees other process numbers than it.
     """
-    for process in psutil.Process().parents():
-        try:
-            if any("snakemake" in os.path.basename(word) for word in process.cmdline()[:3]):
-                return process
-        except psutil.Error:
-            continue
-    if ENDS in os.environ:
-        raise SessionEnded("not trained: its Snakemake is gone. The same command goes on.")
-    return None
+    if SNAKEMAKE not in os.environ:
+        return None
+    pid, created, namespace = os.environ[SNAKEMAKE].split(" ", 2)
+    if namespace != pid_namespace():
+        return None
+    try:
+        process = psutil.Process(int(pid))
+        if is_same(process, float(created)) and is_alive(process):
+            return process
+    except psutil.NoSuchProcess:
+        pass
+    raise SessionEnded("not trained: its Snakemake is gone. The same command goes on.")
+
+
+def pid_namespace():
+    """Return a text that is the same for all processes which see the same process numbers."""
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return "this machine's"  # no Linux
+
+
+def is_same(process, created):
+    """Whether a psutil.Process was created at `created`: numbers are given to new processes again."""
+    return abs(process.create_time() - created) < 1
 
 
 def is_alive(process):
