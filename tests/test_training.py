@@ -1,0 +1,548 @@
+"""Training against expected values: one step by NumPy, the epoch that is kept, precisions, what augmentation does.
+
+Everything else about training compares it with itself, one device with two, resumed with whole; here an independent
+network says what a step must do.
+"""
+
+import json
+import math
+import os
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from conftest import REPOSITORY
+
+import train
+from baton import networks
+from baton.manifests import write_manifest
+from baton.session import Session
+from baton.training import Split, Trainer, Training, order_of_epoch
+
+CONFIG = yaml.safe_load((REPOSITORY / "config.yaml").read_text(encoding="utf-8"))
+OFF = {"flip": None, "rotation": 0, "zoom": 0, "brightness": 0, "contrast": 0}
+SETTINGS = {"name": "net", "size": 4, "kernels": 2, "kernel_size": 3, "layers": 1, "dense": 3, "dropout": 0}
+SETTINGS |= {"l2": 0.3, "initializer": "normal", "stddev": 0.5, "learning_rate": 0.01, "batch_size": 4}
+SETTINGS |= {"epochs": 3, "monitor": "val_accuracy", "patience": None, "class_weights": "balanced"}
+SETTINGS |= {"precision": "float32", "synthetic_fraction": 0}
+WEIGHTS = [0.5, 1.0, 2.5]
+
+
+@pytest.fixture(autouse=True)
+def float32():
+    networks.set_up(1, "float32", 1)
+    yield
+    keras.config.set_dtype_policy("float32")
+
+
+def write_split(folder, name, count, size=4, seed=1):
+    """Write `count` random images of three classes to NAME.npy and NAME.csv; return images and labels."""
+    draw = np.random.default_rng([seed, len(name)])
+    images = draw.integers(0, 256, (count, size, size, 3), np.uint8)
+    labels = np.arange(count) % 3
+    np.save(folder / f"{name}.npy", images)
+    write_manifest(pd.DataFrame({"label": labels}), folder / f"{name}.csv")
+    return images, labels
+
+
+def open_split(folder, name, weights=None):
+    return Split(folder / f"{name}.npy", folder / f"{name}.csv", weights)
+
+
+# --- One step, by NumPy
+
+
+def numpy_logits(weights, images):
+    """Return the logits of the network of SETTINGS: convolution, ReLU, 2 x 2 maximum, dense, ReLU, dense."""
+    kernel, bias, dense, dense_bias, last, last_bias = weights
+    x = images.astype(float) / 255
+    padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    out = np.zeros((len(x), 4, 4, 2))
+    for row in range(4):
+        for column in range(4):
+            patch = padded[:, row : row + 3, column : column + 3]
+            out[:, row, column] = np.tensordot(patch, kernel, axes=3) + bias
+    out = np.maximum(out, 0)
+    pooled = out.reshape(len(x), 2, 2, 2, 2, 2).max(axis=(2, 4))
+    hidden = np.maximum(pooled.reshape(len(x), -1) @ dense + dense_bias, 0)
+    return hidden @ last + last_bias
+
+
+def numpy_entropy(weights, images, labels):
+    """Return the cross-entropy of each image."""
+    logits = numpy_logits(weights, images)
+    return np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(labels)), labels]
+
+
+def numpy_loss(weights, images, labels, l2):
+    """Return the mean of class weight x cross-entropy, and l2 times the sum of the squared kernels, not the biases."""
+    weighted = np.array(WEIGHTS)[labels] * numpy_entropy(weights, images, labels)
+    return weighted.mean() + l2 * sum((weights[i] ** 2).sum() for i in (0, 2, 4))
+
+
+def numpy_gradient(weights, *arguments, step=1e-6):
+    """Return the gradient of numpy_loss by central differences."""
+    gradients = []
+    for i, array in enumerate(weights):
+        gradient = np.zeros_like(array)
+        for place in np.ndindex(array.shape):
+            values = []
+            for sign in (1, -1):
+                moved = [other.copy() for other in weights]
+                moved[i][place] += sign * step
+                values.append(numpy_loss(moved, *arguments))
+            gradient[place] = (values[0] - values[1]) / (2 * step)
+        gradients.append(gradient)
+    return gradients
+
+
+@pytest.mark.parametrize("l2", [0, 0.3])
+def test_a_step_is_that_of_numpy(tmp_path, l2):
+    images, labels = write_split(tmp_path, "train", 7)
+    split = open_split(tmp_path, "train", WEIGHTS)
+    network = networks.build_network(SETTINGS | {"l2": l2}, OFF, 3, seed=3)
+    trainer = Trainer(network, 0.01)
+    before = [weight.numpy().astype(float) for weight in trainer.weights]
+    # A batch of 5 whose classes are weighted 0.5, 1 and 2.5.
+    batch = next(split.batches(5, order=np.array([6, 0, 1, 2, 5])))
+    rows = [6, 0, 1, 2, 5]
+    gradient = numpy_gradient(before, images[rows], labels[rows], l2)
+    trainer.train_step(*batch)
+
+    weighted = np.array(WEIGHTS)[labels[rows]] * numpy_entropy(before, images[rows], labels[rows])
+    loss, accuracy = trainer.training_metrics.results()
+    assert loss == pytest.approx(weighted.mean(), rel=1e-5)
+    right = numpy_logits(before, images[rows]).argmax(axis=1) == labels[rows]
+    assert accuracy == pytest.approx(right.mean())
+    penalty = l2 * sum((before[i] ** 2).sum() for i in (0, 2, 4))
+
+    # Adam's first averages are 0.1 of the gradient and 0.001 of its square; its step is then the learning rate.
+    averages = [variable.numpy() for variable in trainer.optimizer.variables[2:]]
+    for i, expected in enumerate(gradient):
+        np.testing.assert_allclose(averages[2 * i], 0.1 * expected, rtol=2e-4, atol=2e-6)
+        np.testing.assert_allclose(averages[2 * i + 1], 0.001 * expected**2, rtol=5e-4, atol=1e-8)
+        moved = before[i] - 0.01 * expected / (abs(expected) + 1e-7 / math.sqrt(0.001))
+        clear = abs(expected) > 1e-4
+        np.testing.assert_allclose(trainer.weights[i].numpy()[clear], moved[clear], atol=1e-5)
+        assert clear.any()
+    after = [weight.numpy().astype(float) for weight in trainer.weights]
+    assert float(trainer.l2_penalty()) == pytest.approx(
+        l2 * sum((after[i] ** 2).sum() for i in (0, 2, 4)), rel=1e-5
+    )
+    assert l2 == 0 or penalty > 0.1
+
+
+def test_validation_is_that_of_numpy_and_knows_no_weights(tmp_path):
+    write_split(tmp_path, "train", 13)
+    images, labels = write_split(tmp_path, "validation", 70)  # more than VALIDATION_BATCH
+    network = networks.build_network(SETTINGS, OFF, 3, seed=3)
+    splits = open_split(tmp_path, "train", WEIGHTS), open_split(tmp_path, "validation")
+    training = Training(Trainer(network, 0.01), *splits, SETTINGS, seed=1)
+    training.run_epoch(lambda: None)
+    weights = [weight.numpy().astype(float) for weight in training.trainer.weights]
+    row = training.history[0]
+    assert row["val_loss"] == pytest.approx(numpy_entropy(weights, images, labels).mean(), rel=1e-5)
+    right = numpy_logits(weights, images).argmax(axis=1) == labels
+    assert row["val_accuracy"] == pytest.approx(right.mean())
+    assert row["l2"] == pytest.approx(0.3 * sum((weights[i] ** 2).sum() for i in (0, 2, 4)), rel=1e-5)
+
+
+def test_13_images_in_batches_of_4_are_4_steps_which_see_each_once(tmp_path):
+    images, labels = write_split(tmp_path, "train", 13)
+    write_split(tmp_path, "validation", 3)
+    network = networks.build_network(SETTINGS, OFF, 3, seed=3)
+    splits = open_split(tmp_path, "train", WEIGHTS), open_split(tmp_path, "validation")
+    training = Training(Trainer(network, 0.01), *splits, SETTINGS, seed=1)
+    assert training.steps == 4
+    seen = []
+    training.trainer.train_step = lambda *batch: seen.append([part.numpy() for part in batch])
+    training.run_epoch(lambda: None)
+    assert [len(batch[1]) for batch in seen] == [4, 4, 4, 1]
+    order = order_of_epoch(13, 1, 0)
+    assert sorted(order) == list(range(13)) and list(order) != list(range(13))
+    np.testing.assert_array_equal(np.concatenate([batch[0] for batch in seen]), images[order])
+    np.testing.assert_array_equal(np.concatenate([batch[1] for batch in seen]), labels[order])
+    np.testing.assert_allclose(np.concatenate([batch[2] for batch in seen]), np.array(WEIGHTS)[labels[order]])
+    assert list(order_of_epoch(13, 1, 1)) != list(order) != list(order_of_epoch(13, 2, 0))
+
+
+@pytest.mark.parametrize("class_weights, expected", [("balanced", WEIGHTS), ("none", [1, 1, 1])])
+def test_the_weights_of_the_classes_are_those_of_their_file_in_training_alone(
+    tmp_path, class_weights, expected
+):
+    packed = {}
+    for split in ("train", "validation"):
+        _, labels = write_split(tmp_path, split, 7)
+        packed |= {split: tmp_path / f"{split}.npy", f"{split}_manifest": tmp_path / f"{split}.csv"}
+    (tmp_path / "weights.json").write_text(json.dumps({"classes": ["a", "b", "c"], "weights": WEIGHTS}))
+    settings = SETTINGS | {"class_weights": class_weights}
+    training, set_up = train.prepare(packed, tmp_path / "weights.json", 1, settings, OFF, 1, "float32")
+    np.testing.assert_allclose(training.train.weights, np.array(expected)[labels])
+    np.testing.assert_array_equal(training.validation.weights, np.ones(7))
+    assert set_up["classes"] == ["a", "b", "c"] and set_up["devices"] == 1
+
+
+# --- Which epoch is kept
+
+
+def scripted(monitor, rows, patience=None):
+    """Return a Training that has gone through epochs with these (loss, val_loss, val_accuracy), its weights the epoch."""
+    weight = SimpleNamespace(value=0.0)
+    trainer = SimpleNamespace(
+        training_metrics=SimpleNamespace(reset=lambda: None),
+        validation_metrics=SimpleNamespace(),
+        weights=[SimpleNamespace(numpy=lambda: np.array(weight.value))],
+        l2_penalty=lambda: 0.0,
+    )
+    settings = SETTINGS | {"monitor": monitor, "patience": patience, "epochs": len(rows) + 1}
+    training = Training(trainer, range(4), range(4), settings, seed=1)
+    for number, (loss, val_loss, val_accuracy) in enumerate(rows, 1):
+        if training.complete:
+            break
+        weight.value = float(number)
+        trainer.training_metrics.results = lambda loss=loss: (loss, 0.5)
+        trainer.validation_metrics.results = lambda a=val_loss, b=val_accuracy: (a, b)
+        training._end_epoch()
+    return training
+
+
+NAN = math.nan
+ROWS = [(0.9, 0.8, 0.5), (0.3, 0.9, 0.7), (0.5, 0.2, 0.7), (0.4, 0.6, 0.6)]
+
+
+@pytest.mark.parametrize(
+    "monitor, rows, kept",
+    [
+        ("loss", ROWS, 2),
+        ("val_loss", ROWS, 3),
+        ("val_accuracy", ROWS, 2),  # of equal ones the first
+        ("val_accuracy", ROWS[::-1], 2),
+        ("loss", ROWS[::-1], 3),
+        ("val_loss", [(1, 0.5, 0), (1, 0.5, 0)], 1),
+        ("val_loss", [(1, 0.5, 0), (1, 0.4, 0), (1, 0.6, 0)], 2),
+        ("val_loss", [(1, NAN, 0), (1, 0.9, 0), (1, NAN, 0)], 2),
+        ("loss", [(NAN, 1, 0), (NAN, 1, 0)], 1),
+        ("val_loss", [(1, 0.9, 0), (1, NAN, 0), (1, 0.8, 0)], 3),
+        ("val_accuracy", [(1, 1, 0.2), (1, 1, 0.9), (1, 1, 0.3)], 2),
+    ],
+)
+def test_the_epoch_that_is_kept(monitor, rows, kept):
+    training = scripted(monitor, rows)
+    assert training.best_epoch == kept
+    assert [float(weight) for weight in training.best_weights] == [kept]
+
+
+@pytest.mark.parametrize("patience, epochs", [(1, 3), (2, 4), (3, 4), (None, 4)])
+def test_patience_counts_epochs_without_a_better_one(patience, epochs):
+    training = scripted("val_accuracy", [(1, 1, 0.1), (1, 1, 0.5), (1, 1, 0.5), (1, 1, 0.4)], patience)
+    assert training.epoch == epochs
+    assert training.complete == (patience in (1, 2))
+
+
+def test_what_is_kept_is_written_and_the_last_epoch_goes_on(tmp_path):
+    write_split(tmp_path, "train", 9)
+    write_split(tmp_path, "validation", 9)
+    network = networks.build_network(SETTINGS, OFF, 3, seed=3)
+    splits = open_split(tmp_path, "train"), open_split(tmp_path, "validation")
+    training = Training(Trainer(network, 0.01), *splits, SETTINGS | {"monitor": "loss"}, seed=1)
+    training.run_epoch(lambda: None)
+    kept = [weight.numpy() for weight in training.trainer.weights]
+    training.history[0]["loss"] = 0.0  # nothing will be better
+    training.run_epoch(lambda: None)
+    assert training.best_epoch == 1
+    last = [weight.numpy() for weight in training.trainer.weights]
+    assert any((one != other).any() for one, other in zip(kept, last, strict=True))
+    with training.network_kept() as written:
+        for weight, expected in zip(written.trainable_variables, kept, strict=True):
+            np.testing.assert_array_equal(weight.numpy(), expected)
+    for weight, expected in zip(training.trainer.weights, last, strict=True):
+        np.testing.assert_array_equal(weight.numpy(), expected)
+
+
+# --- Precision
+
+
+def run_main(folder, precision, epochs, threads=1, **settings):
+    """Train with train.main in `folder` on images whose class is their brightness; return training.json and history."""
+    draw = np.random.default_rng(4)
+    packed = {}
+    for split, count in (("train", 48), ("validation", 24)):
+        labels = np.arange(count) % 3
+        images = draw.integers(0, 60, (count, 8, 8, 3)) + labels[:, None, None, None] * 90
+        packed |= {split: folder / f"{split}.npy", f"{split}_manifest": folder / f"{split}.csv"}
+        np.save(packed[split], images.astype(np.uint8))
+        write_manifest(pd.DataFrame({"label": labels}), packed[f"{split}_manifest"])
+    weights = folder / "weights.json"
+    weights.write_text(json.dumps({"classes": ["dark", "grey", "light"], "weights": [1, 1, 1]}))
+    keras.utils.clear_session()
+    out = folder / "results/models/net/seed_1"
+    out.mkdir(parents=True, exist_ok=True)
+    names = {
+        "model": "model.keras",
+        "history": "history.csv",
+        "curves": "curves.svg",
+        "summary": "training.json",
+    }
+    train.main(
+        packed,
+        weights,
+        {name: out / file for name, file in names.items()},
+        state=folder / "state",
+        board=folder / "board",
+        threads=threads,
+        session=Session(),
+        settings=SETTINGS
+        | {"size": 8, "dense": 16, "kernels": 4, "precision": precision, "epochs": epochs, "l2": 0.001}
+        | settings,
+        augmentation=OFF,
+        seed=1,
+    )
+    return json.loads((out / "training.json").read_text())
+
+
+@pytest.mark.parametrize("precision", ["auto", "mixed_bfloat16", "mixed_float16"])
+def test_each_precision_learns_what_float32_does(tmp_path, precision):
+    folders = [tmp_path / name for name in ("expected", "found")]
+    for folder in folders:
+        folder.mkdir()
+    expected = run_main(folders[0], "float32", 12)
+    found = run_main(folders[1], precision, 12)
+    in_force = networks.choose_precision("auto") if precision == "auto" else precision
+    assert found["precision"] == found["identity"]["precision"] == in_force
+    assert found["settings"]["precision"] == precision
+    assert found["last"]["val_loss"] < 1.0 < math.log(3)
+    assert found["last"]["val_loss"] == pytest.approx(expected["last"]["val_loss"], abs=0.15)
+    assert found["last"]["loss"] == pytest.approx(expected["last"]["loss"], abs=0.15)
+
+
+def test_float16s_loss_scale_is_part_of_the_state(tmp_path):
+    write_split(tmp_path, "train", 8)
+
+    def make():
+        keras.utils.clear_session()  # variables are named as in a process of their own
+        networks.set_up(1, "mixed_float16", 1)
+        network = networks.build_network(SETTINGS, OFF, 3, seed=3)
+        splits = open_split(tmp_path, "train"), open_split(tmp_path, "train")
+        return Training(Trainer(network, 0.01), *splits, SETTINGS, seed=1)
+
+    training = make()
+    optimizer = training.trainer.optimizer
+    assert isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+    optimizer.dynamic_scale.assign(512.0)
+    training.run_epoch(lambda: None)
+    assert int(optimizer.step_counter.numpy()) == 2 and int(optimizer.inner_optimizer.iterations) == 2
+    arrays, values = training.to_state()
+    resumed = make()
+    resumed.restore(arrays, json.loads(json.dumps(values)))
+    other = resumed.trainer.optimizer
+    assert float(other.dynamic_scale) == 512.0 and int(other.step_counter.numpy()) == 2
+    for one in (training, resumed):
+        one.run_epoch(lambda: None)
+    assert training.history == resumed.history
+    for name, variable in training.trainer.variables().items():
+        np.testing.assert_array_equal(variable.numpy(), resumed.trainer.variables()[name].numpy(), name)
+
+
+@pytest.mark.parametrize(
+    "system, info, found",
+    [
+        ("Linux", "flags\t\t: fpu avx512f avx512_bf16 amx_tile\n", "mixed_bfloat16"),
+        ("Linux", "flags\t\t: fpu amx_bf16\n", "mixed_bfloat16"),
+        ("Linux", "Features\t: fp asimd bf16 i8mm\n", "mixed_bfloat16"),  # ARM
+        ("Linux", "flags\t\t: fpu avx512f avx2\n", "float32"),
+        ("Linux", "flags\t\t: fpu avx512_bf16x\nbugs\t\t: bf16\n", "float32"),
+        ("Linux", "model name\t: bf16 wonder\nflags\t\t: fpu\n", "float32"),
+        ("Darwin", "flags\t\t: avx512_bf16\n", "float32"),
+    ],
+)
+def test_bfloat16_is_taken_where_the_processor_has_it(monkeypatch, tmp_path, system, info, found):
+    (tmp_path / "cpuinfo").write_text(info)
+    monkeypatch.setattr(networks, "CPU_INFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(networks.platform, "system", lambda: system)
+    assert networks.choose_precision("auto") == found
+    assert networks.choose_precision("mixed_float16") == "mixed_float16"
+
+
+@pytest.mark.parametrize(
+    "capability, found", [((8, 0), "mixed_bfloat16"), ((7, 5), "float32"), (None, "float32")]
+)
+def test_or_the_gpu(monkeypatch, capability, found):
+    details = {} if capability is None else {"compute_capability": capability}
+    monkeypatch.setattr(networks.tf.config, "list_physical_devices", lambda kind: ["a GPU"])
+    monkeypatch.setattr(networks.tf.config.experimental, "get_device_details", lambda gpu: details)
+    assert networks.choose_precision("auto") == found
+
+
+def test_what_auto_chose_belongs_to_the_training(tmp_path, monkeypatch, caplog):
+    # Begun in bfloat16 where that is fast, gone on with where it is not; then finished and opened there again.
+    monkeypatch.setattr(networks, "_has_bfloat16", lambda: True)
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    expected = run_main(whole, "auto", 4)
+    assert expected["precision"] == "mixed_bfloat16"
+    begun = tmp_path / "begun"
+    begun.mkdir()
+    run_main(begun, "auto", 2)
+    monkeypatch.setattr(networks, "_has_bfloat16", lambda: False)
+    found = run_main(begun, "auto", 4)
+    assert found["precision"] == "mixed_bfloat16"
+    assert found["last"] == expected["last"] and found["kept"] == expected["kept"]
+    model = begun / "results/models/net/seed_1/model.keras"
+    content = model.read_bytes()
+    model.unlink()
+    run_main(begun, "auto", 4)
+    assert model.read_bytes() == content
+    # Asked for by name, it is another training.
+    assert run_main(begun, "float32", 4)["precision"] == "float32"
+
+
+# --- Saving
+
+
+def test_a_hundred_saves_leave_no_file_open(tmp_path):
+    from baton.keeper import Keeper
+
+    write_split(tmp_path, "train", 8)
+    network = networks.build_network(SETTINGS, OFF, 3, seed=3)
+    splits = open_split(tmp_path, "train"), open_split(tmp_path, "train")
+    training = Training(Trainer(network, 0.01), *splits, SETTINGS, seed=1)
+    keeper = Keeper(tmp_path / "state", {})
+    with keeper.only_writer():
+        keeper.save(training)
+        before = os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else []
+        for _ in range(100):
+            assert keeper.save(training)
+            keeper.load()
+        after = os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else []
+    assert len(after) == len(before)
+
+
+# --- Augmentation, measured against the sentences of config.yaml
+
+
+def augmented(images, seed=1, **changes):
+    """Return (n, size, size, 3) float images after the layers for OFF with `changes`, as training changes them."""
+    x = images.astype(np.float32)
+    for layer in networks.augmentation_layers(OFF | changes, seed):
+        x = layer(x, training=True)
+    return np.asarray(x)
+
+
+def corner(size=8):
+    """Return an image dark but for one corner, by which each of its mirror images is known."""
+    image = np.zeros((size, size, 3), np.float32)
+    image[:2, :2] = 200
+    return image
+
+
+CORNERS = {"as it is": (0, 0), "left-right": (0, -1), "top-bottom": (-1, 0), "both": (-1, -1)}
+
+
+@pytest.mark.parametrize(
+    "flip, allowed",
+    [
+        ("horizontal", {"as it is", "left-right"}),
+        ("vertical", {"as it is", "top-bottom"}),
+        ("horizontal_and_vertical", set(CORNERS)),
+    ],
+)
+def test_flip_gives_each_direction_alike(flip, allowed):
+    out = augmented(np.stack([corner()] * 800), flip=flip)
+    counts = {name: int((out[:, row, column, 0] > 100).sum()) for name, (row, column) in CORNERS.items()}
+    assert sum(counts.values()) == 800
+    for name, count in counts.items():
+        expected = 800 / len(allowed) if name in allowed else 0
+        assert abs(count - expected) <= 5 * math.sqrt(expected)  # five standard deviations and more
+
+
+def test_contrast_is_up_to_this_fraction_more_or_less():
+    image = np.full((8, 8, 3), 100, np.float32)
+    image[::2] = 140  # mean 120, 20 off it
+    out = augmented(np.stack([image] * 1000), contrast=0.3)
+    factors = (out[:, 0, 0, 0] - out[:, 1, 0, 0]) / 40
+    assert 0.7 <= factors.min() < 0.72 and 1.28 < factors.max() <= 1.3
+    assert abs(factors.mean() - 1) < 0.03
+    assert abs((factors < 1).mean() - 0.5) < 0.1
+    np.testing.assert_allclose(out.mean(axis=(1, 2, 3)), 120, atol=0.01)  # no brighter
+
+
+def test_brightness_is_up_to_this_fraction_of_the_full_range_either_way():
+    out = augmented(np.full((1000, 8, 8, 3), 128, np.float32), brightness=0.2)
+    shifts = out[:, 0, 0, 0] - 128
+    assert -51 <= shifts.min() < -48 and 48 < shifts.max() <= 51
+    assert abs(shifts.mean()) < 5
+    assert (out == out[:, :1, :1, :1]).all()
+
+
+def moments(image):
+    """Return centre (row, column) and mean squared distance from it of what is bright in (size, size)."""
+    rows, columns = np.indices(image.shape)
+    mass = image.sum()
+    row, column = (rows * image).sum() / mass, (columns * image).sum() / mass
+    return (
+        row,
+        column,
+        ((rows - row) ** 2 * image).sum() / mass + ((columns - column) ** 2 * image).sum() / mass,
+    )
+
+
+def test_zoom_is_up_to_this_fraction_nearer_or_farther_and_keeps_the_shape():
+    image = np.zeros((64, 64, 3), np.float32)
+    image[26:38, 26:38] = 255
+    out = augmented(np.stack([image] * 400), zoom=0.2)[..., 0]
+    whole = moments(image[..., 0])[2]
+    sides = np.sqrt([moments(one)[2] / whole for one in out])
+    # A factor f of the coordinates makes things 1 / f as large: 1 / 1.2 to 1 / 0.8.
+    assert 1 / 1.2 - 0.03 <= sides.min() < 0.87 and 1.19 < sides.max() <= 1 / 0.8 + 0.03
+    assert 0.35 < (sides > 1).mean() < 0.65
+    for one in out[:50]:
+        bright = one > 128
+        assert abs(int(bright.any(axis=0).sum()) - int(bright.any(axis=1).sum())) <= 1
+
+
+def test_rotation_is_up_to_this_fraction_of_a_full_turn_either_way():
+    image = np.zeros((65, 65, 3), np.float32)
+    image[30:35, 48:53] = 255  # right of the middle
+    out = augmented(np.stack([image] * 400), rotation=0.1)[..., 0]
+    angles = []
+    for one in out:
+        row, column, _ = moments(one)
+        angles.append(math.degrees(math.atan2(32 - row, column - 32)))
+    assert -37 <= min(angles) < -33 and 33 < max(angles) <= 37
+    assert abs(np.mean(angles)) < 4
+
+
+def test_each_image_is_changed_for_itself_and_anew_each_time():
+    images = np.stack([corner(16)] * 20)
+    layers = networks.augmentation_layers(
+        {"flip": "horizontal", "rotation": 0.1, "zoom": 0.2, "brightness": 0.2, "contrast": 0.3}, 1
+    )
+    assert [layer.name for layer in layers] == [
+        "random_flip",
+        "random_rotation",
+        "random_zoom",
+        "random_brightness",
+        "random_contrast",
+    ]
+    for layer in layers[1:]:
+        once, again = np.asarray(layer(images, training=True)), np.asarray(layer(images, training=True))
+        assert len({one.tobytes() for one in once}) > 15
+        assert (once != again).any()
+        np.testing.assert_array_equal(np.asarray(layer(images, training=False)), images)
+
+
+def test_what_is_off_is_not_there():
+    assert networks.augmentation_layers(OFF, 1) == []
+
+
+def test_the_two_flips_have_seeds_and_names_of_their_own():
+    first, second = networks.augmentation_layers(OFF | {"flip": "horizontal_and_vertical"}, 7)
+    assert (first.name, first.mode) == ("random_flip", "horizontal")
+    assert (second.name, second.mode) == ("random_flip_vertical", "vertical")
+    assert first.seed != second.seed
+    # One direction alone draws what it drew before the two had draws of their own.
+    (only,) = networks.augmentation_layers(OFF | {"flip": "horizontal"}, 7)
+    assert only.seed == first.seed == 7
