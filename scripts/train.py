@@ -150,6 +150,7 @@ def prepare(packed, weights, threads, settings, augmentation, seed, precision, g
 
 def write_outputs(training, set_up, model, history, curves, summary):
     """Write what the rule promises; the model last, aside and renamed."""
+    finished.clear(Path(model).parent)
     with open(history, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, training.history[0], lineterminator="\n")
         writer.writeheader()

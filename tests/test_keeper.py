@@ -20,6 +20,7 @@ import pytest
 
 from baton import keeper as module
 from baton import state
+from baton.identity import identify, list_changes
 from baton.keeper import SOONEST_RETRY, Keeper
 from baton.logs import UserError
 from baton.state import NEWEST, PREVIOUS, load_state
@@ -147,9 +148,27 @@ class TestIdentity:
     def test_what_a_training_follows_from_and_nothing_else(self):
         settings = {"name": "net", "epochs": 9, "precision": "auto", "l2": 0.1, "synthetic_fraction": 0}
         expected = {"l2": 0.1, "augmentation.flip": None, "seed": 1, "data": "abc"}
-        assert module.identify(settings, {"flip": None}, 1, data="abc") == expected
-        more = settings | {"synthetic_fraction": 0.2}
-        assert module.identify(more, {"flip": None}, 1, data="abc") == expected | {"synthetic_fraction": 0.2}
+        assert identify(settings, {"flip": None}, 1, data="abc") == expected
+        more = settings | {"synthetic_fraction": 0.2, "synthetic_seed": 4}
+        synthetic = {"synthetic_fraction": 0.2, "synthetic_seed": 4}
+        assert identify(more, {"flip": None}, 1, data="abc") == expected | synthetic
+
+    @pytest.mark.parametrize(
+        "augmentation, changed",
+        [
+            ({"flip": "horizontal", "contrast": 0}, []),
+            ({"flip": "vertical", "contrast": 0}, []),
+            ({"flip": "horizontal_and_vertical", "contrast": 0}, ["the meaning of augmentation flip"]),
+            ({"flip": None, "contrast": 0.1}, ["the meaning of augmentation contrast"]),
+        ],
+    )
+    def test_what_means_another_thing_now_is_another_identity_and_nothing_else_is(
+        self, augmentation, changed
+    ):
+        found = identify({"l2": 0}, augmentation, 1)
+        before = {"l2": 0, "seed": 1} | {f"augmentation.{key}": value for key, value in augmentation.items()}
+        assert sorted(set(found) - set(before)) == changed
+        assert [change.partition(" was ")[0] for change in list_changes(before, found)] == changed
 
     def test_the_order_of_keys_does_not_matter_and_every_value_does(self, tmp_path):
         folder = Keeper(tmp_path, IDENTITY).current
@@ -201,6 +220,7 @@ class TestIdentity:
             "unended_sessions": 1,
             "state": keeper.current.name,
             "identity": IDENTITY,
+            "study": None,
         }
 
 

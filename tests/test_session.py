@@ -13,7 +13,7 @@ import pytest
 
 from baton import session as module
 from baton.logs import SessionEnded
-from baton.session import ENDS, SIGNALS, Session, find_snakemake, session_end
+from baton.session import ENDS, SIGNALS, SNAKEMAKE, Session, find_snakemake, session_end
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 
@@ -123,7 +123,7 @@ class TestSignals:
         assert session.reason_to_stop(0).startswith("it got SIG")
 
 
-# A process called .../snakemake starts a child that looks for it and says what it sees, once a line.
+# A process that announces itself as Snakemake's do starts a child that looks for it and says what it sees, once a line.
 CHILD = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
@@ -135,6 +135,9 @@ for line in sys.stdin:
 """
 PARENT = """
 import os, subprocess, sys
+sys.path.insert(0, sys.argv[2])
+from baton.session import announce_snakemake
+announce_snakemake()
 child = subprocess.Popen([sys.executable, "-c", sys.argv[1], sys.argv[2]])
 print(child.pid, flush=True)
 child.wait()
@@ -142,13 +145,11 @@ child.wait()
 
 
 class Family:
-    """A `snakemake` (not the real one) and its child; the pipes are the child's."""
+    """A Snakemake (not the real one) and its child; the pipes are the child's."""
 
-    def __init__(self, folder):
-        script = folder / "snakemake"
-        script.write_text(PARENT)
+    def __init__(self):
         self.snakemake = subprocess.Popen(
-            [sys.executable, str(script), CHILD, str(SCRIPTS)],
+            [sys.executable, "-u", "-c", PARENT, CHILD, str(SCRIPTS)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -163,8 +164,8 @@ class Family:
 
 
 @pytest.fixture
-def family(tmp_path):
-    family = Family(tmp_path)
+def family():
+    family = Family()
     yield family
     for process in (family.child, family.snakemake):
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -196,12 +197,27 @@ class TestOrphan:
         family.snakemake.send_signal(signal.SIGCONT)
 
     def test_without_a_snakemake_above_there_is_none_to_watch(self, monkeypatch):
-        monkeypatch.delenv(ENDS, raising=False)
+        monkeypatch.delenv(SNAKEMAKE, raising=False)
+        monkeypatch.setenv(ENDS, "")
         assert find_snakemake() is None
 
-    def test_one_that_announced_the_session_and_is_not_there_is_gone(self, monkeypatch):
+    def test_one_that_announced_itself_and_is_not_there_is_gone(self, monkeypatch):
         """Killed while the training still started: nobody else would ever tell it to stop."""
-        monkeypatch.setenv(ENDS, "")
-        monkeypatch.setattr(module.psutil.Process, "parents", lambda _self: [])
+        ended = subprocess.Popen([sys.executable, "-c", ""])
+        created = psutil.Process(ended.pid).create_time()
+        ended.wait()
+        monkeypatch.setenv(SNAKEMAKE, f"{ended.pid} {created} {module.pid_namespace()}")
         with pytest.raises(SessionEnded, match="its Snakemake is gone"):
             find_snakemake()
+
+    def test_another_process_that_got_its_number_is_not_it(self, monkeypatch):
+        created = psutil.Process().create_time()
+        monkeypatch.setenv(SNAKEMAKE, f"{os.getpid()} {created} {module.pid_namespace()}")
+        assert find_snakemake().pid == os.getpid()
+        monkeypatch.setenv(SNAKEMAKE, f"{os.getpid()} {created - 60} {module.pid_namespace()}")
+        with pytest.raises(SessionEnded, match="its Snakemake is gone"):
+            find_snakemake()
+
+    def test_in_a_container_that_sees_other_processes_there_is_none_to_watch(self, monkeypatch):
+        monkeypatch.setenv(SNAKEMAKE, f"{2**22 - 1} 1000.0 pid:[1]")
+        assert find_snakemake() is None

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -100,7 +101,9 @@ def predicted(trained):
     before = take_stock(folder)
     trained.prediction = trained.run("predict", "--config", "model=tiny", "images=new images")
     assert take_stock(folder) == before  # nothing of the user's is touched
-    return trained.rows("predictions/tiny.csv")
+    (table,) = (trained / "results/predictions/tiny").iterdir()
+    assert re.fullmatch(r"new images_[0-9a-f]{8}\.csv", table.name)
+    return trained.rows(f"predictions/tiny/{table.name}")
 
 
 class TestPredict:

@@ -49,7 +49,15 @@ def records(folder):
         if path.parent.name.startswith("aside_") or not (path.parent / FILES["model"]).exists():
             continue
         with contextlib.suppress(OSError, ValueError):
-            yield path.parent, json.loads(path.read_text(encoding="utf-8"))
+            record = json.loads(path.read_text(encoding="utf-8"))
+            if isinstance(record, dict):
+                yield path.parent, record
+
+
+def clear(folder):
+    """Remove the outputs from `folder`: written over, they would change in what is kept as well."""
+    for name in FILES.values():
+        Path(folder, name).unlink(missing_ok=True)
 
 
 def is_trained(record, epochs):
@@ -73,9 +81,9 @@ def find(folder, identity, settings):
 
 def give_back(place, folder):
     """Put the outputs of the training that is kept at `place` back into `folder`."""
+    clear(folder)
     for name in FILES.values():
         if (place / name).exists():
-            Path(folder, name).unlink(missing_ok=True)
             _link(place / name, Path(folder, name))
             os.utime(Path(folder, name))  # Snakemake would find them older than what they are made from
 

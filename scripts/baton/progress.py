@@ -42,13 +42,15 @@ def how_far(run, augmentation, study, threads=None):
             found += list_changes(_flatten(record["study"]), _flatten(study))
         return found
 
+    others = []
     for _, record in finished.records(f"results/models/{run.folder}"):
-        is_asked = finished.is_trained(record, settings["epochs"])
-        if is_asked and not changes(record, ignored_when_finished(settings)):
+        anew = changes(record, ignored_when_finished(settings))
+        if not anew and finished.is_trained(record, settings["epochs"]):
             return SimpleNamespace(epoch=record["epochs"], done=True, changes=[])
+        others.append(anew)
     at = read_progress(run.folder)
     if not at.get("identity"):
-        return SimpleNamespace(epoch=0, done=False, changes=[])
+        return SimpleNamespace(epoch=0, done=False, changes=min(others, key=len, default=[]))
     if anew := changes(at, ()):
         return SimpleNamespace(epoch=0, done=False, changes=anew)
     stopped_early = at["complete"] and at["epoch"] < at["epochs"]

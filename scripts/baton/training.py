@@ -70,7 +70,7 @@ class Trainer:
         with self.strategy.scope():
             self.logits = to_logits(network)
             self.weights = self.logits.trainable_variables
-            self.optimizer = keras.optimizers.Adam(learning_rate)
+            self.optimizer = keras.optimizers.Adam(float(learning_rate))  # Keras takes no whole number
             if keras.config.dtype_policy().name == "mixed_float16":
                 self.optimizer = keras.optimizers.LossScaleOptimizer(self.optimizer)
             self.optimizer.build(self.weights)
