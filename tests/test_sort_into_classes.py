@@ -37,13 +37,14 @@ def annotations(tmp_path, text, files, **changes):
         "where": {},
         "combine": None,
         "classes": None,
+        "ordered": None,
         "missing_images": "error",
     } | changes
 
 
 def folders(tmp_path, source, *files, classes=None):
     touch(tmp_path / "images", *files)
-    return {"source": source, "images": str(tmp_path / "images"), "classes": classes}
+    return {"source": source, "images": str(tmp_path / "images"), "classes": classes, "ordered": None}
 
 
 def read_rows(path):
@@ -632,3 +633,26 @@ def test_a_split_without_images_is_named(tmp_path):
 def test_a_folder_that_is_not_there_is_named(tmp_path):
     data = {"source": "class_folders", "images": str(tmp_path / "gone"), "classes": None}
     assert f"cannot read the folder {tmp_path}/gone: No such file or directory" in refusal(data, tmp_path)
+
+
+class TestOrdered:
+    """`ordered: true` needs an order."""
+
+    def data(self, tmp_path, labels, **changes):
+        rows = "".join(f"{number}.jpg,{label}\n" for number, label in enumerate(labels))
+        files = [f"{number}.jpg" for number in range(len(labels))]
+        return annotations(tmp_path, "image,label\n" + rows, files, ordered=True, **changes)
+
+    def test_names_have_none_but_the_alphabets_which_is_refused(self, tmp_path):
+        message = refusal(self.data(tmp_path, ["high", "low", "medium"]), tmp_path)
+        assert "data.ordered: true needs the order" in message
+        assert "data.classes, from the low end of the scale to the high one" in message
+        assert "high, low, medium" in message
+
+    @pytest.mark.parametrize("labels", [["1", "5", "9"], ["-1", "0.5", "2"]])
+    def test_numbers_have_one(self, tmp_path, labels):
+        assert len(read_rows(Sorted(self.data(tmp_path, labels), tmp_path).csv)) == 4
+
+    @pytest.mark.parametrize("classes", [["low", "high"], {"bad": ["low"], "good": ["high", "medium"]}])
+    def test_and_so_has_the_config(self, tmp_path, classes):
+        Sorted(self.data(tmp_path, ["high", "low", "medium"], classes=classes), tmp_path)

@@ -168,6 +168,14 @@ def test_a_class_that_misses_from_a_given_split_is_reported(tmp_path, caplog, la
     ]
 
 
+@pytest.mark.parametrize("lacking", ["train", "validation", "test"])
+def test_a_split_without_images_is_refused(tmp_path, lacking):
+    rows = [row for row in GIVEN if not row[0].startswith(f"{lacking}/")]
+    with pytest.raises(UserError, match=f"there are no {lacking} images of the classes that are asked for"):
+        split(tmp_path, rows, holdout=None)
+    assert not (tmp_path / "split.csv").exists()
+
+
 def test_classes_that_miss_from_training_are_refused(tmp_path):
     rows = [*GIVEN, ("test/10/1.jpg", "10"), ("validation/9/1.jpg", "9")]
     with pytest.raises(UserError, match="no training images of class 10, 9: a model cannot learn"):
