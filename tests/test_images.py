@@ -104,6 +104,47 @@ def test_a_gif_cut_after_a_byte_that_looks_like_its_end_is_damaged(tmp_path):
         damage(tmp_path / "x.gif")
 
 
+def gif_by_hand(comment=b"", global_colours=True, trailing=b""):
+    """Return a GIF89a of 2 x 2 pixels in two frames, each with local colours, written out block by block."""
+    colours = bytes([255, 0, 0, 0, 255, 0])  # red and green
+    screen = struct.pack("<HHBBB", 2, 2, 0x80 if global_colours else 0, 0, 0)
+    out = b"GIF89a" + screen + (colours if global_colours else b"")
+    if comment:
+        out += b"\x21\xfe" + bytes([len(comment)]) + comment + b"\0"
+    # LZW of the pixels 0, 1, 1, 0 with codes of 3 bits: clear, 0, 1, clear (codes stay short), 1, 0, end.
+    codes, bits = [4, 0, 1, 4, 1, 0, 5], 0
+    for place, code in enumerate(codes):
+        bits |= code << 3 * place
+    data = bits.to_bytes(3, "little")
+    for local in (bytes([0, 0, 255, 255, 255, 0]), bytes([9, 9, 9, 59, 59, 59])):  # 59 is ";"
+        out += b"\x2c" + struct.pack("<HHHHB", 0, 0, 2, 2, 0x80) + local
+        out += b"\x02" + bytes([len(data)]) + data + b"\0"
+    return out + trailing + b";"
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {},
+        {"comment": b"a comment; with the byte that ends a GIF;"},
+        {"global_colours": False},
+        {"comment": b"\x2c\x21;", "global_colours": False},
+        {"trailing": b"\0\0"},  # between blocks, which decoders step over
+    ],
+    ids=str,
+)
+def test_a_gif_with_colours_of_its_frames_and_semicolons_is_whole_and_cut_is_damaged(tmp_path, how):
+    content = gif_by_hand(**how)
+    blue, yellow = (0, 0, 255), (255, 255, 0)
+    assert decode(tmp_path, content, "x.gif").tolist() == [
+        [list(blue), list(yellow)],
+        [list(yellow), list(blue)],
+    ]
+    for length in range(len(content)):
+        (tmp_path / "x.gif").write_bytes(content[:length])
+        damage(tmp_path / "x.gif")
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF"])
 def test_a_download_whose_last_third_is_zeros_is_damaged(tmp_path, kind):
     content = WHOLE[kind]

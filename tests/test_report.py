@@ -47,13 +47,13 @@ HOSTILE = [
 ]
 
 
-def import_measure():
-    """Return evaluate.measure without TensorFlow, which only the rest of that file needs."""
+def import_evaluate():
+    """Return evaluate without TensorFlow, which only its main function needs."""
     absent = [name for name in ("baton.networks", "keras") if name not in sys.modules]
     for name in absent:
         sys.modules[name] = ModuleType(name)
     try:
-        return importlib.import_module("evaluate").measure
+        return importlib.import_module("evaluate")
     finally:
         for name in absent:
             del sys.modules[name]
@@ -61,7 +61,8 @@ def import_measure():
             del sys.modules["evaluate"]
 
 
-measure = import_measure()
+evaluate = import_evaluate()
+measure = evaluate.measure
 
 
 # --- Studies made by hand
@@ -1146,6 +1147,34 @@ class TestCurves:
         history[2] |= {"loss": value, "val_loss": value}
         figures.save_figure(figures.draw_curves(history, 1, [], "one"), tmp_path / "curves.svg")
         assert (tmp_path / "curves.png").stat().st_size > 1000
+
+
+class TestTiming:
+    """ms an image, on a clock that goes on by what a prediction is said to take."""
+
+    def time(self, monkeypatch, seconds):
+        """Return what time_prediction says, and the sizes of the batches; seconds: of the predictions, in turn."""
+        clock, taken, sizes = [0.0], iter(seconds), []
+
+        def predict(batch):
+            sizes.append(len(batch))
+            clock[0] += next(taken)
+
+        monkeypatch.setattr(evaluate.time, "perf_counter", lambda: clock[0])
+        network = type("Network", (), {"predict_on_batch": staticmethod(predict)})
+        return evaluate.time_prediction(network, np.zeros((3, 4, 4, 3), np.uint8)), sizes
+
+    def test_the_median_without_the_first_which_compiles(self, monkeypatch):
+        single = [0.9, *[0.002] * 9, *[0.004] * 10, 0.5]  # median of 20: between 0.004 and 0.004
+        many = [0.9, *[0.064] * 20]
+        found, sizes = self.time(monkeypatch, single + many)
+        assert found == {"1": pytest.approx(4.0), "32": pytest.approx(2.0)}
+        assert sizes == [1] * 21 + [32] * 21
+
+    def test_slow_ones_are_measured_for_ten_seconds(self, monkeypatch):
+        found, sizes = self.time(monkeypatch, [4.0, 3.0, 5.0] + [11.0])
+        assert found == {"1": pytest.approx(4000.0), "32": pytest.approx(11000 / 32)}
+        assert sizes == [1, 1, 1, 32]
 
 
 class TestCost:

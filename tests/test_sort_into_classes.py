@@ -635,6 +635,22 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
     assert f"cannot read the folder {tmp_path}/gone: No such file or directory" in refusal(data, tmp_path)
 
 
+@pytest.mark.parametrize(
+    "source, files, empty",
+    [
+        ("class_folders", ["a/1.jpg", "b/1.jpg", "c/notes.txt", "c.jpg/x.txt", ".hidden/x.txt"], "c"),
+        (
+            "split_folders",
+            ["train/a/1.jpg", "validation/a/1.jpg", "test/a/1.jpg", "test/c/x.txt", "more/d/x"],
+            "c",
+        ),
+    ],
+)
+def test_a_class_folder_without_images_is_refused(tmp_path, source, files, empty):
+    message = refusal(folders(tmp_path, source, *files), tmp_path)
+    assert f"there are no images of class {empty}. Put some there" in message
+
+
 class TestOrdered:
     """`ordered: true` needs an order."""
 

@@ -4,6 +4,7 @@ The kills between two system calls are made with ptrace: a child saves, is stopp
 each of its system calls, and is killed at the n-th stop, for every n there is.
 """
 
+import contextlib
 import errno
 import json
 import os
@@ -448,3 +449,25 @@ def test_a_save_needs_room_for_one_state_more_and_no_memory_for_a_copy_of_the_la
     )
     assert int(done.stdout) / 1024 < 100, "MB; the array has 200"
     assert (tmp_path / NEWEST).stat().st_size == pytest.approx(200_000_000, rel=0.001)
+
+
+@pytest.mark.parametrize(
+    "number, of_a_folder, raises",
+    [
+        (errno.EINVAL, True, False),
+        (errno.ENOTSUP, True, False),
+        (errno.EINVAL, False, True),  # a file must be flushed
+        (errno.EIO, True, True),  # a disk that fails is no drive without the call
+        (errno.EIO, False, True),
+    ],
+)
+def test_what_a_flush_that_fails_means(tmp_path, monkeypatch, number, of_a_folder, raises):
+    def fail(_handle):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    path = tmp_path if of_a_folder else tmp_path / "state"
+    if not of_a_folder:
+        path.write_bytes(b"state")
+    with pytest.raises(OSError) if raises else contextlib.nullcontext():
+        state.flush(path)

@@ -389,6 +389,14 @@ def test_bootstrap_interval_of_a_share_is_the_binomial_one():
     assert found["resamples"] == 2000
 
 
+@pytest.mark.parametrize("n", [1, 2])
+def test_there_is_no_interval_for_two_images(n):
+    assert statistics.bootstrap_interval(np.mean, np.arange(n, dtype=float)) is None
+    found = statistics.ordered([0, 1][:n], say([0, 2][:n], 3), ["1", "2", "3"])
+    assert found["mean_absolute_error"]["interval"] is None
+    assert statistics.bootstrap_interval(np.mean, np.arange(3.0)) == [0, 2]
+
+
 def test_bootstrap_interval_of_rho_is_near_fishers():
     # tanh(atanh(rho) +- 1.96 sqrt((1 + rho^2 / 2) / (n - 3))): Bonett & Wright (2000), Psychometrika 65
     draw = np.random.default_rng(6)
@@ -440,6 +448,11 @@ def test_most_confused_pairs_by_hand():
         {"true": "c", "predicted": "<a>", "count": 2, "share": 0.02},
         {"true": "c", "predicted": "b", "count": 1, "share": 0.01},
     ]
+    # The largest count last, and of equal counts the larger share, not the class that comes first.
+    last = [[90, 1, 2], [2, 8, 0], [4, 3, 9]]
+    assert [
+        (row["true"], row["predicted"], row["count"]) for row in statistics.most_confused(last, list("abc"))
+    ] == [("c", "a", 4), ("c", "b", 3), ("b", "a", 2), ("a", "c", 2), ("a", "b", 1)]
     assert len(statistics.most_confused(confusion, ["a", "b", "c"], limit=2)) == 2
     assert statistics.most_confused([[3, 0], [0, 0]], ["a", "b"]) == []
     with pytest.raises(ValueError):

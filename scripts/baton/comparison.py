@@ -196,7 +196,7 @@ def compare(correct, seeds=None):
         "pairs": pairs,
         "groups": groups,
         "best": best,
-        "no_winner": None if best or len(names) < 2 else explain_no_winner(names, ranked, pairs),
+        "no_winner": None if best is not None or len(names) < 2 else explain_no_winner(names, ranked, pairs),
     }
 
 

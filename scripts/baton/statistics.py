@@ -346,10 +346,10 @@ def bootstrap_interval(statistic, *samples):
 
     Efron & Tibshirani (1993), chapter 13: 2000 resamples of the images, drawn by SciPy's bootstrap from a
     fixed seed. statistic: takes the samples and an axis. Resamples where it is NaN are left out; None where
-    more than 5 % are, or n < 2.
+    more than 5 % are, or n < 3: of two images there are three resamples.
     """
     n = len(samples[0])
-    if n < 2:
+    if n < 3:
         return None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)  # of resamples that are NaN
