@@ -198,7 +198,7 @@ def tell_progress():
     lines, unfinished = [], 0
     for run in RUNS:
         at = how_far(run, config["augmentation"], STUDY)
-        trained = f"{at.epoch} of {run.settings['epochs']} epochs" if at.epoch else "not begun"
+        trained = f"{at.epoch} of {run.settings['epochs']} epochs" if at.begun else "not begun"
         if at.changes:
             trained = f"trains anew: {'; '.join(at.changes)}"
         unfinished += not at.done

@@ -231,7 +231,10 @@ def main(
         # Still the only writer: an orphan and its successor must not write one model at a time.
         write_outputs(training, set_up | {"identity": identity, "study": study}, **outputs)
         record = {"identity": identity, "study": study, "epochs": training.epoch}
-        finished.keep(folder, record | {"stopped_early": training.epoch < settings["epochs"]})
+        try:
+            finished.keep(folder, record | {"stopped_early": training.epoch < settings["epochs"]})
+        except OSError as trouble:  # the model is there; what is lost is a precaution
+            log.warning("the finished model is not kept a second time: %s", trouble.strerror or trouble)
         if keeper.trouble:  # the last state could not be saved; the disk that took the model may have it now
             keeper.save(training)
 

@@ -166,10 +166,10 @@ class TestFindings:
         said = f"{len(alike)} of the other models cannot be told apart from {BEST[0]}, the most accurate. That is no proof"
         assert said in many.text
 
-    def test_of_several_seeds_it_says_how_little_they_can_show(self, several_seeds):
-        assert (
-            "a t-test over few seeds, corrected for 190 pairs, shows only the largest" in several_seeds.text
-        )
+    def test_of_several_seeds_it_says_what_the_pairs_are_tested_by(self, several_seeds):
+        assert several_seeds.numbers["comparison"]["noise"]["degrees_of_freedom"] == 19
+        assert "t-test of the mean accuracies over all seeds" in several_seeds.text
+        assert "corrected for 190 pairs (Holm)" in several_seeds.text
 
     def test_when_few_are_finished_it_is_still_a_study_of_many(self, tmp_path):
         made = make_many(tmp_path, trained=2, stuck=0, broken=0, late=20).write("results/report_now")
@@ -230,7 +230,7 @@ class TestComparison:
         pair = found["pairs"][12_345]
         first, second = (correct[model][0] for model in pair["models"])
         b, c = int((first & ~second).sum()), int((second & ~first).sum())
-        assert pair["mcnemar_p"] == comparison.exact_mcnemar(b, c)
+        assert pair["p"] == comparison.exact_mcnemar(b, c)
         assert pair["difference"] == pytest.approx((b - c) / 450)
 
     def test_groups_are_counted_no_further_than_asked(self):

@@ -32,6 +32,8 @@ SETTINGS = {
     "precision": "float32",
 }
 RUN = {"name": "net", "model": "net", "seed": 1, "folder": "net/seed_1", "settings": SETTINGS}
+RUN |= {"packed": "results/data/packed/16px"}
+STUDY = {"data": {"images": "photos"}, "holdout": {"seed": 1}}
 AUGMENTATION = {"flip": None, "rotation": 0, "zoom": 0, "brightness": 0, "contrast": 0}
 VALUES = {
     "start": 5.0,
@@ -62,7 +64,8 @@ def here(tmp_path, monkeypatch):
 
 
 def leave_progress(folder, **changes):
-    identity = {key: value for key, value in SETTINGS.items() if key not in ("name", "epochs", "precision")}
+    aside = ("name", "epochs", "precision", "synthetic_fraction")
+    identity = {key: value for key, value in SETTINGS.items() if key not in aside}
     identity |= {f"augmentation.{key}": value for key, value in AUGMENTATION.items()}
     identity |= {"seed": 1, "threads": 2, "precision": "float32", "data": "abc", "devices": 1}
     progress = {"epoch": 10, "epochs": 40, "complete": False, "machine": plan.platform.node()}
@@ -72,34 +75,34 @@ def leave_progress(folder, **changes):
 
 
 def test_training_is_its_epochs_and_what_comes_before_and_after(here):
-    row = plan.plan_run(RUN, VALUES, IMAGES, AUGMENTATION, 2)
+    row = plan.plan_run(RUN, VALUES, IMAGES, AUGMENTATION, STUDY, 2)
     # 13 steps of 8 images and 2 batches of validation, and 1 % for saving
     assert row["epoch_seconds"] == pytest.approx(1.01 * (13 * 0.5 + 2 * 0.25 + 1))
     assert row["training_seconds"] == pytest.approx(5 + 40 * row["epoch_seconds"] + 2 * 2 + 3)
     assert row["evaluation_seconds"] == pytest.approx(10 + 0.5)
     assert (row["epochs_left"], row["source"]) == (40, "measured")
     # 125 images with the synthetic ones
-    row = plan.plan_run(run_of(synthetic_fraction=0.25), VALUES, IMAGES, AUGMENTATION, 2)
+    row = plan.plan_run(run_of(synthetic_fraction=0.25), VALUES, IMAGES, AUGMENTATION, STUDY, 2)
     assert row["epoch_seconds"] == pytest.approx(1.01 * (16 * 0.5 + 2 * 0.25 + 1))
 
 
 def test_what_is_trained_is_not_planned_again(here):
     leave_progress(here)
-    row = plan.plan_run(RUN, VALUES, IMAGES, AUGMENTATION, 2)
+    row = plan.plan_run(RUN, VALUES, IMAGES, AUGMENTATION, STUDY, 2)
     assert (row["epochs_left"], row["epoch_seconds"], row["source"]) == (30, 7, "last session")
     leave_progress(here, complete=True, epoch=40)
-    row = plan.plan_run(RUN, VALUES, IMAGES, AUGMENTATION, 2)
+    row = plan.plan_run(RUN, VALUES, IMAGES, AUGMENTATION, STUDY, 2)
     assert (row["epochs_left"], row["training_seconds"], row["evaluation_seconds"]) == (0, 0, 0)
 
 
 def test_finished_training_goes_on_where_more_epochs_are_asked_for(here):
     leave_progress(here, complete=True, epoch=25, epochs=25)
-    assert plan.plan_run(RUN, VALUES, IMAGES, AUGMENTATION, 2)["epochs_left"] == 15
+    assert plan.plan_run(RUN, VALUES, IMAGES, AUGMENTATION, STUDY, 2)["epochs_left"] == 15
 
 
 def test_early_stopped_training_has_nothing_left(here):
     leave_progress(here, complete=True, epoch=12)
-    assert plan.plan_run(RUN, VALUES, IMAGES, AUGMENTATION, 2)["epochs_left"] == 0
+    assert plan.plan_run(RUN, VALUES, IMAGES, AUGMENTATION, STUDY, 2)["epochs_left"] == 0
 
 
 @pytest.mark.parametrize(
@@ -109,21 +112,28 @@ def test_early_stopped_training_has_nothing_left(here):
 )
 def test_session_that_tells_no_speed_still_tells_how_far_it_is(here, changes):
     leave_progress(here, **changes)
-    row = plan.plan_run(RUN, VALUES, IMAGES, AUGMENTATION, 2)
+    row = plan.plan_run(RUN, VALUES, IMAGES, AUGMENTATION, STUDY, 2)
     assert row["epochs_left"] == 40 - changes.get("epoch", 10)
     assert row["source"] == "measured"
+
+
+def test_session_on_other_data_counts_for_nothing(here):
+    leave_progress(here, study={"data": {"images": "photos"}, "holdout": {"seed": 2}})
+    assert plan.plan_run(RUN, VALUES, IMAGES, AUGMENTATION, STUDY, 2)["epochs_left"] == 40
+    leave_progress(here, study=STUDY)
+    assert plan.plan_run(RUN, VALUES, IMAGES, AUGMENTATION, STUDY, 2)["epochs_left"] == 30
 
 
 @pytest.mark.parametrize("change", [{"l2": 0.5}, {"batch_size": 4}])
 def test_session_of_other_settings_counts_for_nothing(here, change):
     leave_progress(here)
-    assert plan.plan_run(run_of(**change), VALUES, IMAGES, AUGMENTATION, 2)["epochs_left"] == 40
+    assert plan.plan_run(run_of(**change), VALUES, IMAGES, AUGMENTATION, STUDY, 2)["epochs_left"] == 40
 
 
 def test_damaged_progress_counts_for_nothing(here):
     leave_progress(here)
     (here / "state/net/seed_1/progress.json").write_text("{")
-    assert plan.plan_run(RUN, VALUES, IMAGES, AUGMENTATION, 2)["epochs_left"] == 40
+    assert plan.plan_run(RUN, VALUES, IMAGES, AUGMENTATION, STUDY, 2)["epochs_left"] == 40
 
 
 def test_of_many_models_some_are_tried_and_the_others_lie_between(here, monkeypatch):

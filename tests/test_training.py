@@ -402,6 +402,29 @@ def test_what_auto_chose_belongs_to_the_training(tmp_path, monkeypatch, caplog):
 # --- Saving
 
 
+def test_after_a_last_save_that_failed_the_last_epoch_goes_on_and_not_the_best(tmp_path, monkeypatch):
+    from baton import keeper
+
+    save, failed = keeper.save_state, []
+
+    def fail_once(folder, arrays, values):
+        if values["epoch"] == 8 and values["sessions"][-1]["reason"] == "all done" and not failed:
+            failed.append(True)
+            raise OSError(28, "No space left on device")
+        save(folder, arrays, values)
+
+    expected, found = tmp_path / "expected", tmp_path / "found"
+    for folder in (expected, found):
+        folder.mkdir()
+    run_main(expected, "float32", 12, learning_rate=0.1)
+    monkeypatch.setattr(keeper, "save_state", fail_once)
+    summary = run_main(found, "float32", 8, learning_rate=0.1)
+    assert failed and summary["kept"]["epoch"] < 8, "or this shows nothing"
+    run_main(found, "float32", 12, learning_rate=0.1)
+    history = "results/models/net/seed_1/history.csv"
+    assert (found / history).read_text() == (expected / history).read_text()
+
+
 def test_a_hundred_saves_leave_no_file_open(tmp_path):
     from baton.keeper import Keeper
 

@@ -567,7 +567,7 @@ class TestRunning:
         imported = set(re.findall(r"^import time:.*\| +(\S+)$", outcome.output, re.MULTILINE))
         assert "snakemake.workflow" in imported
         # pandas comes with the Slurm executor, which Snakemake loads at every start.
-        assert not imported & {"tensorflow", "keras", "sklearn", "matplotlib", "baton"}
+        assert not imported & {"tensorflow", "keras", "sklearn", "matplotlib", "safetensors"}
         assert re.search(r"reason: Missing output files: .*results/data/classes.csv", outcome.output)
         assert outcome.jobs() == {
             "all": 1,

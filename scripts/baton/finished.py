@@ -101,21 +101,16 @@ def keep_what_is_there(folder, packed, weights, synthetic_seed=None):
         return
     if any(os.path.samefile(model, place / FILES["model"]) for place, _ in records(folder)):
         return
-    try:
+    # Whatever keeps this from being done: it is a precaution, and no reason not to go on.
+    with contextlib.suppress(OSError, ValueError, KeyError):
         facts = json.loads(summary.read_text(encoding="utf-8"))
         identity = facts.get("identity") or _reconstruct(facts, model, packed, weights, synthetic_seed)
-    except (OSError, ValueError, KeyError):
-        return
-    patience = facts["settings"]["patience"]
-    keep(
-        folder,
-        {
-            "identity": identity,
-            "study": facts.get("study"),
-            "epochs": facts["epochs"],
-            "stopped_early": patience is not None and facts["epochs"] - facts["kept"]["epoch"] >= patience,
-        },
-    )
+        epochs, patience = facts["epochs"], facts["settings"]["patience"]
+        kept = [(record["identity"], record["epochs"]) for _, record in records(folder)]
+        if (identity, epochs) not in kept:  # where there are no links, it is kept as a copy
+            stopped_early = patience is not None and epochs - facts["kept"]["epoch"] >= patience
+            record = {"identity": identity, "study": facts.get("study")}
+            keep(folder, record | {"epochs": epochs, "stopped_early": stopped_early})
 
 
 def _reconstruct(facts, model, packed, weights, synthetic_seed):

@@ -22,7 +22,7 @@ def read_progress(folder):
 
 
 def how_far(run, augmentation, study, threads=None):
-    """Return how far a run is: epoch (how many are trained), done (all of them), changes (why it trains anew).
+    """Return how far a run is: epoch (how many are trained), done (all of them), changes (why it trains anew), begun.
 
     run: name, seed, folder, packed and settings, as attributes; study: the settings that the data follow from;
     threads: of a training, None where that is not known. The packed images are believed to be those of the study,
@@ -46,17 +46,17 @@ def how_far(run, augmentation, study, threads=None):
     for _, record in finished.records(f"results/models/{run.folder}"):
         anew = changes(record, ignored_when_finished(settings))
         if not anew and finished.is_trained(record, settings["epochs"]):
-            return SimpleNamespace(epoch=record["epochs"], done=True, changes=[])
+            return SimpleNamespace(epoch=record["epochs"], done=True, changes=[], begun=True)
         others.append(anew)
     at = read_progress(run.folder)
     if not at.get("identity"):
-        return SimpleNamespace(epoch=0, done=False, changes=min(others, key=len, default=[]))
+        return SimpleNamespace(epoch=0, done=False, changes=min(others, key=len, default=[]), begun=False)
     if anew := changes(at, ()):
-        return SimpleNamespace(epoch=0, done=False, changes=anew)
+        return SimpleNamespace(epoch=0, done=False, changes=anew, begun=False)
     stopped_early = at["complete"] and at["epoch"] < at["epochs"]
     record = {"epochs": at["epoch"], "stopped_early": stopped_early}
     done = finished.is_trained(record, settings["epochs"])
-    return SimpleNamespace(epoch=at["epoch"], done=done, changes=[])
+    return SimpleNamespace(epoch=at["epoch"], done=done, changes=[], begun=True)
 
 
 def _data_of(run):
