@@ -14,7 +14,7 @@ import pytest
 from conftest import wait_until
 from html_page import Page
 from test_many_models import SHOWN, make_many
-from test_report import HOSTILE, make_rich, name_everything
+from test_report import HOSTILE, LABELS, VEGETABLES, Made, answers, make_rich, name_everything, run
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402
@@ -223,7 +223,10 @@ class TestSorting:
             "–",
         ]
 
-    def test_probabilities_too_small_to_print(self, browser, made):
+    def test_probabilities_too_small_to_print(self, browser, tmp_path):
+        rows = {"good": range(5), "like": range(3, 9), "bad": range(60)}
+        runs = [run(name, answers(LABELS, 4, wrong)) for name, wrong in rows.items()]
+        made = Made(tmp_path, VEGETABLES, LABELS, runs).write()
         browser.show(made)
         _, up = self.sorted_by(browser, "Pairs of models", "corrected p")
         values = sorted(pair["p_holm"] for pair in made.numbers["comparison"]["pairs"])
