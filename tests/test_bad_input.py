@@ -84,6 +84,22 @@ CONFIGS = {
         text("data: {classes: {a: [1, 2], b: [2]}}"),
         ["data.classes", "more than one", ": 2"],
     ),
+    "a model named like a rule": (
+        config(models=[MODEL | {"name": "verify_resume"}]),
+        ["models", "verify_resume", "a name of Baton's own"],
+    ),
+    "a model named like a rule in capitals": (
+        config(models=[MODEL, MODEL | {"name": "Pack_Images"}]),
+        ["models", "Pack_Images", "a name of Baton's own"],
+    ),
+    "a model named like the group of the data": (
+        config(models=[MODEL | {"name": "data"}]),
+        ["models", "data", "a name of Baton's own"],
+    ),
+    "two models that differ in capitals": (
+        config(models=[MODEL, MODEL | {"name": "NET"}]),
+        ["models", "capitals", "net"],
+    ),
     "a model's name twice": (config(models=[MODEL, MODEL]), ["models", "twice", "net"]),
     "a model named like a seed": (
         config(models=[MODEL | {"seeds": [1, 2]}, MODEL | {"name": "net_seed_2"}]),

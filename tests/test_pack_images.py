@@ -178,11 +178,13 @@ def synthetic(tmp_path_factory):
     write_study(folder, SYNTHETIC, ["b", "a"])
     settings = {"fraction": 0.2, "augmentation": AUGMENTATION}
     only_flip = {"fraction": 0.5, "augmentation": AUGMENTATION | {"rotation": 0}}
+    both_flips = {"fraction": 1, "augmentation": only_flip["augmentation"] | {"flip": "horizontal_and_vertical"}}
     calls = [
         arguments(folder, "one", **settings, seed=1),
         arguments(folder, "again", **settings, seed=1),
         arguments(folder, "other", **settings, seed=2),
         arguments(folder, "only flip", **only_flip, seed=1),
+        arguments(folder, "both flips", **both_flips, seed=1),
     ]
     code = "import json, sys, pack_images\nfor call in json.load(sys.stdin): pack_images.main(**call)"
     environment = os.environ | {"PYTHONPATH": str(SCRIPTS), "CUDA_VISIBLE_DEVICES": ""}
@@ -231,6 +233,18 @@ def test_no_synthetic_image_is_a_copy_of_its_parent_with_a_flip_alone(synthetic)
     assert len(parents) == 15
     for pixels, parent in zip(array[30:], parents, strict=True):
         assert np.array_equal(pixels, parent[:, ::-1])
+
+
+def test_both_flips_give_all_three_other_ways_round(synthetic):
+    rows, array = read_packed(synthetic / "both flips", "train")
+    place = {row["image"]: number for number, row in enumerate(rows)}
+    found = Counter()
+    for row, pixels in zip(rows[30:], array[30:], strict=True):
+        parent = array[place[row["parent"]]]
+        ways = {"mirrored": parent[:, ::-1], "upside down": parent[::-1], "turned": parent[::-1, ::-1]}
+        (way,) = [name for name, expected in ways.items() if np.array_equal(pixels, expected)]
+        found[way] += 1
+    assert found.total() == 30 and min(found[way] for way in ("mirrored", "upside down", "turned")) >= 3
 
 
 def test_the_real_images_are_the_same_with_and_without_synthetic_ones(synthetic):

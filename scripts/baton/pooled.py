@@ -154,10 +154,11 @@ class Design:
     def power(self, images, seeds, level):
         """Return the probability that the test finds the difference at `level`, with so many images and seeds."""
         degrees = (self.models - 1) * (seeds - 1)
+        known = self.models * (seeds - 1)  # so well is the variance known, of which the test gives some up
         training, image = 2 * (self.training + self.rest / images) / seeds, self.image / images
         if not training + image:  # they differ in the same way everywhere
             return float(2.0 ** (1 - images) <= level)
-        found = training * stats.chi2.ppf(QUANTILES, degrees) / degrees
+        found = training * stats.chi2.ppf(QUANTILES, known) / known
         whole = image + 2 * self.rest / images / seeds
         parts = np.stack([found, np.full_like(found, image)], axis=-1)
         critical = critical_value(level, parts, np.array([degrees, max(images - 1, 1)]))
