@@ -130,8 +130,9 @@ def list_runs(config):
                 "config: augmentation: every one is off, and the images that synthetic_fraction adds for "
                 f"{model['name']} would be copies. Turn one on, or set synthetic_fraction to 0."
             )
-        if synthetic:
-            settings["synthetic_seed"] = config["holdout"]["seed"]  # which they are drawn with
+        if synthetic and config["data"]["source"] == "split_folders":
+            # Which they are drawn with; where the holdout is drawn with it too, the manifests follow from it.
+            settings["synthetic_seed"] = config["holdout"]["seed"]
         images = f"{size}px_synthetic_{synthetic}" if synthetic else f"{size}px"
         seeds = settings.pop("seeds")
         for seed in seeds:

@@ -9,6 +9,7 @@ import atexit
 import glob
 import json
 import os
+import re
 import signal
 import socket
 import sys
@@ -89,8 +90,12 @@ def note_session():
     """Leave this call's name until it ends. Before it locks, or a kill between the two would leave a lock for good."""
     process = psutil.Process()
     name = f"{SESSIONS}/{socket.gethostname()} {process.pid} {process.create_time()}"
-    os.makedirs(SESSIONS, exist_ok=True)
-    with open(name, "w", encoding="utf-8") as file:
+    try:
+        os.makedirs(SESSIONS, exist_ok=True)
+        file = open(name, "w", encoding="utf-8")
+    except OSError:  # Snakemake itself will say that it cannot write here
+        return None
+    with file:
         json.dump({"machine": machine(), "pid": process.pid, "created": process.create_time()}, file)
     ended = threading.Event()
 
@@ -121,20 +126,30 @@ def since_sign_of_life(path, own):
     return (os.stat(own).st_mtime if own else time.time()) - os.stat(path).st_mtime
 
 
-def is_dead(path, own):
-    """Whether the call that left its name at `path` ended."""
-    host, pid = os.path.basename(path).split(" ")[:2]
+def read_call(path):
+    """Return who left its name at `path`: machine, pid and created; None for what is no name of a call.
+
+    An earlier version wrote nothing into the file: created is then None, and machine too for that of another host.
+    """
+    name = re.fullmatch(r"(\S+) (\d+)( [\d.]+)?", os.path.basename(path))
+    if not name:
+        return None
     try:
         with open(path, encoding="utf-8") as file:
-            call = json.load(file)
-    except (OSError, ValueError):  # of an earlier version: only its host knows
-        call = {
-            "machine": machine() if host == socket.gethostname() else None,
-            "pid": int(pid),
-            "created": None,
-        }
-        if call["machine"] is None:
-            return False
+            text = file.read()
+        if not text:
+            here = name[1] == socket.gethostname()
+            return {"machine": machine() if here else None, "pid": int(name[2]), "created": None}
+        call = json.loads(text)
+        return {"machine": str(call["machine"]), "pid": int(call["pid"]), "created": float(call["created"])}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def is_dead(path, call, own):
+    """Whether the call that left its name at `path` ended; call: of read_call."""
+    if call["machine"] is None:
+        return False
     if call["machine"] != machine():
         return since_sign_of_life(path, own) > DEAD
     try:
@@ -148,8 +163,9 @@ def is_dead(path, own):
 
 def release_dead_lock(own):
     """Take Snakemake's lock away where every call that could hold it is dead; own: this call's name, or None."""
-    others = [path for path in glob.glob(f"{glob.escape(SESSIONS)}/*") if path != own]
-    alive = [path for path in others if not is_dead(path, own)]
+    paths = [path for path in glob.glob(f"{glob.escape(SESSIONS)}/*") if path != own]
+    others = {path: call for path in paths if (call := read_call(path))}
+    alive = [path for path, call in others.items() if not is_dead(path, call, own)]
     locks = glob.glob(".snakemake/locks/*.lock")
     if others and not alive:
         for path in [*locks, *others]:
@@ -157,10 +173,15 @@ def release_dead_lock(own):
     elif locks and own:
         for path in alive:
             host, silent = os.path.basename(path).split(" ")[0], since_sign_of_life(path, own)
-            if host != socket.gethostname() and silent > 2 * BEAT:
+            if others[path]["machine"] != machine() and silent > 2 * BEAT:
                 print(
-                    f"This folder is locked by a call on {host}, which gave its last sign of life {silent:.0f} s ago. "
-                    f"If it is dead, the same command takes the lock away in {max(DEAD - silent, 0):.0f} s.",
+                    (
+                        f"This folder is locked by a call on {host}, which gave its last sign of life {silent:.0f} s ago. "
+                        f"If it is dead, the same command takes the lock away in {max(DEAD - silent, 0):.0f} s."
+                        if others[path]["machine"]
+                        else f"This folder is locked by a call on {host}, of an earlier version, which shows no sign of life. "
+                        f"If it is dead, `snakemake --unlock` takes the lock away."
+                    ),
                     file=sys.stderr,
                 )
 
@@ -168,14 +189,7 @@ def release_dead_lock(own):
 def keep_finished():
     """Keep what trainings of an earlier version left, before a rule that runs again deletes it."""
     for run in RUNS:
-        # Where the holdout is drawn, another seed makes other manifests.
-        seed = None if config["data"]["source"] == "split_folders" else config["holdout"]["seed"]
-        keep_what_is_there(
-            f"results/models/{run.folder}",
-            run.packed,
-            "results/data/class_weights.json",
-            seed,
-        )
+        keep_what_is_there(f"results/models/{run.folder}", run.packed, "results/data/class_weights.json")
 
 
 def refuse_fewer_epochs(jobs):
@@ -184,7 +198,7 @@ def refuse_fewer_epochs(jobs):
     for run in RUNS:
         if f"train_{run.name}" not in starting:
             continue
-        more = how_far(run, config["augmentation"], STUDY)
+        more = how_far(run, config["augmentation"], STUDY, threads_here())
         if not more.done and more.epoch > run.settings["epochs"]:
             raise WorkflowError(
                 f"config: training.epochs: {run.name} is trained for {more.epoch} epochs and the config asks for "
@@ -193,16 +207,36 @@ def refuse_fewer_epochs(jobs):
             )
 
 
+def threads_here():
+    """Return with how many threads a training runs here, None where that is a cluster's choice."""
+    return None if workflow.non_local_exec or not workflow.cores else min(2, workflow.cores)
+
+
+def is_data_changed():
+    """Whether images or labels are newer than what was read of them, as Snakemake will find."""
+    try:
+        read = os.stat("results/data/classes.csv").st_mtime_ns
+        paths = [config["data"]["annotations"], *watched_folders(config["data"])]
+        return any(os.stat(path).st_mtime_ns > read for path in paths if path)
+    except OSError:
+        return False
+
+
 def tell_progress():
     """Print how far each run is, and that the same command goes on."""
     lines, unfinished = [], 0
     for run in RUNS:
-        at = how_far(run, config["augmentation"], STUDY)
+        at = how_far(run, config["augmentation"], STUDY, threads_here())
         trained = f"{at.epoch} of {run.settings['epochs']} epochs" if at.begun else "not begun"
         if at.changes:
             trained = f"trains anew: {'; '.join(at.changes)}"
         unfinished += not at.done
         lines.append(f"{run.name}: {'done, ' if at.done else ''}{trained}")
+    if is_data_changed():
+        lines.append(
+            "Images or labels have changed since they were read. Where that changes what a training is given, it "
+            "trains anew, whatever is said here."
+        )
     if unfinished:
         lines.append(
             f"{unfinished} of {len(RUNS)} trainings are not done: the same command goes on with them."

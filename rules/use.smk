@@ -6,21 +6,32 @@ finds changed since, and train only where there is none.
 """
 
 import hashlib
-import os
+
+from baton.finished import model_of
 
 # A model predicts with its first seed.
 asked = RUNS_BY_MODEL[PREDICTION["model"]][0] if PREDICTION["model"] else None
 
 
-def unless_there(path):
-    """Return `path` as an input to be made, or nothing where it is there already."""
-    return [] if os.path.exists(path) else path
+def unless_there(run):
+    """Return the model of a run as an input to be made, or nothing where one is there already."""
+    return [] if model_of(f"results/models/{run.folder}") else f"results/models/{run.folder}/model.keras"
+
+
+def use_of(run):
+    """Return the params of a rule that uses a run's model as it is."""
+    folder = f"results/models/{run.folder}"
+    return {
+        "folder": model_of(folder) or folder,
+        "settings": run.settings,
+        "augmentation": config["augmentation"],
+    }
 
 
 def digest_of_model(run):
     """Return a text that changes when the model of a run is another one."""
     try:
-        with open(f"results/models/{run.folder}/training.json", "rb") as file:
+        with open(f"{use_of(run)['folder']}/training.json", "rb") as file:
             return hashlib.sha256(file.read()).hexdigest()[:12]
     except OSError:
         return None
@@ -30,7 +41,7 @@ rule predict:
     """Predict a folder of images: --config model=NAME images=FOLDER."""
     input:
         # Nothing where no model is named, which the script refuses.
-        model=unless_there(f"results/models/{asked.folder}/model.keras") if asked else [],
+        model=unless_there(asked) if asked else [],
     log:
         "logs/predict.log",
     conda:
@@ -39,8 +50,7 @@ rule predict:
     resources:
         mem_mb=memory_of(asked or SMALLEST),
     params:
-        folder=f"results/models/{asked.folder}" if asked else None,
-        settings=asked.settings if asked else None,
+        **(use_of(asked) if asked else {"folder": None, "settings": None, "augmentation": None}),
         images=PREDICTION["images"],
         name=PREDICTION["model"],
     script:
@@ -53,8 +63,7 @@ for run in RUNS:
         name:
             f"export_{run.name}"
         input:
-            model=unless_there(f"results/models/{run.folder}/model.keras"),
-            test=unless_there(f"{run.packed}/test.npy"),
+            model=unless_there(run),
         output:
             folder=directory(f"results/exports/{run.folder}"),
         log:
@@ -65,7 +74,7 @@ for run in RUNS:
         resources:
             mem_mb=memory_of(run),
         params:
-            model=f"results/models/{run.folder}/model.keras",
+            **use_of(run),
             test=f"{run.packed}/test.npy",
             digest=digest_of_model(run),
         script:

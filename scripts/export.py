@@ -1,10 +1,12 @@
 """Export a trained model for other programs, and check each export against it on test images."""
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
 
 from baton import logs, networks
+from baton.finished import read_training
 from baton.logs import UserError, log
 
 # isort: split
@@ -40,15 +42,28 @@ def run_tflite(path, images):
 RUN = {"saved_model": run_saved_model, "model.onnx": run_onnx, "model.tflite": run_tflite}
 
 
-def main(model, test, folder, threads):
+def images_for(network, test):
+    """Return the images that exports are checked on, float32: test images of the network's size, else noise."""
+    size = network.input.shape[1]
+    with contextlib.suppress(OSError, ValueError):
+        images = np.load(test, mmap_mode="r")[:IMAGES]
+        if images.shape[1:] == (size, size, 3):
+            return images.astype(np.float32)
+    log.info("there are no test images of %d px: the exports are checked on noise", size)
+    return np.random.default_rng(1).integers(0, 256, (IMAGES, size, size, 3)).astype(np.float32)
+
+
+def main(place, test, folder, threads, settings, augmentation):
     """Write each format to `folder`. Raises UserError where one does not give the model's probabilities.
 
-    The exports hold what prediction needs, in float32: no augmentation, no dropout.
+    place: where the model is; test: the packed test images; settings, augmentation: the model's, by the config. The
+    exports hold what prediction needs, in float32: no augmentation, no dropout.
     """
     networks.set_up(threads, "float32", seed=0)
-    network = keras.saving.load_model(model, compile=False)
+    logs.warn_of_other_training(read_training(place, settings, augmentation)[1])
+    network = keras.saving.load_model(f"{place}/model.keras", compile=False)
     lean = networks.for_prediction(network)
-    images = np.load(test, mmap_mode="r")[:IMAGES].astype(np.float32)
+    images = images_for(network, test)
     expected = networks.predict(lean, images)
     apart = np.abs(expected - networks.predict(network, images)).max()
     log.info("float32 against the model's own precision: probabilities differ by %.1e at most", apart)
@@ -61,9 +76,10 @@ def main(model, test, folder, threads):
             raise UserError(
                 f"{path}: its probabilities differ from the model's by {apart:.1e}. Please report this."
             )
-        log.info("%s: probabilities differ by %.1e at most on %d test images", name, apart, len(images))
+        log.info("%s: probabilities differ by %.1e at most on %d images", name, apart, len(images))
 
 
 if __name__ == "__main__":
     logs.start(snakemake.log[0])
-    main(snakemake.params.model, snakemake.params.test, snakemake.output.folder, snakemake.threads)
+    used = {key: snakemake.params[key] for key in ("test", "settings", "augmentation")}
+    main(snakemake.params.folder, folder=snakemake.output.folder, threads=snakemake.threads, **used)

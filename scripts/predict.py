@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from baton import logs, networks
-from baton.identity import list_changes
+from baton.finished import read_training
 from baton.images import BATCH, SUFFIXES, DamagedImage, decode_resized, list_files, map_images
 from baton.links import folder_name, short_digest
 from baton.logs import UserError, log, show_progress
-from baton.manifests import read_json
 
 # isort: split
 import keras
@@ -39,33 +38,17 @@ def predict_files(network, folder, files, threads):
             yield file, None if image is None else next(rows), reason
 
 
-def read_training(folder, settings):
-    """Return the classes of the model in `folder` (results/models/MODEL/seed_N), in the order of its answers.
-
-    Says so where it is not of the settings that the config has now.
-    """
-    training = read_json(f"{folder}/training.json")
-    changes = list_changes(training["settings"], settings, ("name", "precision"))
-    if changes:
-        log.warning(
-            "the model that is there was trained with other settings than the config's: %s. It is taken as it is.",
-            "; ".join(changes),
-        )
-    # Earlier versions did not write them down.
-    return training.get("classes") or read_json("results/data/class_weights.json")["classes"]
-
-
 def name_table(name, images):
     """Return the path of the CSV for a model's name and a folder of images: each folder has its own."""
     real = os.path.realpath(images)
     return f"results/predictions/{name}/{folder_name(os.path.basename(real))}_{short_digest(real)}.csv"
 
 
-def main(folder, name, threads, images, settings):
+def main(folder, name, threads, images, settings, augmentation):
     """Write file, class, the probability of each class, and the reason where a file could not be read.
 
-    folder: results/models/MODEL/seed_N; name: of the model; images: the folder to predict; settings: the model's, by
-    the config.
+    folder: where the model is; name: of the model; images: the folder to predict; settings, augmentation: the model's,
+    by the config.
     """
     if not folder or images is None:
         raise UserError(
@@ -78,7 +61,14 @@ def main(folder, name, threads, images, settings):
         raise UserError(
             f"images={images}: the folder holds no file named like an image ({', '.join(SUFFIXES)})."
         )
-    classes, predictions_csv = read_training(folder, settings), name_table(name, images)
+    classes, changes = read_training(folder, settings, augmentation)
+    if classes is None:
+        raise UserError(
+            f"{name} was trained by an earlier version of Baton, which did not write down the names of its classes, and "
+            f"its data were made anew since. Train it anew: snakemake --forcerun train_{name}"
+        )
+    logs.warn_of_other_training(changes)
+    predictions_csv = name_table(name, images)
     networks.set_up(threads, "float32", seed=0)  # the model brings its own precision
     network = keras.saving.load_model(f"{folder}/model.keras", compile=False)
     Path(predictions_csv).parent.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ from collections import deque
 from pathlib import Path
 
 from baton import finished, logs, networks  # networks first: it sets TensorFlow up to be quiet
-from baton.identity import digest_data, identify
+from baton.identity import PRECISIONS, digest_data, identify
 from baton.keeper import SAVING_SHARE, Keeper, now
 from baton.logs import SessionEnded, UserError, log
 from baton.manifests import read_json
@@ -232,7 +232,7 @@ def main(
         write_outputs(training, set_up | {"identity": identity, "study": study}, **outputs)
         record = {"identity": identity, "study": study, "epochs": training.epoch}
         try:
-            finished.keep(folder, record | {"stopped_early": training.epoch < settings["epochs"]})
+            finished.keep(folder, record | {"stopped_early": training.stopped_early})
         except OSError as trouble:  # the model is there; what is lost is a precaution
             log.warning("the finished model is not kept a second time: %s", trouble.strerror or trouble)
         if keeper.trouble:  # the last state could not be saved; the disk that took the model may have it now
@@ -246,7 +246,7 @@ def take_precision(state, identity, asked):
     """
     chosen = networks.choose_precision(asked)
     if asked == "auto" and not Keeper(state, identity | {"precision": chosen}).begun:
-        for other in networks.PRECISIONS:
+        for other in PRECISIONS:
             if Keeper(state, identity | {"precision": other}).begun:
                 log.info("begun in %s where that was the faster one: it goes on in it", other)
                 return other

@@ -17,8 +17,15 @@ from PIL import Image
 
 from baton import comparison, figures, logs, statistics
 from baton.finished import is_trained
-from baton.identity import digest_data, identify, ignored_when_finished, list_changes, training_of
-from baton.logs import log
+from baton.identity import (
+    digest_data,
+    identify,
+    ignored_when_finished,
+    list_changes,
+    stopped_early,
+    training_of,
+)
+from baton.logs import UserError, log
 from baton.manifests import read_json, read_manifest
 from baton.progress import read_progress
 
@@ -144,8 +151,8 @@ def misfit_of_training(training, run, augmentation, weights):
         changes += list_changes(training["augmentation"], augmentation)
     if changes:
         return f"the model that is there is another one: {'; '.join(changes)}"
-    stopped_early = training["epochs"] < training["settings"]["epochs"]
-    if not is_trained({"epochs": training["epochs"], "stopped_early": stopped_early}, asked["epochs"]):
+    early = stopped_early(asked["patience"], training["epochs"], training["kept"]["epoch"])
+    if not is_trained({"epochs": training["epochs"], "stopped_early": early}, asked["epochs"]):
         return f"the model that is there was trained for {training['epochs']} epochs of {asked['epochs']}"
     return None
 
@@ -402,17 +409,24 @@ def table_of_pairs(compared):
     ]
 
 
-def main(files, base, runs, config, workflow):
+def main(files, base, runs, config, workflow, whole=False):
     """Write base.html, base.json and, in the folder `base`, models.csv, pairs.csv and the figures.
 
     files: the paths of template, test images, weights and the data manifests, by name; runs: name, model,
-    seed, folder, packed and settings of each, finished or not; workflow: the folder it lies in.
+    seed, folder, packed and settings of each, finished or not; workflow: the folder it lies in; whole: refuse (UserError)
+    where one is not finished.
     """
     data = collect_data(files)
     classes = [row["class"] for row in data["classes"]]
     tested = read_manifest(files["test_manifest"])
     found = [collect_run(run, config["augmentation"], files["weights"], tested) for run in runs]
     done = [run for run in found if run["status"] == "done"]
+    if whole and len(done) < len(found):
+        run = next(run for run in found if run["status"] == "unfinished")
+        raise UserError(
+            f"{run['name']}: {run['reason'] or 'it is not trained and tested'}. `snakemake evaluate --forcerun "
+            f"train_{run['name']}` makes it anew; `snakemake report_now` tells of the others."
+        )
     compared = compare_models(done)
     for run, verdict in zip(done, comparison.judge([run["test"] for run in done]), strict=True):
         run["test"]["answers"]["verdict"] = verdict
@@ -487,4 +501,5 @@ if __name__ == "__main__":
         snakemake.params.runs,
         snakemake.params.config,
         snakemake.scriptdir,
+        whole="page" in snakemake.output.keys(),  # noqa: SIM118
     )

@@ -80,10 +80,11 @@ def promised_power():
         accuracies = [0.88] + [0.85] * (models - 1)
         draw = np.random.default_rng([2, models, seeds])
         design = pooled.Design(plant(draw, accuracies, seeds, 200_000, 0), 0, 1)
-        design.training, design.difference = spread**2, 0.03
+        design.training, design.difference, design.images = spread**2, 0.03, 100
         level = 0.05 / (models * (models - 1) / 2)
-        images = design.images_needed(seeds, level, 0.8)
-        trials = {"images": (seeds, images), "seeds": (design.seeds_needed(1000, level, 0.8), 1000)}
+        images = design.images_needed(level, 0.8)
+        design.images = 1000
+        trials = {"images": (seeds, images), "seeds": (design.seeds_needed(level, 0.8), 1000)}
         told = []
         for what, (number, count) in trials.items():
             if None in (number, count) or count > 20_000 or number > 40:

@@ -226,7 +226,7 @@ def pooled_p(correct, first, second):
     apart = [a - b for a, b in zip(shares[first], shares[second], strict=True)]
     difference = sum(apart) / images
     whole = sum((d - difference) ** 2 for d in apart) / (images - 1) / images
-    training = 2 * sum(variances) / len(variances) / seeds
+    training = max(2 * sum(variances) / len(variances), variances[first] + variances[second]) / seeds
     image = max(whole - 2 * sum(rests) / len(rests) / seeds / images, 0)
     statistic = abs(difference) / math.sqrt(max(training + image, whole))
     degrees, share = (len(correct) - 1) * (seeds - 1), training / (training + image)
@@ -289,12 +289,15 @@ def test_a_model_that_varies_more_than_the_others_keeps_its_variance():
     assert pair["standard_error"] == pytest.approx(np.sqrt((0.01**2 + 0.3522**2) / 3), rel=0.05)
 
 
-def test_a_model_that_answers_alike_at_every_seed_says_nothing_of_the_others_spread():
+def test_a_model_of_one_accuracy_at_every_seed_says_nothing_of_the_others_spread():
     def rows(*counts):
         return np.array([right(count, 100 - count) for count in counts])
 
-    found = comparison.compare({"a": rows(80, 84), "b": rows(70, 74), "diverged": rows(11, 11)})
-    assert found["noise"]["standard_deviation"] == pytest.approx(0.04 / math.sqrt(2))
+    collapsed = np.array([right(11, 89), right(0, 89, 11)])  # as often right, on other images
+    for third in (rows(11, 11), collapsed):
+        found = comparison.compare({"a": rows(80, 84), "b": rows(70, 74), "third": third})
+        assert found["noise"]["degrees_of_freedom"] == 1
+        assert found["noise"]["standard_deviation"] == pytest.approx(0.04 / math.sqrt(2))
     found = comparison.compare({"a": rows(80, 80), "b": rows(70, 70)})
     assert found["noise"]["standard_deviation"] == 0
 
@@ -368,7 +371,9 @@ def judged(accuracy_p, dependence_p, accuracy=0.4, blind=0.3, rho=None, verdict=
         (judged(0.001, 0.001, accuracy=0.2), "below chance"),
         (judged(0.2, 0.001), "depends on the class"),
         (judged(0.2, 0.001, rho=0.3), "depends on the class"),
-        (judged(0.2, 0.001, rho=-0.3), "below chance"),
+        (judged(0.2, 0.001, rho=-0.3), "against the scale"),
+        (judged(0.001, 0.001, accuracy=0.2, rho=-0.3), "below chance"),
+        (judged(0.001, 0.2, verdict="constant"), "above chance"),  # one class but for what it gets right
         (judged(0.2, 0.2), "not distinguishable from guessing"),
         (judged(0.051, 0.051), "not distinguishable from guessing"),
         (judged(0.04, 0.9), "not shown"),  # Holm: 0.08
@@ -424,6 +429,9 @@ def test_one_image_separates_nothing():
     assert found["best"] is None
     # d = e = 1: 1.959964^2 = 3.84
     assert found["no_winner"]["images_needed"] == 4
+    # So small are the numbers that the formula is stronger than the exact test: five to none are not enough.
+    found = comparison.compare({"a": np.ones((1, 5), bool), "b": np.zeros((1, 5), bool)})
+    assert found["pairs"][0]["p"] == 2 / 32 and found["no_winner"]["images_needed"] == 6
 
 
 # --- Planted studies: 600 images, some harder than others for all models
@@ -508,9 +516,10 @@ def plant_pair(draw, models, seeds, images):
 def test_so_many_images_or_seeds_have_the_power_they_promise(models, seeds):
     # A population of images tells the images' parts; the training's is the planted one.
     design = pooled.Design(plant_pair(np.random.default_rng(19), models, seeds, 200_000), 0, 1)
-    design.training, design.difference, level = 0.01**2, 0.03, 0.05 / models
-    images = design.images_needed(seeds, level, 0.8)
-    enough = design.seeds_needed(600, level, 0.8)
+    design.training, design.difference, design.images, level = 0.01**2, 0.03, 100, 0.05 / models
+    images = design.images_needed(level, 0.8)
+    design.images = 600
+    enough = design.seeds_needed(level, 0.8)
     for count, number in ((images, seeds), (600, enough)):
         draw = np.random.default_rng([20, count])
         found = [
@@ -522,10 +531,45 @@ def test_so_many_images_or_seeds_have_the_power_they_promise(models, seeds):
 def test_no_number_of_images_helps_where_the_seeds_vary_too_much():
     design = pooled.Design(plant_pair(np.random.default_rng(21), 2, 3, 50_000), 0, 1)
     design.training, design.difference = 0.03**2, 0.03
-    assert design.images_needed(3, 0.05, 0.8) is None
-    assert 10 < design.seeds_needed(50_000, 0.05, 0.8) < 30  # 2 * 0.03^2 * (1.96 + 0.84)^2 / 0.03^2 = 15.7
+    assert design.images_needed(0.05, 0.8) is None
+    assert 10 < design.seeds_needed(0.05, 0.8) < 30  # 2 * 0.03^2 * (1.96 + 0.84)^2 / 0.03^2 = 15.7
     design.difference = 0.0001
-    assert design.seeds_needed(50_000, 0.05, 0.8) is None
+    assert design.seeds_needed(0.05, 0.8) is None
+
+
+def test_steadier_models_do_not_make_the_two_best_sure():
+    # A collapsed model, right in a third at every seed by saying one class, is not pooled; nor do steady ones
+    # shrink what the two equal best ones vary by themselves.
+    draw, named = np.random.default_rng(22), 0
+    for _ in range(200):
+        rates = 0.8 + 0.03 * draw.normal(size=(2, 5, 1))
+        best = draw.uniform(size=(2, 5, 400)) < rates
+        collapsed = np.array([np.roll(right(100, 200), place)[:300] for place in (0, 100, 200, 0, 100)])
+        study = {"a": best[0][:, :300], "b": best[1][:, :300], "collapsed": collapsed}
+        study["steady"] = draw.uniform(size=(5, 300)) < 0.5 + 0.005 * draw.normal(size=(5, 1))
+        named += comparison.compare(study)["best"] is not None
+    assert named <= 16  # 5 % of 200, and two standard deviations
+
+
+@pytest.mark.parametrize("seeds", [[3, 3, 1, 1, 1, 1], [2, 5, 5, 5, 5, 5]])
+def test_the_images_needed_follow_from_the_seeds_that_there_are(seeds):
+    def study(draw, images):
+        whole = plant_pair(draw, 6, max(seeds), images)
+        return [rows[:count] for rows, count in zip(whole, seeds, strict=True)]
+
+    design = pooled.Design(study(np.random.default_rng(23), 200_000), 0, 1)
+    design.training, design.difference, design.images = 0.003**2, 0.05, 50
+    images, draw = design.images_needed(0.05, 0.8), np.random.default_rng(24)
+    assert 50 < images < 5000
+    found = []
+    for _ in range(300):
+        hard = draw.normal(size=images)
+        accuracies = np.array([0.9] + [0.85] * 5)[:, None, None] + draw.normal(0, 0.003, (6, max(seeds), 1))
+        reached = stats.norm.ppf(accuracies) * math.sqrt(2)
+        whole = reached + hard + draw.normal(size=(6, max(seeds), images)) > 0
+        correct = [rows[:count] for rows, count in zip(whole, seeds, strict=True)]
+        found.append(pooled.compare_all(correct)[2][0, 1] <= 0.05)
+    assert 0.72 < np.mean(found) < 0.9
 
 
 def test_luck_in_training_is_not_taken_for_a_difference():

@@ -178,7 +178,10 @@ def synthetic(tmp_path_factory):
     write_study(folder, SYNTHETIC, ["b", "a"])
     settings = {"fraction": 0.2, "augmentation": AUGMENTATION}
     only_flip = {"fraction": 0.5, "augmentation": AUGMENTATION | {"rotation": 0}}
-    both_flips = {"fraction": 1, "augmentation": only_flip["augmentation"] | {"flip": "horizontal_and_vertical"}}
+    both_flips = {
+        "fraction": 1,
+        "augmentation": only_flip["augmentation"] | {"flip": "horizontal_and_vertical"},
+    }
     calls = [
         arguments(folder, "one", **settings, seed=1),
         arguments(folder, "again", **settings, seed=1),

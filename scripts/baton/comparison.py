@@ -233,14 +233,15 @@ def explain_no_winner(names, ranked, pairs):
     images_needed = seeds_needed = None
     if max(map(len, ranked)) > 1:
         design = pooled.Design(ranked, 0, place)
-        seeds = max(min(len(ranked[0]), len(ranked[place])), 2)
-        images_needed = design.images_needed(seeds, level, POWER)
-        seeds_needed = design.seeds_needed(images, level, POWER)
+        images_needed = design.images_needed(level, POWER)
+        seeds_needed = design.seeds_needed(level, POWER)
     else:
         only = ranked[0][0], ranked[place][0]
         images_needed = images_to_separate(
             float((only[0] & ~only[1]).mean()), float((only[1] & ~only[0]).mean()), level
         )
+        # The formula is a little stronger than the exact test: with these images nothing was shown.
+        images_needed = images_needed and max(images_needed, images + 1)
     signs = {np.sign(row["b"] - row["c"]) for row in rows}
     if {-1, 1} <= signs:
         reason = "seeds disagree"
@@ -264,10 +265,10 @@ def judge(tests):
     """Return for each run what may be said of its answers; tests: what evaluate.measure returned for each.
 
     Any claim is corrected (Holm) for all of these tests, two a run; what cannot be claimed is measured by p as it is.
-    A verdict of `constant_answers` stands, else it is, the first that holds:
+    A verdict of `constant_answers` stands where nothing can be claimed, else it is, the first that holds:
 
-      above chance, below chance   right more, less often than blind answers; below also where answers run against
-                                   the scale
+      above chance, below chance   right more, less often than blind answers
+      against the scale            not that, and the answers are the lower, the higher the true place is
       depends on the class         the answers have to do with the true class; not shown that they are right more often
       not distinguishable from guessing   neither p is 0.05 or less
       not shown                    one is, and after correction neither
@@ -278,12 +279,14 @@ def judge(tests):
     verdicts = []
     for test in tests:
         found, (more, related) = test["guessing"], (next(claims), next(claims))
-        if test["answers"]["verdict"]:
+        if test["answers"]["verdict"] == "no answers" or (
+            test["answers"]["verdict"] and not more and not related
+        ):
             verdicts.append(test["answers"]["verdict"])
         elif more:
             verdicts.append("above chance" if test["accuracy"] > found["blind"] else "below chance")
         elif related:
-            verdicts.append("below chance" if (found["rho"] or 0) < 0 else "depends on the class")
+            verdicts.append("against the scale" if (found["rho"] or 0) < 0 else "depends on the class")
         elif min(found[key] for key in keys) > LEVEL:
             verdicts.append("not distinguishable from guessing")
         else:

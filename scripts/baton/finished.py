@@ -12,7 +12,15 @@ import os
 import shutil
 from pathlib import Path
 
-from baton.identity import MEANING, digest_data, fingerprint, identify, ignored_when_finished, list_changes
+from baton.identity import (
+    MEANING,
+    digest_data,
+    fingerprint,
+    identify,
+    ignored_when_finished,
+    list_changes,
+    stopped_early,
+)
 
 FILES = {
     "model": "model.keras",
@@ -21,7 +29,8 @@ FILES = {
     "curves_png": "curves.png",
     "summary": "training.json",
 }
-RECORD = "identity.json"  # beside them: identity, study (the settings of its data), epochs, stopped_early
+# Beside them: identity, study (the settings of its data), epochs and stopped_early; of an earlier version also classes.
+RECORD = "identity.json"
 
 
 def keep(folder, record):
@@ -50,7 +59,7 @@ def records(folder):
             continue
         with contextlib.suppress(OSError, ValueError):
             record = json.loads(path.read_text(encoding="utf-8"))
-            if isinstance(record, dict):
+            if isinstance(record, dict) and set(record) >= {"identity", "epochs", "stopped_early"}:
                 yield path.parent, record
 
 
@@ -88,41 +97,38 @@ def give_back(place, folder):
             os.utime(Path(folder, name))  # Snakemake would find them older than what they are made from
 
 
-def keep_what_is_there(folder, packed, weights, synthetic_seed=None):
+def keep_what_is_there(folder, packed, weights):
     """Keep the outputs in `folder`, as an earlier version left them, under the identity that they tell of.
 
-    packed: the folder of packed images; weights: class_weights.json; synthetic_seed: of the synthetic images, where
-    the manifests tell that it is the same. Nothing where they are kept already, or where nobody knows any more
-    what they were trained on.
+    packed: the folder of packed images; weights: class_weights.json. Nothing where this training is kept already, or
+    where nobody knows any more what it was trained on.
     """
     folder = Path(folder)
     model, summary = folder / FILES["model"], folder / FILES["summary"]
     if not (model.exists() and summary.exists()):
         return
-    if any(os.path.samefile(model, place / FILES["model"]) for place, _ in records(folder)):
-        return
     # Whatever keeps this from being done: it is a precaution, and no reason not to go on.
-    with contextlib.suppress(OSError, ValueError, KeyError):
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
         facts = json.loads(summary.read_text(encoding="utf-8"))
-        identity = facts.get("identity") or _reconstruct(facts, model, packed, weights, synthetic_seed)
-        epochs, patience = facts["epochs"], facts["settings"]["patience"]
-        kept = [(record["identity"], record["epochs"]) for _, record in records(folder)]
-        if (identity, epochs) not in kept:  # where there are no links, it is kept as a copy
-            stopped_early = patience is not None and epochs - facts["kept"]["epoch"] >= patience
-            record = {"identity": identity, "study": facts.get("study")}
-            keep(folder, record | {"epochs": epochs, "stopped_early": stopped_early})
+        record = {"identity": facts.get("identity"), "study": facts.get("study"), "epochs": facts["epochs"]}
+        if not record["identity"]:
+            record |= _reconstruct(facts, model, packed, weights)
+        if any(
+            record["identity"] == other["identity"] and record["epochs"] == other["epochs"]
+            for _, other in records(folder)
+        ):
+            return
+        patience, best_epoch = facts["settings"]["patience"], facts["kept"]["epoch"]
+        keep(folder, record | {"stopped_early": stopped_early(patience, record["epochs"], best_epoch)})
 
 
-def _reconstruct(facts, model, packed, weights, synthetic_seed):
-    """Return the identity of a training whose training.json does not tell it; raises OSError where data are gone."""
+def _reconstruct(facts, model, packed, weights):
+    """Return identity and classes of a training whose training.json does not tell them; OSError where data are gone."""
     data = [f"{packed}/train.csv", f"{packed}/validation.csv", weights]
     if any(os.stat(path).st_mtime_ns > model.stat().st_mtime_ns for path in data):
         raise OSError("the data were made anew since")
-    settings = facts["settings"]
-    if settings.get("synthetic_fraction") and synthetic_seed is not None:
-        settings = settings | {"synthetic_seed": synthetic_seed}
     identity = identify(
-        settings,
+        facts["settings"],
         facts["augmentation"],
         facts["seed"],
         precision=facts["precision"],
@@ -131,7 +137,43 @@ def _reconstruct(facts, model, packed, weights, synthetic_seed):
         data=digest_data(*data),
     )
     # Trained when these did something else.
-    return {name: value for name, value in identity.items() if not name.startswith(MEANING)}
+    identity = {name: value for name, value in identity.items() if not name.startswith(MEANING)}
+    return {"identity": identity, "classes": json.loads(Path(weights).read_text(encoding="utf-8"))["classes"]}
+
+
+def model_of(folder):
+    """Return where the model of a run is that can be used: `folder` itself, else the last that was kept, else None."""
+    if (Path(folder) / FILES["model"]).exists():
+        return str(folder)
+    kept = [(os.stat(place / FILES["model"]).st_mtime_ns, str(place)) for place, _ in records(folder)]
+    return max(kept)[1] if kept else None
+
+
+def read_training(place, settings, augmentation):
+    """Return (classes, changes) of a model that is used as it is.
+
+    place: of `model_of`; classes: in the order of its answers, None where an earlier version did not write them down
+    and nobody knows them; changes: in what it was trained otherwise than the config says now.
+    """
+    place = Path(place)
+    training = json.loads((place / FILES["summary"]).read_text(encoding="utf-8"))
+    changes = list_changes(training["settings"], settings, ("name", "precision", "synthetic_seed"))
+    changes += list_changes(
+        *(
+            {f"augmentation.{k}": v for k, v in part.items()}
+            for part in (training["augmentation"], augmentation)
+        )
+    )
+    classes = training.get("classes")
+    if not classes:
+        run = place.parent.parent if place.parent.name == "finished" else place
+        alike = [
+            record.get("classes")
+            for other, record in records(run)
+            if (other / FILES["summary"]).read_bytes() == (place / FILES["summary"]).read_bytes()
+        ]
+        classes = next(filter(None, alike), None)
+    return classes, changes
 
 
 def _link(source, target):

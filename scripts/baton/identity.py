@@ -7,6 +7,7 @@ from pathlib import Path
 # Decided by the machine and the call, not by the study. They decide bits, so a training goes on only where they
 # are the same; once finished, it is the same training wherever it is looked at.
 OF_THE_MACHINE = ("threads", "devices")
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 MEANING = "the meaning of augmentation"
 
 
@@ -56,6 +57,11 @@ def training_of(summary):
         "epochs": summary["epochs"],
         "kept": summary["kept"]["epoch"],
     }
+
+
+def stopped_early(patience, epochs, best_epoch):
+    """Whether a training ended, or would end, since none of the last `patience` epochs was better than the best."""
+    return patience is not None and epochs - (best_epoch or 0) >= patience
 
 
 def ignored_when_finished(settings):

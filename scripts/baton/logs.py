@@ -58,6 +58,15 @@ class Terminal(logging.Handler):
         tqdm.write(self.format(record), file=sys.stderr)
 
 
+def warn_of_other_training(changes):
+    """Say that a model is used which was trained otherwise than the config says now; changes: sentences, if any."""
+    if changes:
+        log.warning(
+            "the model that is there was trained with other settings than the config's: %s. It is taken as it is.",
+            "; ".join(changes),
+        )
+
+
 def show_progress(items, title, total, unit, initial=0):
     """Iterate over `items` with a progress bar; where no terminal shows it, with a line now and then."""
     wait = 0 if sys.stderr.isatty() else 30  # seconds

@@ -33,18 +33,15 @@ with _hushed():
     from keras import layers
 
 
-PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
-
-
 def choose_precision(asked):
-    """Return the one of PRECISIONS that is asked for; for "auto" bfloat16 where the hardware has it, else float32."""
+    """Return the precision that is asked for; for "auto" bfloat16 where the hardware has it, else float32."""
     if asked != "auto":
         return asked
     return "mixed_bfloat16" if _has_bfloat16() else "float32"
 
 
 def set_up(threads, precision, seed):
-    """Make TensorFlow deterministic on `threads` threads and set the precision, one of PRECISIONS.
+    """Make TensorFlow deterministic on `threads` threads and set the precision: float32, mixed_bfloat16 or mixed_float16.
 
     The thread count is part of the promise: another one adds up in another order.
     """

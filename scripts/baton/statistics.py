@@ -28,6 +28,7 @@ SEED = 1
 CONSTANT = 0.95  # one class in this share of the answers is a constant answer
 # How often the labels are dealt anew among the images: with more than a hundred classes less often.
 DEALS, DEALS_OF_MANY, MANY = 9_999, 1_999, 100
+SMALLEST = 1e-300  # the smallest p that is told apart from 0
 CELLS = 2_000_000  # of tables at a time: 16 MB
 DEFINED = 0.95  # a bootstrap interval needs a value in this share of the resamples
 NO_ANSWER = -1
@@ -239,7 +240,8 @@ def guessing(labels, probabilities, order=None):
     the nearer side. Beyond what the deals can show it is bounded by 2 exp(-t^2 / (4 m + 2 t)), for t answers more
     or less than the mean m (Chatterjee 2007, Probab. Theory Relat. Fields 138, 305-321).
     dependence_p: of chi-squared, or of Spearman's rho where the classes have an order; rho: its value, else None;
-    measured, as chi-squared, on the answered images. Both p are 1 where all answers or all labels are one class.
+    measured, as chi-squared, on the answered images. Both p are 1 where all answers or all labels are one class. A
+    dependence alone has no p below that of the deals: beyond 250 runs, correction leaves none to be claimed.
     """
     labels, probabilities = check(labels, probabilities)
     predicted, classes = predicted_classes(probabilities), probabilities.shape[1]
@@ -264,7 +266,7 @@ def guessing(labels, probabilities, order=None):
     bound = 2 * np.exp(-(off**2) / (4 * mean + 2 * off)) if off else 1.0
     return {
         "blind": mean / len(labels),
-        "accuracy_p": min(1.0, 2 * min(right.p_above, right.p_below), float(bound)),
+        "accuracy_p": min(1.0, 2 * min(right.p_above, right.p_below), max(float(bound), SMALLEST)),
         "dependence_p": related.p_above,
         "rho": rho,
         "deals": _deals(classes),

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from baton.identity import stopped_early
 from baton.images import VALIDATION_BATCH
 from baton.logs import UserError, show_progress
 from baton.manifests import read_manifest
@@ -212,9 +213,11 @@ class Training:
     @property
     def complete(self):
         """Whether all epochs are trained, or none of the last `patience` was better than the best."""
-        patience = self.settings["patience"]
-        waited = self.epoch - (self.best_epoch or 0)
-        return self.epoch >= self.settings["epochs"] or (patience is not None and waited >= patience)
+        return self.epoch >= self.settings["epochs"] or self.stopped_early
+
+    @property
+    def stopped_early(self):
+        return stopped_early(self.settings["patience"], self.epoch, self.best_epoch)
 
     def run_epoch(self, pause):
         """Train what is left of the epoch, then validate it.
