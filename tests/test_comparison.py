@@ -528,6 +528,33 @@ def test_so_many_images_or_seeds_have_the_power_they_promise(models, seeds):
         assert 0.74 < np.mean(found) < 0.87, (count, number)
 
 
+def test_what_a_number_of_images_follows_from_is_that_of_the_two_models():
+    draw = np.random.default_rng(25)
+    rates = np.array([0.9, 0.8, 0.6])[:, None, None] + draw.normal(0, 0.03, (3, 4, 1))
+    correct = draw.uniform(size=(3, 4, 500)) < rates
+    design = pooled.Design(list(correct), 0, 2)
+    shares, accuracies = correct.mean(axis=1), correct.mean(axis=2)
+    rest = correct.var(axis=1, ddof=1).mean(axis=1).mean()  # pooled, as the spread is
+    assert design.difference == pytest.approx(accuracies[0].mean() - accuracies[2].mean())
+    assert design.rest == pytest.approx(rest)
+    assert design.training == pytest.approx(np.var(accuracies, axis=1, ddof=1).mean() - rest / 500)
+    assert design.image == pytest.approx(max(np.var(shares[0] - shares[2], ddof=1) - 2 * rest / 4, 0))
+    # With so many images that they tell nothing any more, and seeds as good as known: a z-test of the trainings.
+    design.pair, design.training, design.difference = [0, 2], 0.03**2, 0.03
+    expected = stats.norm.sf(stats.norm.isf(0.025) - 0.03 / math.sqrt(2 * 0.03**2 / 100))
+    assert design.power(10**9, 0.05, seeds=100) == pytest.approx(expected, abs=0.03)
+    # Without any spread but that of the images it falls with their root.
+    design.training, design.rest, design.image = 0.0, 0.0, 0.2
+    expected = stats.norm.sf(stats.norm.isf(0.025) - 0.03 / math.sqrt(0.2 / 900))
+    assert design.power(900, 0.05) == pytest.approx(expected, abs=0.01)
+    # The rest's part is in both.
+    design.rest = 0.1
+    share = 2 * 0.1 / 900 / 4
+    found = design.power(900, 0.05)
+    assert found < stats.norm.sf(stats.norm.isf(0.025) - 0.03 / math.sqrt(0.2 / 900 + share)) + 0.01
+    assert found > 0.2
+
+
 def test_no_number_of_images_helps_where_the_seeds_vary_too_much():
     design = pooled.Design(plant_pair(np.random.default_rng(21), 2, 3, 50_000), 0, 1)
     design.training, design.difference = 0.03**2, 0.03

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -10,8 +11,9 @@ from conftest import COLOURS, REPOSITORY, Study, save_image, save_images, take_s
 
 from baton import finished
 from baton.finished import FILES, RECORD
-from baton.identity import digest_data, identify
-from baton.progress import how_far, read_progress
+from baton.identity import digest_data, fingerprint, identify
+from baton.progress import how_far
+from baton.state import save_state
 
 RUN = "results/models/net/seed_1"
 CONFIG = {
@@ -154,7 +156,17 @@ class TestPlaces:
         finished.keep(folder, record())
         assert finished.find(folder, IDENTITY, settings()) is not None
 
-    @pytest.mark.parametrize("content", ["", "{", "[]"])
+    def test_the_model_to_use_is_the_one_that_is_there_else_the_last_that_was_kept(self, folder):
+        assert finished.model_of(folder) == str(folder)
+        leave(folder, epochs=6)
+        finished.keep(folder, record(epochs=6))
+        os.utime(folder / "model.keras", (2e9, 2e9))
+        (folder / "model.keras").unlink()
+        assert finished.model_of(folder).endswith("_6")
+        shutil.rmtree(folder / "finished")
+        assert finished.model_of(folder) is None
+
+    @pytest.mark.parametrize("content", ["", "{", "[]", "{}"])
     def test_a_damaged_record_is_passed_over(self, folder, content):
         (place,) = (folder / "finished").iterdir()
         (place / RECORD).write_text(content)
@@ -166,7 +178,7 @@ class TestEarlierVersions:
 
     def packed(self, tmp_path):
         for name in ("train.csv", "validation.csv", "weights.json"):
-            (tmp_path / name).write_text(f"the {name}")
+            (tmp_path / name).write_text('{"classes": ["red", "green"]}' if "json" in name else f"the {name}")
             os.utime(tmp_path / name, (1000, 1000))
         return str(tmp_path), str(tmp_path / "weights.json")
 
@@ -175,7 +187,7 @@ class TestEarlierVersions:
     def adopt(self, tmp_path, **facts):
         folder = tmp_path / "net/seed_1"
         leave(folder, **({"devices": 1} | self.OLD | facts))
-        finished.keep_what_is_there(folder, *self.packed(tmp_path), facts.pop("synthetic_seed", None))
+        finished.keep_what_is_there(folder, *self.packed(tmp_path))
         return [record for _, record in finished.records(folder)]
 
     def test_they_are_kept_under_the_identity_that_they_tell_of(self, tmp_path):
@@ -193,6 +205,49 @@ class TestEarlierVersions:
         expected |= {"augmentation.flip": "horizontal", "augmentation.contrast": 0, "data": data}
         assert found["identity"] == expected
         assert (found["epochs"], found["stopped_early"]) == (4, False)
+        assert found["classes"] == ["red", "green"]
+
+    def test_the_classes_are_those_of_that_time(self, tmp_path):
+        # Written down as long as the data are those of the training; later the config may say another order.
+        self.adopt(tmp_path)
+        folder = tmp_path / "net/seed_1"
+        (tmp_path / "weights.json").write_text('{"classes": ["green", "red"]}')
+        settings = {"patience": None, "l2": 0.1, "epochs": 4, "precision": "auto", "name": "net"}
+        assert finished.read_training(folder, settings, self.OLD["augmentation"]) == (["red", "green"], [])
+        other = self.OLD["augmentation"] | {"flip": None}
+        classes, changes = finished.read_training(folder, settings | {"l2": 0}, other)
+        assert changes == ["l2 was 0.1 and is 0", "augmentation.flip was horizontal and is None"]
+        shutil.rmtree(folder / "finished")
+        assert finished.read_training(folder, settings, self.OLD["augmentation"])[0] is None
+
+    @pytest.mark.parametrize("content", ["null", "[]", "{}", '{"identity": {"a": 1}}', "{"])
+    def test_outputs_that_say_nothing_of_themselves_are_let_be(self, tmp_path, content):
+        folder = tmp_path / "net/seed_1"
+        leave(folder)
+        (folder / "training.json").write_text(content)
+        finished.keep_what_is_there(folder, *self.packed(tmp_path))
+        assert list(finished.records(folder)) == []
+
+    def test_a_folder_that_cannot_be_written_stops_nothing(self, tmp_path, monkeypatch):
+        def refuse(*_arguments, **_options):
+            raise PermissionError("read-only")
+
+        folder = tmp_path / "net/seed_1"
+        leave(folder, devices=1, **self.OLD)
+        arguments = self.packed(tmp_path)
+        monkeypatch.setattr(Path, "mkdir", refuse)
+        finished.keep_what_is_there(folder, *arguments)
+
+    def test_a_damaged_model_does_not_take_the_place_of_the_one_that_is_kept(self, tmp_path):
+        self.adopt(tmp_path)
+        folder = tmp_path / "net/seed_1"
+        content = (folder / "training.json").read_bytes()
+        (folder / "model.keras").unlink()
+        (folder / "model.keras").write_text("cut")  # a copy of the study, and then a full disk
+        assert (folder / "training.json").read_bytes() == content
+        finished.keep_what_is_there(folder, *self.packed(tmp_path))
+        ((place, _),) = finished.records(folder)
+        assert (place / "model.keras").read_text() == "model of 4 epochs"
 
     def test_contrast_that_only_rose_is_none_of_today(self, tmp_path):
         (found,) = self.adopt(tmp_path)
@@ -242,21 +297,24 @@ class TestHowFar:
             tmp_path / "results/data/class_weights.json",
         ):
             path.write_text(path.name)
-        settings = {"epochs": 9, "precision": "auto", "l2": 0.1, "name": "net"}
+        settings = {"epochs": 9, "precision": "auto", "l2": 0.1, "name": "net", "patience": None}
         return SimpleNamespace(name="net", seed=1, folder="net/seed_1", packed=str(packed), settings=settings)
 
-    def write(self, run, epoch, epochs=9, complete=False, study=None, **identity):
-        """Leave a progress.json as a training does."""
+    def write(self, run, epoch, best_epoch=1, study=None, **identity):
+        """Leave the state and the progress.json that a training does; return its identity."""
         data = digest_data(
             f"{run.packed}/train.csv", f"{run.packed}/validation.csv", "results/data/class_weights.json"
         )
         found = identify(
             run.settings, {"flip": None}, 1, precision="float32", threads=2, devices=1, data=data
         )
-        os.makedirs(f"state/{run.folder}", exist_ok=True)
-        progress = {"epoch": epoch, "epochs": epochs, "complete": complete, "identity": found | identity}
-        with open(f"state/{run.folder}/progress.json", "w") as file:
-            json.dump(progress | {"study": study or self.STUDY}, file)
+        found |= identity
+        folder = Path(f"state/{run.folder}", fingerprint(found))
+        folder.mkdir(parents=True, exist_ok=True)
+        save_state(folder, {}, {"epoch": epoch, "best_epoch": best_epoch})
+        progress = {"epoch": epoch, "identity": found, "study": study or self.STUDY}
+        (folder.parent / "progress.json").write_text(json.dumps(progress))
+        return found
 
     def ask(self, run, study=None, threads=None):
         at = how_far(run, {"flip": None}, study or self.STUDY, threads)
@@ -267,21 +325,53 @@ class TestHowFar:
         self.write(run, 4)
         assert self.ask(run) == (4, False, [])
         assert self.ask(run, threads=2) == (4, False, [])
-        self.write(run, 9, complete=True)
+        self.write(run, 9)
         assert self.ask(run) == (9, True, [])
 
+    def test_begun_is_more_than_nothing(self, run):
+        assert not how_far(run, {"flip": None}, self.STUDY).begun
+        self.write(run, 0)
+        assert how_far(run, {"flip": None}, self.STUDY).begun
+        self.write(run, 0, l2=0.3)
+        assert how_far(run, {"flip": None}, self.STUDY).begun  # its own state is there as well
+        shutil.rmtree("state")
+        self.write(run, 4, l2=0.3)
+        assert not how_far(run, {"flip": None}, self.STUDY).begun
+
+    def test_what_another_training_did_last_hides_no_state(self, run):
+        self.write(run, 6)
+        self.write(run, 3, l2=0.5)
+        assert self.ask(run) == (6, False, [])
+
+    def test_a_state_of_another_precision_is_that_of_auto_and_of_no_other(self, run):
+        self.write(run, 6, precision="mixed_bfloat16")
+        assert self.ask(run) == (6, False, [])
+        run.settings["precision"] = "float32"
+        assert self.ask(run) == (0, False, ["precision was mixed_bfloat16 and is float32"])
+
+    def test_the_state_before_counts_where_the_newest_is_damaged(self, run):
+        for epoch in (4, 5):
+            self.write(run, epoch)
+        (newest,) = Path("state").rglob("state.safetensors")
+        newest.write_bytes(b"\xff" * 40)
+        assert self.ask(run) == (4, False, [])
+
     def test_fewer_epochs_than_are_trained_are_not_done(self, run):
-        self.write(run, 12, epochs=12, complete=True)
+        self.write(run, 12)
         assert self.ask(run) == (12, False, [])
 
     def test_one_that_was_stopped_early_is_done_with_more_epochs_too(self, run):
-        self.write(run, 5, epochs=7, complete=True)
+        run.settings["patience"] = 3
+        self.write(run, 5, best_epoch=2)
         assert self.ask(run) == (5, True, [])
+        self.write(run, 5, best_epoch=3)
+        assert self.ask(run) == (5, False, [])
 
     def test_other_settings_are_named(self, run):
-        self.write(run, 9, complete=True, l2=0.3)
+        self.write(run, 9, l2=0.3)
         assert self.ask(run) == (0, False, ["l2 was 0.3 and is 0.1"])
-        self.write(run, 9, complete=True, data="abc")
+        shutil.rmtree("state")
+        self.write(run, 9, data="abc")
         assert self.ask(run)[1] is False and self.ask(run)[2][0].startswith("data was abc and is ")
 
     def test_other_threads_where_they_are_known(self, run):
@@ -289,19 +379,20 @@ class TestHowFar:
         assert self.ask(run, threads=1) == (0, False, ["threads was 2 and is 1"])
 
     def test_settings_of_the_data_that_are_not_packed_yet(self, run):
-        self.write(run, 9, complete=True)
+        self.write(run, 9)
         other = {"data": {"images": "photos"}, "holdout": {"seed": 2}}
         assert self.ask(run, other) == (0, False, ["holdout.seed was 1 and is 2"])
+        for same in ({"images": "./photos"}, {"images": os.path.abspath("photos"), "ordered": True}):
+            assert self.ask(run, {"data": same, "holdout": {"seed": 1}}) == (9, True, [])
 
     def test_a_finished_model_without_a_state_is_done(self, run):
-        self.write(run, 9)
-        progress = read_progress(run.folder)
+        identity = self.write(run, 9)
         shutil.rmtree("state")
         folder = f"results/models/{run.folder}"
         os.makedirs(folder)
         for file in FILES.values():
             open(f"{folder}/{file}", "w").close()
-        finished.keep(folder, record(progress["identity"], epochs=9) | {"study": self.STUDY})
+        finished.keep(folder, record(identity, epochs=9) | {"study": self.STUDY})
         assert self.ask(run) == (9, True, [])
         assert self.ask(run, threads=1) == (9, True, [])  # finished is finished
         run.settings["l2"] = 0.2

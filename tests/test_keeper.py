@@ -120,6 +120,22 @@ class TestOnlyWriter:
         with Keeper(tmp_path, IDENTITY).only_writer():
             assert f"process {os.getpid()} " in (tmp_path / "lock").read_text()
 
+    def test_what_is_waited_for_is_said_once(self, tmp_path, holder, caplog, monkeypatch):
+        slept = []
+
+        def sleep(seconds):
+            slept.append(seconds)
+            if len(slept) == 3:
+                holder.kill()
+                holder.wait()
+
+        monkeypatch.setattr(module.time, "sleep", sleep)
+        with caplog.at_level("INFO"), Keeper(tmp_path, IDENTITY).only_writer(lambda: True):
+            pass
+        assert slept[:3] == [1, 1, 1]
+        said = [record.getMessage() for record in caplog.records]
+        assert len(said) == 1 and said[0].startswith(f"waiting for process {holder.pid} on ")
+
     def test_an_error_while_it_is_held_gives_it_back(self, tmp_path):
         with pytest.raises(ZeroDivisionError), Keeper(tmp_path, IDENTITY).only_writer():
             raise ZeroDivisionError

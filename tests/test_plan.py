@@ -9,7 +9,9 @@ import pytest
 from conftest import Study, save_images
 
 import plan
+from baton.identity import fingerprint
 from baton.logs import UserError
+from baton.state import save_state
 
 SETTINGS = {
     "name": "net",
@@ -63,14 +65,17 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
-def leave_progress(folder, **changes):
+def leave_progress(folder, best_epoch=1, **changes):
+    """Leave the state and the progress.json of a training of RUN in `folder`."""
     aside = ("name", "epochs", "precision", "synthetic_fraction")
     identity = {key: value for key, value in SETTINGS.items() if key not in aside}
     identity |= {f"augmentation.{key}": value for key, value in AUGMENTATION.items()}
     identity |= {"seed": 1, "threads": 2, "precision": "float32", "data": "abc", "devices": 1}
     progress = {"epoch": 10, "epochs": 40, "complete": False, "machine": plan.platform.node()}
     progress |= {"epoch_seconds": 7.0, "identity": identity} | changes
-    (folder / "state/net/seed_1").mkdir(parents=True, exist_ok=True)
+    state = folder / "state/net/seed_1" / fingerprint(identity)
+    state.mkdir(parents=True, exist_ok=True)
+    save_state(state, {}, {"epoch": progress["epoch"], "best_epoch": best_epoch})
     (folder / "state/net/seed_1/progress.json").write_text(json.dumps(progress))
 
 
@@ -100,9 +105,12 @@ def test_finished_training_goes_on_where_more_epochs_are_asked_for(here):
     assert plan.plan_run(RUN, VALUES, IMAGES, AUGMENTATION, STUDY, 2)["epochs_left"] == 15
 
 
-def test_early_stopped_training_has_nothing_left(here):
-    leave_progress(here, complete=True, epoch=12)
+def test_early_stopped_training_has_nothing_left(here, monkeypatch):
+    monkeypatch.setitem(SETTINGS, "patience", 5)
+    leave_progress(here, complete=True, epoch=12, best_epoch=7)
     assert plan.plan_run(RUN, VALUES, IMAGES, AUGMENTATION, STUDY, 2)["epochs_left"] == 0
+    leave_progress(here, epoch=12, best_epoch=8)
+    assert plan.plan_run(RUN, VALUES, IMAGES, AUGMENTATION, STUDY, 2)["epochs_left"] == 28
 
 
 @pytest.mark.parametrize(
@@ -130,9 +138,14 @@ def test_session_of_other_settings_counts_for_nothing(here, change):
     assert plan.plan_run(run_of(**change), VALUES, IMAGES, AUGMENTATION, STUDY, 2)["epochs_left"] == 40
 
 
-def test_damaged_progress_counts_for_nothing(here):
+def test_damaged_progress_leaves_what_the_state_says_and_a_damaged_state_nothing(here):
     leave_progress(here)
     (here / "state/net/seed_1/progress.json").write_text("{")
+    row = plan.plan_run(RUN, VALUES, IMAGES, AUGMENTATION, STUDY, 2)
+    assert row["epochs_left"] == 40  # the data are not packed: only progress.json tells of which they were
+    leave_progress(here)
+    for state in here.glob("state/net/seed_1/*/*.safetensors"):
+        state.write_bytes(state.read_bytes()[:20])
     assert plan.plan_run(RUN, VALUES, IMAGES, AUGMENTATION, STUDY, 2)["epochs_left"] == 40
 
 

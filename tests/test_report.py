@@ -32,6 +32,7 @@ from PIL import Image
 import write_report
 from baton import figures, statistics
 from baton.identity import digest_data, identify
+from baton.logs import UserError
 from baton.manifests import write_manifest
 
 SCHEMA = json.loads((REPOSITORY / "rules/schemas/report.schema.json").read_text(encoding="utf-8"))
@@ -272,7 +273,7 @@ class Made:
                 '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 810 306"/>', encoding="utf-8"
             )
 
-    def write(self, base="results/report"):
+    def write(self, base="results/report", whole=False):
         """Have the report written, and read it: page, text, numbers, models and pairs."""
         data = "results/data"
         files = {name: f"{data}/{name}.csv" for name in ("left_out", "classes", "images", "corrupt")} | {
@@ -289,7 +290,7 @@ class Made:
             for one in self.runs
         ]
         with contextlib.chdir(self.folder):
-            write_report.main(files, base, told, self.config, str(self.folder))
+            write_report.main(files, base, told, self.config, str(self.folder), whole)
         self.html = (self / f"{base}.html").read_text(encoding="utf-8")
         self.page = Page(self.html)
         self.text = self.page.text
@@ -845,6 +846,15 @@ class TestOtherStudies:
     def test_of_this_study_all_are_done(self, tmp_path):
         assert self.unfinished(self.made(tmp_path)) == {}
 
+    def test_the_whole_report_is_refused_where_one_is_not_finished(self, tmp_path):
+        made = self.made(tmp_path).write(whole=True)
+        assert [one["status"] for one in made.numbers["runs"]] == ["done", "done"]
+        self.change(made, "results/evaluation/old/seed_1/metrics.json", training__kept=1)
+        with pytest.raises(
+            UserError, match="old: the model was trained since it was tested. `snakemake evaluate"
+        ):
+            made.write(whole=True)
+
     @pytest.mark.parametrize(
         "setting, value, said",
         [("l2", 0.5, "l2 was 0.5 and is 0.0001"), ("size", 32, "size was 32 and is 16")],
@@ -899,11 +909,16 @@ class TestOtherStudies:
         self.change(made, "results/models/old/seed_1/training.json", settings__epochs=3)
         assert self.unfinished(made) == {"old": "the model that is there was trained for 3 epochs of 4"}
 
-    def test_one_that_was_stopped_early_has_all_its_epochs(self, tmp_path):
+    def test_one_that_was_stopped_early_has_all_its_epochs(self, tmp_path, monkeypatch):
+        monkeypatch.setitem(DEFAULTS["training"], "patience", 2)
         made = self.made(tmp_path)
-        self.change(made, "results/models/old/seed_1/training.json", epochs=3)
-        self.change(made, "results/evaluation/old/seed_1/metrics.json", training__epochs=3)
-        assert self.unfinished(made) == {}
+        for epochs, kept, expected in ((3, 1, {}), (3, 2, {"old": "trained for 3 epochs of 4"})):
+            self.change(made, "results/models/old/seed_1/training.json", epochs=epochs, kept__epoch=kept)
+            changes = {"training__epochs": epochs, "training__kept": kept}
+            self.change(made, "results/evaluation/old/seed_1/metrics.json", **changes)
+            found = self.unfinished(made)
+            assert set(found) == set(expected)
+            assert all(said in found[name] for name, said in expected.items())
 
     def test_an_earlier_versions_figures(self, tmp_path):
         made = self.made(tmp_path)
