@@ -1,10 +1,12 @@
 """What several parts need: how large a run is, what memory it asks for; what its data follow from; the folders that are watched."""
 
+import hashlib
 import math
 import os
 
 from snakemake.exceptions import WorkflowError
 
+from baton.finished import model_of
 from baton.progress import read_progress
 
 ENVIRONMENT = "../envs/baton.yaml"
@@ -56,6 +58,26 @@ def watched_folders(data):
     except OSError as error:
         raise WorkflowError(f"data.images: cannot read {error.filename}: {error.strerror}.")
     return sorted(folders)
+
+
+def find_model(run):
+    """Return the model of a run that is there already, which is used as it is; None where it is to be made first."""
+    place = model_of(f"results/models/{run.folder}")
+    return place and f"{place}/model.keras"
+
+
+def unless_there(run):
+    """Return the model of a run as an input to be made, or nothing where one is there already."""
+    return [] if find_model(run) else f"results/models/{run.folder}/model.keras"
+
+
+def digest_of_model(run):
+    """Return a text that changes when the model of a run that is there is another one."""
+    try:
+        with open(os.path.join(os.path.dirname(find_model(run) or ""), "training.json"), "rb") as file:
+            return hashlib.sha256(file.read()).hexdigest()[:12]
+    except OSError:
+        return None
 
 
 # The settings that the images and labels of a training follow from.

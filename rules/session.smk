@@ -21,7 +21,7 @@ from snakemake.exceptions import WorkflowError
 
 from baton.finished import keep_what_is_there
 from baton.progress import how_far
-from baton.session import announce_snakemake, is_same, pid_namespace
+from baton.session import announce_snakemake, is_same, machine
 
 SESSIONS = os.path.abspath(".snakemake/baton")  # where Snakemake stands when it ends is another folder
 BEAT, DEAD = 15, 180  # seconds between signs of life, and without one until a call counts as dead
@@ -75,15 +75,6 @@ def hand_on_the_end():
 def end_before_the_start():
     """End on SIGTERM until there are jobs: the first process of a container ignores what it does not ask for."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("Ended by SIGTERM before anything was started."))
-
-
-def machine():
-    """Return what tells this machine, since it was started, and its containers from others."""
-    try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            return f"{file.read().strip()} {pid_namespace()}"
-    except OSError:  # no Linux
-        return socket.gethostname()
 
 
 def note_session():

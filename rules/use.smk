@@ -5,36 +5,8 @@
 finds changed since, and train only where there is none.
 """
 
-import hashlib
-
-from baton.finished import model_of
-
 # A model predicts with its first seed.
 asked = RUNS_BY_MODEL[PREDICTION["model"]][0] if PREDICTION["model"] else None
-
-
-def unless_there(run):
-    """Return the model of a run as an input to be made, or nothing where one is there already."""
-    return [] if model_of(f"results/models/{run.folder}") else f"results/models/{run.folder}/model.keras"
-
-
-def use_of(run):
-    """Return the params of a rule that uses a run's model as it is."""
-    folder = f"results/models/{run.folder}"
-    return {
-        "folder": model_of(folder) or folder,
-        "settings": run.settings,
-        "augmentation": config["augmentation"],
-    }
-
-
-def digest_of_model(run):
-    """Return a text that changes when the model of a run is another one."""
-    try:
-        with open(f"{use_of(run)['folder']}/training.json", "rb") as file:
-            return hashlib.sha256(file.read()).hexdigest()[:12]
-    except OSError:
-        return None
 
 
 rule predict:
@@ -50,7 +22,9 @@ rule predict:
     resources:
         mem_mb=memory_of(asked or SMALLEST),
     params:
-        **(use_of(asked) if asked else {"folder": None, "settings": None, "augmentation": None}),
+        model=find_model(asked) if asked else None,
+        settings=asked.settings if asked else None,
+        augmentation=config["augmentation"],
         images=PREDICTION["images"],
         name=PREDICTION["model"],
     script:
@@ -74,7 +48,9 @@ for run in RUNS:
         resources:
             mem_mb=memory_of(run),
         params:
-            **use_of(run),
+            model=find_model(run),
+            settings=run.settings,
+            augmentation=config["augmentation"],
             test=f"{run.packed}/test.npy",
             digest=digest_of_model(run),
         script:

@@ -1,6 +1,7 @@
 """Export a trained model for other programs, and check each export against it on test images."""
 
 import contextlib
+import os
 from pathlib import Path
 
 import numpy as np
@@ -53,15 +54,15 @@ def images_for(network, test):
     return np.random.default_rng(1).integers(0, 256, (IMAGES, size, size, 3)).astype(np.float32)
 
 
-def main(place, test, folder, threads, settings, augmentation):
+def main(model, test, folder, threads, settings, augmentation):
     """Write each format to `folder`. Raises UserError where one does not give the model's probabilities.
 
-    place: where the model is; test: the packed test images; settings, augmentation: the model's, by the config. The
+    model: its file, with training.json beside it; test: the packed test images; settings, augmentation: the model's, by the config. The
     exports hold what prediction needs, in float32: no augmentation, no dropout.
     """
     networks.set_up(threads, "float32", seed=0)
-    logs.warn_of_other_training(read_training(place, settings, augmentation)[1])
-    network = keras.saving.load_model(f"{place}/model.keras", compile=False)
+    logs.warn_of_other_training(read_training(os.path.dirname(model), settings, augmentation)[1])
+    network = keras.saving.load_model(model, compile=False)
     lean = networks.for_prediction(network)
     images = images_for(network, test)
     expected = networks.predict(lean, images)
@@ -82,4 +83,5 @@ def main(place, test, folder, threads, settings, augmentation):
 if __name__ == "__main__":
     logs.start(snakemake.log[0])
     used = {key: snakemake.params[key] for key in ("test", "settings", "augmentation")}
-    main(snakemake.params.folder, folder=snakemake.output.folder, threads=snakemake.threads, **used)
+    model = snakemake.input.model or snakemake.params.model
+    main(model, folder=snakemake.output.folder, threads=snakemake.threads, **used)

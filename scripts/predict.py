@@ -44,13 +44,13 @@ def name_table(name, images):
     return f"results/predictions/{name}/{folder_name(os.path.basename(real))}_{short_digest(real)}.csv"
 
 
-def main(folder, name, threads, images, settings, augmentation):
+def main(model, name, threads, images, settings, augmentation):
     """Write file, class, the probability of each class, and the reason where a file could not be read.
 
-    folder: where the model is; name: of the model; images: the folder to predict; settings, augmentation: the model's,
+    model: its file, with training.json beside it; name: of the model; images: the folder to predict; settings, augmentation: the model's,
     by the config.
     """
-    if not folder or images is None:
+    if not model or images is None:
         raise UserError(
             "say which model and which folder: snakemake predict --config model=NAME images=FOLDER"
         )
@@ -61,7 +61,7 @@ def main(folder, name, threads, images, settings, augmentation):
         raise UserError(
             f"images={images}: the folder holds no file named like an image ({', '.join(SUFFIXES)})."
         )
-    classes, changes = read_training(folder, settings, augmentation)
+    classes, changes = read_training(os.path.dirname(model), settings, augmentation)
     if classes is None:
         raise UserError(
             f"{name} was trained by an earlier version of Baton, which did not write down the names of its classes, and "
@@ -70,7 +70,7 @@ def main(folder, name, threads, images, settings, augmentation):
     logs.warn_of_other_training(changes)
     predictions_csv = name_table(name, images)
     networks.set_up(threads, "float32", seed=0)  # the model brings its own precision
-    network = keras.saving.load_model(f"{folder}/model.keras", compile=False)
+    network = keras.saving.load_model(model, compile=False)
     Path(predictions_csv).parent.mkdir(parents=True, exist_ok=True)
     unreadable, aside = 0, f"{predictions_csv}.tmp"
     with open(aside, "w", encoding="utf-8", errors="surrogateescape", newline="") as table:
@@ -94,4 +94,5 @@ def main(folder, name, threads, images, settings, augmentation):
 
 if __name__ == "__main__":
     logs.start(snakemake.log[0])
-    main(threads=snakemake.threads, **snakemake.params)
+    asked = dict(snakemake.params.items())
+    main(**asked | {"model": snakemake.input.model or asked["model"]}, threads=snakemake.threads)

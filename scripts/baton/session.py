@@ -3,6 +3,7 @@
 import math
 import os
 import signal
+import socket
 import time
 
 import psutil
@@ -101,6 +102,15 @@ def pid_namespace():
         return os.readlink("/proc/self/ns/pid")
     except OSError:
         return "this machine's"  # no Linux
+
+
+def machine():
+    """Return what tells this machine, since it was started, and its containers from others."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return f"{file.read().strip()} {pid_namespace()}"
+    except OSError:  # no Linux
+        return socket.gethostname()
 
 
 def is_same(process, created):
