@@ -109,8 +109,12 @@ class TestValues:
         sweep = {"name": "s", **SHAPE, "size": [16, 24], "synthetic_fraction": [0, 0.25]}
         runs = read(config([sweep, {"name": "plain", **SHAPE}])).RUNS
         found = [(r.name, r.settings["size"], r.settings["synthetic_fraction"], r.packed) for r in runs]
-        # What synthetic images are drawn with is part of what their trainings follow from, and of no others.
-        assert [r.settings.get("synthetic_seed") for r in runs] == [None, 1, None, 1, None]
+        # What synthetic images are drawn with is part of what their trainings follow from, where no manifest tells
+        # it: a holdout that is drawn with another seed makes other manifests.
+        assert [r.settings.get("synthetic_seed") for r in runs] == [None] * 5
+        given = {"source": "split_folders", "images": ".", "annotations": None}
+        runs = read(config([sweep, {"name": "plain", **SHAPE}], data=given, holdout={"seed": 7})).RUNS
+        assert [r.settings.get("synthetic_seed") for r in runs] == [None, 7, None, 7, None]
         assert found == [
             ("s_size_16_synthetic_fraction_0", 16, 0, "results/data/packed/16px"),
             ("s_size_16_synthetic_fraction_0p25", 16, 0.25, "results/data/packed/16px_synthetic_0.25"),
