@@ -8,9 +8,11 @@ PYTHON = python3
 run: .venv/installed
 	.venv/bin/snakemake
 
-# Two files at a time: much of it is waiting for processes to start. The interruptions have clocks and the machine alone.
+# Two files at a time: much of it is waiting for processes to start. The cluster's come first, which wait longest: last,
+# they would be waited for alone. The interruptions have clocks and the machine alone.
 test: .venv/installed
-	.venv/bin/python -m pytest --numprocesses 2 --dist loadfile --ignore tests/test_interruptions.py
+	.venv/bin/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder tests/slurm tests \
+	  --ignore tests/test_interruptions.py
 	.venv/bin/python -m pytest tests/test_interruptions.py
 
 # Kills trainings a hundred times in all, at random, and compares every bit; twenty minutes.
