@@ -2,6 +2,7 @@
 
 import builtins
 import errno
+import hashlib
 import json
 import os
 import platform
@@ -20,7 +21,7 @@ import pytest
 
 from baton import keeper as module
 from baton import state
-from baton.identity import identify, list_changes
+from baton.identity import digest_data, identify, list_changes
 from baton.keeper import SOONEST_RETRY, Keeper
 from baton.logs import UserError
 from baton.state import NEWEST, PREVIOUS, load_state
@@ -124,6 +125,7 @@ class TestOnlyWriter:
         slept = []
 
         def sleep(seconds):
+            assert len(caplog.records) == 1  # said before the first wait, and not again
             slept.append(seconds)
             if len(slept) == 3:
                 holder.kill()
@@ -185,6 +187,18 @@ class TestIdentity:
         before = {"l2": 0, "seed": 1} | {f"augmentation.{key}": value for key, value in augmentation.items()}
         assert sorted(set(found) - set(before)) == changed
         assert [change.partition(" was ")[0] for change in list_changes(before, found)] == changed
+
+    def test_the_digest_of_the_data_is_of_what_is_in_each_file(self, tmp_path):
+        paths = [tmp_path / name for name in ("train.csv", "validation.csv", "class_weights.json")]
+        for path in paths:
+            path.write_bytes(path.name.encode())
+        found = digest_data(*paths)
+        assert found == hashlib.sha256(b"train.csvvalidation.csvclass_weights.json").hexdigest()[:16]
+        for path in paths:
+            path.write_bytes(b"other")
+            assert digest_data(*paths) != found
+            path.write_bytes(path.name.encode())
+        assert digest_data(*paths) == found
 
     def test_the_order_of_keys_does_not_matter_and_every_value_does(self, tmp_path):
         folder = Keeper(tmp_path, IDENTITY).current

@@ -262,6 +262,14 @@ def test_what_is_kept_is_written_and_the_last_epoch_goes_on(tmp_path):
         np.testing.assert_array_equal(weight.numpy(), expected)
 
 
+def test_the_layers_are_named_as_the_states_that_there_are_name_them():
+    network = networks.build_network(
+        SETTINGS | {"layers": 2, "dropout": 0.5}, OFF | {"flip": "vertical"}, 3, 1
+    )
+    names = "pixels random_flip scale convolution_1 pooling_1 convolution_2 pooling_2 flatten dense dropout logits"
+    assert [layer.name for layer in network.layers] == [*names.split(), "probabilities"]
+
+
 # --- Precision
 
 
