@@ -66,15 +66,10 @@ def find_model(run):
     return place and f"{place}/model.keras"
 
 
-def unless_there(run):
-    """Return the model of a run as an input to be made, or nothing where one is there already."""
-    return [] if find_model(run) else f"results/models/{run.folder}/model.keras"
-
-
-def digest_of_model(run):
-    """Return a text that changes when the model of a run that is there is another one."""
+def digest_of_model(model):
+    """Return a text that changes when the model at a path is another one; None where there is none."""
     try:
-        with open(os.path.join(os.path.dirname(find_model(run) or ""), "training.json"), "rb") as file:
+        with open(os.path.join(os.path.dirname(model or ""), "training.json"), "rb") as file:
             return hashlib.sha256(file.read()).hexdigest()[:12]
     except OSError:
         return None

@@ -7,13 +7,14 @@ finds changed since, and train only where there is none.
 
 # A model predicts with its first seed.
 asked = RUNS_BY_MODEL[PREDICTION["model"]][0] if PREDICTION["model"] else None
+there = find_model(asked) if asked else None
 
 
 rule predict:
     """Predict a folder of images: --config model=NAME images=FOLDER."""
     input:
         # Nothing where no model is named, which the script refuses.
-        model=unless_there(asked) if asked else [],
+        model=f"results/models/{asked.folder}/model.keras" if asked and not there else [],
     log:
         "logs/predict.log",
     conda:
@@ -22,7 +23,7 @@ rule predict:
     resources:
         mem_mb=memory_of(asked or SMALLEST),
     params:
-        model=find_model(asked) if asked else None,
+        model=there,
         settings=asked.settings if asked else None,
         augmentation=config["augmentation"],
         images=PREDICTION["images"],
@@ -32,12 +33,13 @@ rule predict:
 
 
 for run in RUNS:
+    there = find_model(run)
 
     rule:
         name:
             f"export_{run.name}"
         input:
-            model=unless_there(run),
+            model=[] if there else f"results/models/{run.folder}/model.keras",
         output:
             folder=directory(f"results/exports/{run.folder}"),
         log:
@@ -48,11 +50,11 @@ for run in RUNS:
         resources:
             mem_mb=memory_of(run),
         params:
-            model=find_model(run),
+            model=there,
             settings=run.settings,
             augmentation=config["augmentation"],
             test=f"{run.packed}/test.npy",
-            digest=digest_of_model(run),
+            digest=digest_of_model(there),
         script:
             "../scripts/export.py"
 

@@ -57,8 +57,8 @@ def images_for(network, test):
 def main(model, test, folder, threads, settings, augmentation):
     """Write each format to `folder`. Raises UserError where one does not give the model's probabilities.
 
-    model: its file, with training.json beside it; test: the packed test images; settings, augmentation: the model's, by the config. The
-    exports hold what prediction needs, in float32: no augmentation, no dropout.
+    model: its file, with training.json beside it; test: the packed test images; settings, augmentation: the model's,
+    by the config. The exports hold what prediction needs, in float32: no augmentation, no dropout.
     """
     networks.set_up(threads, "float32", seed=0)
     logs.warn_of_other_training(read_training(os.path.dirname(model), settings, augmentation)[1])

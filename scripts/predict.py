@@ -47,8 +47,8 @@ def name_table(name, images):
 def main(model, name, threads, images, settings, augmentation):
     """Write file, class, the probability of each class, and the reason where a file could not be read.
 
-    model: its file, with training.json beside it; name: of the model; images: the folder to predict; settings, augmentation: the model's,
-    by the config.
+    model: its file, with training.json beside it; name: of the model; images: the folder to predict; settings,
+    augmentation: the model's, by the config.
     """
     if not model or images is None:
         raise UserError(

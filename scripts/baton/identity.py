@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+from functools import cache
 from pathlib import Path
 
 # Decided by the machine and the call, not by the study. They decide bits, so a training goes on only where they
@@ -34,9 +36,18 @@ def fingerprint(identity):
 
 
 def digest_data(*paths):
-    """Return a SHA-256 over the files that say which images and labels a training sees."""
+    """Return a SHA-256 over the files that say which images and labels a training sees.
+
+    Read once, as long as their sizes and times are the same: the hundreds of models of a sweep share them.
+    """
+    found = [os.stat(path) for path in paths]
+    return _digest(tuple((os.fspath(p), f.st_mtime_ns, f.st_size) for p, f in zip(paths, found, strict=True)))
+
+
+@cache
+def _digest(files):
     digest = hashlib.sha256()
-    for path in paths:
+    for path, _, _ in files:
         digest.update(Path(path).read_bytes())
     return digest.hexdigest()[:16]
 
