@@ -9,6 +9,8 @@ import numpy as np
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from baton import logs, networks, statistics
+from baton.console import decimals
+from baton.figures import MOST_NUMBERED
 from baton.identity import training_of
 from baton.labels import as_number
 from baton.logs import log
@@ -91,9 +93,10 @@ def main(model, summary, test, test_manifest, weights, metrics_json, predictions
     metrics["milliseconds"] = time_prediction(network, images[:32])
     metrics["model_bytes"] = Path(model).stat().st_size
     metrics["training"] = training_of(read_json(summary))
-    log.info("%d test images: accuracy %.4f", metrics["images"], metrics["accuracy"])
+    log.info("%d test images: accuracy %s", metrics["images"], decimals(metrics["accuracy"], 4))
     with open(metrics_json, "w", encoding="utf-8") as file:
-        json.dump(metrics, file, indent=2, ensure_ascii=False)
+        # A line a number would be 3 MB of the confusion matrix of 500 classes.
+        json.dump(metrics, file, indent=2 if len(classes) <= MOST_NUMBERED else None, ensure_ascii=False)
         file.write("\n")
     names = [*classes, ""]  # the last for no answer, -1
     table = manifest[["image", "class"]].assign(

@@ -7,34 +7,34 @@ import numpy as np
 import pandas as pd
 
 from baton import logs
-from baton.images import BATCH, decode_resized, map_images
+from baton.identity import synthetic_batch
+from baton.images import decode_resized, map_images
 from baton.logs import log, show_progress
 from baton.manifests import read_json, read_manifest, write_manifest
 
 # How often a synthetic image that came out as its parent is drawn anew: some parents are symmetric.
 TRIES = 20
+BUFFER = 2**20  # bytes of images that are written at once
 
 
-def write_array(path, batches, count, size):
-    """Write `count` images to a .npy file of shape (count, size, size, 3), uint8, a batch at a time."""
-    with open(path, "wb") as file:
-        np.lib.format.write_array_header_1_0(
-            file, {"descr": "|u1", "fortran_order": False, "shape": (count, size, size, 3)}
-        )
-        for batch in batches:
-            file.write(np.ascontiguousarray(batch, dtype=np.uint8).tobytes())
+def write_header(file, count, size):
+    """Write the header of a .npy file of shape (count, size, size, 3), uint8."""
+    shape = (count, size, size, 3)
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
 
 
-def in_batches(images):
-    """Yield arrays of up to BATCH of the `images`, so that writing is in large pieces."""
-    batch = []
-    for image in images:
-        batch.append(image)
-        if len(batch) == BATCH:
-            yield np.stack(batch)
-            batch = []
-    if batch:
-        yield np.stack(batch)
+def read_images(path, rows, size):
+    """Return some rows of a .npy file of (n, size, size, 3) images.
+
+    Read and not mapped: mapped pages would count as this process's memory, to the size of the file.
+    """
+    image = size * size * 3
+    with open(path, "rb") as file:
+        np.lib.format.read_magic(file)
+        np.lib.format.read_array_header_1_0(file)
+        start = file.tell()
+    pixels = [np.fromfile(path, np.uint8, image, offset=start + row * image) for row in rows]
+    return np.stack(pixels).reshape(-1, size, size, 3)
 
 
 def choose_parents(frame, fraction, seed):
@@ -46,47 +46,41 @@ def choose_parents(frame, fraction, seed):
     return frame.loc[chosen]
 
 
-def augment(pixels, rows, augmentation, seed):
-    """Yield batches of new images: the `rows` of the (n, size, size, 3) array `pixels`, augmented."""
+def augment(read, rows, size, augmentation, seed):
+    """Yield new images, (size, size, 3): those of the `rows`, augmented; read: of some rows returns their pixels."""
     import keras  # TensorFlow is slow to import, and only synthetic images need it
 
     from baton.networks import augmentation_layers, set_up
 
     set_up(1, "float32", seed)
     layers = keras.Sequential(augmentation_layers(augmentation, seed))
-    for start in range(0, len(rows), BATCH):
-        parents = pixels[rows[start : start + BATCH]].astype(np.float32)
+    batch = synthetic_batch(size)
+    for start in range(0, len(rows), batch):
+        parents = read(rows[start : start + batch]).astype(np.float32)
         new = np.rint(layers(parents, training=True))
         for _ in range(TRIES):  # a flip alone leaves every other image as it is
             same = (new == parents).all(axis=(1, 2, 3))
             if not same.any():
                 break
             new[same] = np.rint(layers(parents[same], training=True))
-        yield np.clip(new, 0, 255)
+        yield from np.clip(new, 0, 255).astype(np.uint8)
 
 
-def pack_split(frame, root, array, size, threads):
-    """Write the images of `frame` to the .npy file `array`, in its order."""
+def pack_split(frame, parents, root, array, size, threads, augmentation, seed):
+    """Write the images of `frame` to the .npy file `array`, in its order, then a synthetic one of each of `parents`."""
     paths = [os.path.join(root, image) for image in frame["image"]]
     images = map_images(partial(decode_resized, size=size), paths, threads)
-    shown = show_progress(images, f"packing {os.path.basename(array)}", len(paths), "image")
-    write_array(array, in_batches(shown), len(frame), size)
-
-
-def add_synthetic(frame, array, size, fraction, augmentation, seed):
-    """Append synthetic images to the .npy file `array`; return `frame` with a row for each."""
-    parents = choose_parents(frame, fraction, seed)
-    pixels = np.load(array, mmap_mode="r")
-    new = augment(pixels, parents.index.to_numpy(), augmentation, seed)
-    old = (pixels[start : start + BATCH] for start in range(0, len(pixels), BATCH))
-    both = (batch for part in (old, new) for batch in part)
-    aside = f"{array}.tmp"
-    write_array(aside, both, len(frame) + len(parents), size)
-    os.replace(aside, array)
-    log.info("%d synthetic images added to %d for training", len(parents), len(frame))
-    names = [f"synthetic {number}" for number in range(1, len(parents) + 1)]
-    rows = parents.assign(parent=parents["image"], image=names, sha256="")
-    return pd.concat([frame, rows], ignore_index=True)
+    name = os.path.basename(array)
+    with open(array, "wb", buffering=BUFFER) as file:
+        write_header(file, len(frame) + len(parents), size)
+        for image in show_progress(images, f"packing {name}", len(paths), "image"):
+            file.write(np.ascontiguousarray(image).data)
+        if len(parents):
+            file.flush()  # what is written is read again
+            rows = parents.index.to_numpy()
+            new = augment(lambda some: read_images(array, some, size), rows, size, augmentation, seed)
+            for image in show_progress(new, f"augmenting {name}", len(rows), "image"):
+                file.write(image.data)
 
 
 def main(manifest, weights, root, arrays, manifests, threads, size, synthetic_fraction, augmentation, seed):
@@ -100,9 +94,13 @@ def main(manifest, weights, root, arrays, manifests, threads, size, synthetic_fr
     for split, array in arrays.items():
         frame = images[images["split"] == split].reset_index(drop=True)
         frame = frame.assign(label=frame["class"].map(index), parent="")
-        pack_split(frame, root, array, size, threads)
-        if split == "train" and synthetic_fraction:
-            frame = add_synthetic(frame, array, size, synthetic_fraction, augmentation, seed)
+        parents = choose_parents(frame, synthetic_fraction if split == "train" else 0, seed)
+        pack_split(frame, parents, root, array, size, threads, augmentation, seed)
+        if len(parents):
+            log.info("%d synthetic images added to %d for training", len(parents), len(frame))
+            names = [f"synthetic {number}" for number in range(1, len(parents) + 1)]
+            rows = parents.assign(parent=parents["image"], image=names, sha256="")
+            frame = pd.concat([frame, rows], ignore_index=True)
         write_manifest(frame[["image", "class", "label", "sha256", "parent"]], manifests[split])
         log.info("%s: %d images of %d x %d px", split, len(frame), size, size)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from baton import logs, networks
 from baton.finished import read_training
-from baton.images import BATCH, SUFFIXES, DamagedImage, decode_resized, list_files, map_images
+from baton.images import PREDICTION_BATCH, SUFFIXES, DamagedImage, decode_resized, list_files, map_images
 from baton.links import folder_name, short_digest
 from baton.logs import UserError, log, show_progress
 
@@ -31,7 +31,7 @@ def predict_files(network, folder, files, threads):
     paths = [os.path.join(folder, file) for file in files]
     read = map_images(lambda path: read_or_reason(path, size), paths, threads)
     shown = iter(show_progress(zip(files, read, strict=True), "predicting", len(files), "image"))
-    while batch := list(islice(shown, BATCH)):
+    while batch := list(islice(shown, PREDICTION_BATCH)):
         pixels = [image for _, (image, _) in batch if image is not None]
         rows = iter(networks.predict(network, np.stack(pixels)) if pixels else ())
         for file, (image, reason) in batch:

@@ -113,11 +113,8 @@ def train(training, keeper, session, board):
     while not training.complete:
         training.run_epoch(pause)
         row = training.history[-1]
-        log.info(
-            "epoch %(epoch)d: loss %(loss).4f, accuracy %(accuracy).4f, "
-            "val_loss %(val_loss).4f, val_accuracy %(val_accuracy).4f, l2 %(l2).4f",
-            row,
-        )
+        shown = {name: decimals(value, 4) for name, value in row.items() if name != "epoch"}
+        log.info("epoch %d: %s", row["epoch"], ", ".join(f"{name} {value}" for name, value in shown.items()))
         board.add(row)
     save("all done")
 

@@ -16,6 +16,7 @@ from markupsafe import Markup, escape
 from PIL import Image
 
 from baton import comparison, figures, logs, statistics
+from baton.console import decimals, p_value, percent
 from baton.finished import is_trained
 from baton.identity import (
     digest_data,
@@ -33,6 +34,8 @@ SPLITS = ("train", "validation", "test")
 THUMBNAIL = 96  # pixels
 RECORDED = ("identity", "study", "classes")  # of training.json, for Baton itself
 SHOWN = 12  # models that the page tells in detail; of more, these are the most accurate
+MOST_COUNTS = 1_000_000  # of all confusion matrices in report.json: 15 MB; of more, each is in its metrics.json alone
+MOST_PAIRS = 10_000  # in report.json: 6 MB; more are in pairs.csv alone
 
 
 # --- What there is to tell
@@ -93,6 +96,10 @@ def collect_data(files):
     }
 
 
+def metrics_of(run):
+    return f"results/evaluation/{run['model']}/seed_{run['seed']}/metrics.json"
+
+
 def collect_run(run, augmentation, weights, tested):
     """Return what the report tells of a run: its training and test, or how far it is.
 
@@ -103,21 +110,23 @@ def collect_run(run, augmentation, weights, tested):
     folder, reason = run["folder"], None
     facts = {"name": run["name"], "model": run["model"], "seed": run["seed"]}
     try:
-        test = read_json(f"results/evaluation/{folder}/metrics.json")
+        test = read_json(metrics_of(run))
         training = read_json(f"results/models/{folder}/training.json")
-        predictions = read_manifest(f"results/evaluation/{folder}/predictions.csv")
+        predictions = f"results/evaluation/{folder}/predictions.csv"
+        answers = read_manifest(predictions, ["image", "class", "predicted"])
+        columns = list(read_manifest(predictions, rows=0))
     except OSError:
         pass
     else:
         reason = (
             misfit_of_training(training, run, augmentation, weights)
             or misfit_of_test(test, training)
-            or misfit_of_predictions(predictions, tested, read_json(weights)["classes"])
+            or misfit_of_predictions(answers, columns, tested, read_json(weights)["classes"])
         )
         if reason is None:
             training = {key: value for key, value in training.items() if key not in RECORDED}
             test = {key: value for key, value in test.items() if key != "training"}
-            correct = (predictions["class"] == predictions["predicted"]).to_numpy()
+            correct = (answers["class"] == answers["predicted"]).to_numpy()
             return facts | {
                 "status": "done",
                 "training": without_nan(training),
@@ -164,14 +173,11 @@ def misfit_of_test(test, training):
     return None if test["training"] == training_of(training) else "the model was trained since it was tested"
 
 
-def misfit_of_predictions(predictions, tested, classes):
-    """Return why predictions are not of the study's test images and classes, or None."""
-    columns = ["image", "class"]
-    if not predictions[columns].equals(tested[columns]):
+def misfit_of_predictions(answers, columns, tested, classes):
+    """Return why predictions are not of the study's test images and classes, or None; columns: of their table."""
+    if not answers[["image", "class"]].equals(tested[["image", "class"]]):
         return "its test images are not those of the study now"
-    if [name for name in predictions if name.startswith("probability ")] != [
-        f"probability {c}" for c in classes
-    ]:
+    if [name for name in columns if name.startswith("probability ")] != [f"probability {c}" for c in classes]:
         return "its classes are not those of the study now"
     return None
 
@@ -227,10 +233,10 @@ def arrange(done, runs, compared):
 # --- Pictures
 
 
-def draw_figures(done, shown, labels, classes, folder):
+def draw_figures(done, shown, labels, confusion, classes, folder):
     """Draw the figures of the finished runs into `folder`, all in one, and of each that the page shows its own.
 
-    labels: see figures.draw_cost.
+    labels: see figures.draw_cost; confusion: the matrix of each run that is shown, by name.
     """
     (folder / "confusion").mkdir(parents=True, exist_ok=True)
     figures.save_figure(
@@ -253,7 +259,7 @@ def draw_figures(done, shown, labels, classes, folder):
     names = [run["name"] for run in shown]
     figures.save_figure(figures.draw_reliability(bins, names), folder / "reliability.svg")
     for run in shown:
-        figure = figures.draw_confusion(run["test"]["confusion"], classes, run["name"])
+        figure = figures.draw_confusion(confusion[run["name"]], classes, run["name"])
         figures.save_figure(figure, folder / f"confusion/{run['name']}.svg")
 
 
@@ -313,11 +319,6 @@ def roughly(count):
     return int(float(f"{count:.1e}"))
 
 
-def decimals(value, places=3):
-    """Return a number with fixed decimals (never -0.000), a dash for None."""
-    return "–" if value is None else f"{value:z.{places}f}"
-
-
 def megabytes(count):
     """Return bytes as text in megabytes, in kilobytes where these would be none."""
     return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
@@ -338,6 +339,8 @@ FILTERS = {
     "number": number,
     "roughly": roughly,
     "decimals": decimals,
+    "percent": percent,
+    "p_value": p_value,
     "megabytes": megabytes,
     "shares": shares,
     "breakable": breakable,
@@ -419,7 +422,15 @@ def main(files, base, runs, config, workflow, whole=False):
     data = collect_data(files)
     classes = [row["class"] for row in data["classes"]]
     tested = read_manifest(files["test_manifest"])
-    found = [collect_run(run, config["augmentation"], files["weights"], tested) for run in runs]
+    few_counts = len(runs) * len(classes) ** 2 <= MOST_COUNTS
+    found, confused = [], {}
+    for run in runs:
+        told = collect_run(run, config["augmentation"], files["weights"], tested)
+        if told["status"] == "done":
+            confused[run["name"]] = statistics.most_confused(told["test"]["confusion"], classes)
+            if not few_counts:  # 1,000 models of 500 classes: 2 GB
+                told["test"]["confusion"] = None
+        found.append(told)
     done = [run for run in found if run["status"] == "done"]
     if whole and len(done) < len(found):
         run = next(run for run in found if run["status"] == "unfinished")
@@ -436,22 +447,28 @@ def main(files, base, runs, config, workflow, whole=False):
         "data": data,
         "runs": found,
         "comparison": compared,
-        "confused": {
-            run["name"]: statistics.most_confused(run["test"]["confusion"], classes) for run in done
-        },
+        "confused": confused,
         "commit": git_commit(workflow),
     }
     told = arrange(done, runs, compared)
     labels = (
         {run["model"]: str(told["place"][run["model"]]) for run in told["shown"]} if told["many"] else None
     )
+    confusion = {
+        run["name"]: run["test"]["confusion"] or read_json(metrics_of(run))["confusion"]
+        for run in told["shown"]
+    }
     folder = Path(base)
     folder.mkdir(parents=True, exist_ok=True)
     if done:
-        draw_figures(done, told["shown"], labels, classes, folder)
+        draw_figures(done, told["shown"], labels, confusion, classes, folder)
     write_csv(folder / "models.csv", table_of_models(done))
     write_csv(folder / "pairs.csv", table_of_pairs(compared))
-    write_aside(f"{base}.json", json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    few_pairs = len(compared["pairs"]) <= MOST_PAIRS
+    write_json(
+        f"{base}.json",
+        report if few_pairs else report | {"comparison": compared | {"pairs": None}},
+    )
 
     pixels = np.load(files["test"], mmap_mode="r") if config["report"]["images"] else None
     environment = jinja2.Environment(
@@ -468,6 +485,10 @@ def main(files, base, runs, config, workflow, whole=False):
         mistakes={
             run["name"]: list_mistakes(run, list(tested["image"]), pixels, classes) for run in told["shown"]
         },
+        confusion=confusion,
+        numbered=len(classes) <= figures.MOST_NUMBERED,
+        few_counts=few_counts,
+        few_pairs=few_pairs,
         curves={run["name"]: f"results/models/{run['folder']}/curves.svg" for run in runs},
         folder=folder,
     )
@@ -482,6 +503,15 @@ def without_nan(value):
     if isinstance(value, list):
         return [without_nan(inner) for inner in value]
     return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def write_json(path, report):
+    """Write `report` to `path` in one rename, piece by piece: the text of a thousand models is large."""
+    aside = f"{path}.tmp"
+    with open(aside, "w", encoding="utf-8", errors="replace") as file:
+        json.dump(report, file, indent=2, ensure_ascii=False, allow_nan=False)
+        file.write("\n")
+    os.replace(aside, path)
 
 
 def write_aside(path, text):

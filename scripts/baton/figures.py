@@ -13,6 +13,8 @@ from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Bbox
 
 TRAINING, VALIDATION = "tab:red", "tab:blue"
+MOST_NUMBERED = 40  # classes of a confusion matrix that has its counts written into it
+MOST_NAMED = 120  # on an edge of one
 
 
 def save_figure(figure, svg):
@@ -186,20 +188,31 @@ def place_labels(figure, texts, runs):
 
 
 def draw_confusion(confusion, classes, title):
-    """Return a confusion matrix: rows are true classes, columns what the model says, shaded by the row's share."""
+    """Return a confusion matrix: rows are true classes, columns what the model says, shaded by the row's share.
+
+    Of many classes it has no numbers, and one size; of hundreds, only some are named on its edges.
+    """
     counts = np.asarray(confusion)
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    side = 1.8 + 0.5 * len(classes)
+    numbered = len(classes) <= MOST_NUMBERED
+    side = 1.8 + 0.5 * len(classes) if numbered else 16
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.subplots()
-    axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    for (row, column), count in np.ndenumerate(counts):
-        shade = "white" if share[row, column] > 0.6 else "black"
-        axes.text(column, row, str(count), ha="center", va="center", color=shade, fontsize="small")
-    places = range(len(classes))
-    names = [label if len(label) <= 20 else f"{label[:19]}…" for label in classes]
+    shown = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    if numbered:
+        for (row, column), count in np.ndenumerate(counts):
+            shade = "white" if share[row, column] > 0.6 else "black"
+            axes.text(column, row, str(count), ha="center", va="center", color=shade, fontsize="small")
+    else:
+        figure.colorbar(shown, label="share of the true class's images", shrink=0.6)
+    places = range(0, len(classes), math.ceil(len(classes) / MOST_NAMED))
+    names = [label if len(label) <= 20 else f"{label[:19]}…" for label in (classes[i] for i in places)]
     axes.set(xlabel="the model says", ylabel="true class", xticks=places, yticks=places)
-    for ticks in (axes.set_xticklabels(names, rotation=90), axes.set_yticklabels(names)):
+    size = "medium" if numbered else min(10, 620 / len(names))  # points; an edge has about 800
+    for ticks in (
+        axes.set_xticklabels(names, rotation=90, fontsize=size),
+        axes.set_yticklabels(names, fontsize=size),
+    ):
         for tick in ticks:
             tick.set_parse_math(False)
     axes.set_title(fold(title, 7 * side), parse_math=False, fontsize="medium")

@@ -11,6 +11,8 @@ from pathlib import Path
 OF_THE_MACHINE = ("threads", "devices")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 MEANING = "the meaning of augmentation"
+SYNTHETIC = f"{MEANING} synthetic images"
+SYNTHETIC_BATCH, SYNTHETIC_BYTES = 256, 256 * 224 * 224 * 12  # images, and bytes of them in float32
 
 
 def identify(settings, augmentation, seed, **found):
@@ -27,7 +29,17 @@ def identify(settings, augmentation, seed, **found):
         identity[f"{MEANING} contrast"] = "less or more (before: more only)"
     if augmentation.get("flip") == "horizontal_and_vertical":
         identity[f"{MEANING} flip"] = "a draw for each direction (before: one for both)"
+    if identity.get("synthetic_fraction") and (batch := synthetic_batch(settings["size"])) < SYNTHETIC_BATCH:
+        identity[SYNTHETIC] = f"drawn {batch} at a time (before: {SYNTHETIC_BATCH})"
     return identity | {"seed": seed} | found
+
+
+def synthetic_batch(size):
+    """Return how many synthetic images of a size are drawn at a time: fewer where they are large, as memory is finite.
+
+    Which ones come out depends on it.
+    """
+    return max(1, min(SYNTHETIC_BATCH, SYNTHETIC_BYTES // (12 * size * size)))
 
 
 def fingerprint(identity):
@@ -78,6 +90,7 @@ def stopped_early(patience, epochs, best_epoch):
 def ignored_when_finished(settings):
     """Return what of an identity a finished training need not share with what these settings ask for.
 
-    `auto` asks for no precision of its own: the one that it chose where the training ran belongs to that training.
+    `auto` asks for no precision of its own: the one that it chose where the training ran belongs to that training. So
+    do the synthetic images that an earlier version drew for it.
     """
-    return (*OF_THE_MACHINE, *(["precision"] if settings["precision"] == "auto" else []))
+    return (*OF_THE_MACHINE, SYNTHETIC, *(["precision"] if settings["precision"] == "auto" else []))

@@ -10,6 +10,7 @@ import mmap
 import os
 import re
 import stat
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -23,8 +24,8 @@ SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".gif", ".webp", ".bmp", ".tif", "
 # After a JPEG's start of scan: the next marker that is neither a stuffed byte, a restart nor a fill byte.
 JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
 ABOUT_THE_FILE = (None, errno.ENOENT, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG)
-BATCH = 256
 VALIDATION_BATCH = 64  # images validated at a time; here, where no TensorFlow is needed to know it
+PREDICTION_BATCH = 32
 
 
 class DamagedImage(Exception):
@@ -170,10 +171,19 @@ def digest_file(path):
 
 
 def map_images(function, paths, threads):
-    """Yield function(path) for each path, in order, on `threads` threads and with flat memory.
+    """Yield function(path) for each path, in order, on `threads` threads; of results only a few wait to be taken.
 
     Threads, not processes: Pillow and hashlib let go of the interpreter while they work.
     """
     with ThreadPoolExecutor(threads) as pool:
-        for start in range(0, len(paths), BATCH):
-            yield from pool.map(function, paths[start : start + BATCH])
+        waiting = deque()
+        try:
+            for path in paths:
+                waiting.append(pool.submit(function, path))
+                if len(waiting) > 2 * threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()

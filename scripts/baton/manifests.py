@@ -5,10 +5,15 @@ import json
 import pandas as pd
 
 
-def read_manifest(path):
-    """Return the manifest at `path` as a DataFrame of strings; an empty cell is the empty string."""
+def read_manifest(path, columns=None, rows=None):
+    """Return the manifest at `path` as a DataFrame of strings; an empty cell is the empty string.
+
+    columns, rows: only these columns, only so many rows.
+    """
     return pd.read_csv(
         path,
+        usecols=columns,
+        nrows=rows,
         lineterminator="\n",
         dtype=str,
         keep_default_na=False,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from baton.images import PREDICTION_BATCH
 from baton.logs import UserError
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -163,8 +164,9 @@ def to_logits(network):
 
 
 def predict(network, images):
-    """Return the probability of each class, (n, classes), for (n, size, size, 3) images, 32 at a time."""
-    batches = (images[start : start + 32] for start in range(0, len(images), 32))
+    """Return the probability of each class, (n, classes), for (n, size, size, 3) images, PREDICTION_BATCH at a time."""
+    starts = range(0, len(images), PREDICTION_BATCH)
+    batches = (images[start : start + PREDICTION_BATCH] for start in starts)
     # Random layers change the images unless they are told that this is no training.
     return np.concatenate([network(batch, training=False) for batch in batches])
 
