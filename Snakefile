@@ -43,6 +43,10 @@ rule all:
         "results/report.html",
 
 
+localrules:
+    status,
+
+
 rule status:
     """Print how far each training is; trains nothing."""
     log:
@@ -52,6 +56,8 @@ rule status:
 
 
 check_names(rule.name for rule in workflow.rules)
+if workflow.is_main_process:
+    tell_notes()
 announce_snakemake()
 hand_on_warnings()
 SESSION = None
@@ -65,9 +71,16 @@ release_dead_lock(SESSION)
 onstart:
     refuse_fewer_epochs(workflow.dag.needrun_jobs())
     # The jobs of a cluster have limits of their own, and no session; they go on where this call ends.
-    announce_end(None if workflow.non_local_exec else config["session_minutes"])
-    if not workflow.non_local_exec:
+    announce_end(None if workflow.non_local_exec else seconds_left())
+    if workflow.non_local_exec:
+        teach_slurm()
+        note_what_to_show(workflow.dag.needrun_jobs())
+    else:
         hand_on_the_end()
+
+
+onsuccess:
+    show_logs()
 
 
 onerror:

@@ -1,46 +1,48 @@
-"""What several parts need: how large a run is, what memory it asks for; what its data follow from; the folders that are watched."""
+"""What several parts need: what memory jobs ask for; what a run's data follow from; the folders that are watched."""
 
 import hashlib
+import json
 import math
 import os
 
 from snakemake.exceptions import WorkflowError
 
+from baton import memory
 from baton.finished import model_of
 from baton.progress import read_progress
 
 ENVIRONMENT = "../envs/baton.yaml"
 
 
-def count_weights(settings):
-    """Return about how many weights a network has; without its last layer, which depends on the data."""
-    channels, size, weights = 3, settings["size"], 0
-    for number in range(settings["layers"]):
-        kernels = settings["kernels"] * 2**number
-        weights += kernels * (channels * settings["kernel_size"] ** 2 + 1)
-        channels, size = kernels, size // 2
-    return weights + settings["dense"] * (size * size * channels + 1)
-
-
 def memory_of(run):
-    """Return a function for `resources: mem_mb`: about what training and evaluating a run take, in MB.
-
-    TensorFlow and two Snakemakes take 1,500 MB; weights, gradients, Adam's two averages, the best weights and the
-    copies of a save 12 x 4 bytes a weight (7 to 12 were measured on the study's models at 150 px); a batch's
-    activations and their gradients 3 x 4 bytes a pixel and kernel.
-    """
-    settings, size = run.settings, run.settings["size"]
-    pixels = size * size * settings["kernels"] * sum(0.5**number for number in range(settings["layers"]))
-    activations = 12 * settings["batch_size"] * pixels
-    needed = 1500 + (48 * count_weights(settings) + activations) / 1e6
+    """Return a function for `resources: mem_mb`: about what training and evaluating a run take, in MB."""
 
     def ask(wildcards, attempt):
-        # Killed without a warning: that may have been for want of memory. Twice as much each time, up to four times.
-        # One that has not saved once left no trace of it: there every attempt counts.
+        # One that has not saved once left no trace of a kill: there every attempt counts.
         killed = read_progress(run.folder).get("unended_sessions", attempt - 1)
-        return math.ceil(needed * 2 ** min(killed, 2))
+        return math.ceil(memory.doubled(memory.of_training(run.settings), killed))
 
     return ask
+
+
+def memory_of_packing(wildcards, attempt):
+    """Return, for `resources: mem_mb`, about what packing a kind of images takes, in MB."""
+    settings = PACKED[wildcards.images]
+    needed = memory.of_packing(settings["size"], settings["synthetic_fraction"])
+    return math.ceil(memory.doubled(needed, attempt - 1))
+
+
+def memory_of_report(wildcards, attempt):
+    """Return, for `resources: mem_mb`, about what the report takes, in MB; a guess while the data are not read."""
+    try:
+        with open("results/data/class_weights.json", encoding="utf-8") as file:
+            classes = len(json.load(file)["classes"])
+        with open(f"{PICTURES}/test.csv", "rb") as file:
+            images = sum(1 for _ in file)
+    except (OSError, ValueError):
+        classes, images = 10, 1000
+    needed = memory.of_report(len(RUNS), len(RUNS_BY_MODEL), classes, images)
+    return math.ceil(memory.doubled(needed, attempt - 1))
 
 
 def watched_folders(data):
@@ -77,7 +79,9 @@ def digest_of_model(model):
 
 # The settings that the images and labels of a training follow from.
 STUDY = {key: config[key] for key in ("data", "holdout")}
-BY_WEIGHTS = sorted(RUNS, key=lambda run: count_weights(run.settings))
+BY_WEIGHTS = sorted(RUNS, key=lambda run: memory.count_weights(run.settings))
 # Each folder of packed images, with the settings of a run that reads it.
 PACKED = {os.path.basename(run.packed): run.settings for run in RUNS}
+# The largest images there are: of them the report takes the pictures of mistakes.
+PICTURES = max(RUNS, key=lambda run: run.settings["size"]).packed
 SMALLEST, LARGEST = BY_WEIGHTS[0], BY_WEIGHTS[-1]

@@ -131,6 +131,8 @@ rule pack_images:
     conda:
         ENVIRONMENT
     threads: workflow.cores or 1
+    resources:
+        mem_mb=memory_of_packing,
     params:
         size=lambda wildcards: PACKED[wildcards.images]["size"],
         synthetic_fraction=lambda wildcards: PACKED[wildcards.images]["synthetic_fraction"],

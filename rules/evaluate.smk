@@ -66,8 +66,6 @@ TOLD = [
 ]
 # What the report is about; the clock and what is tried beside it are not.
 ASKED = {key: config[key] for key in sorted(config) if key not in ("session_minutes", "verify")}
-# The pictures of mistakes are taken from the largest images there are.
-PICTURES = max(RUNS, key=lambda run: run.settings["size"]).packed
 MOST_SYNTHETIC = max(RUNS, key=lambda run: run.settings["synthetic_fraction"]).packed
 REPORTED = {
     "template": f"{workflow.basedir}/scripts/write_report.html.j2",
@@ -120,11 +118,17 @@ rule write_report:
         "benchmarks/write_report.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=memory_of_report,
     params:
         runs=TOLD,
         config=ASKED,
     script:
         "../scripts/write_report.py"
+
+
+localrules:
+    report_now,
 
 
 rule report_now:

@@ -64,22 +64,68 @@ def expand(sweep, key):
     return models
 
 
+def halves_to_nothing(model, config):
+    """Whether a model has more layers than its images can be halved."""
+    return model.get("size", config["images"]["size"]) >> model["layers"] < 1
+
+
+def what_counts(model, config):
+    """Return all that a model's trainings follow from, to compare; what its initial weights do not ask for is left out."""
+    settings = {**config["images"], **config["training"], **model}
+    del settings["name"]
+    if settings["initializer"] != "normal":
+        del settings["stddev"]
+    return tuple(sorted((key, repr(value)) for key, value in settings.items()))
+
+
+def some(names, most=5):
+    """Return a few of the `names` as text, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
 def make_models(config):
-    """Return all models of the config: those of `models`, then those that each sweep makes."""
-    models = list(config["models"])
+    """Return all models of the config, those of `models`, then those that each sweep makes, and notes for the user.
+
+    Of a sweep's models that are the same but for their name only the first is one: the others would train to the same
+    bits, and count as equals in every comparison.
+    """
+    models, notes = list(config["models"]), []
     for number, sweep in enumerate(config["sweep"]):
         made_by = f"sweep.{number}"
-        made = expand(sweep, made_by)
+        made = expand({key: value for key, value in sweep.items() if key != "impossible"}, made_by)
         check_schema(config | {"models": made, "sweep": []}, made_by)
-        models += made
-    return models
+        impossible = [model["name"] for model in made if halves_to_nothing(model, config)]
+        why = "more layers than their images (size) can be halved"
+        if impossible and (sweep["impossible"] == "refuse" or len(impossible) == len(made)):
+            raise WorkflowError(
+                f"config: {made_by}: {len(impossible)} of its {len(made)} models have {why}: {some(impossible)}. "
+                "Give them fewer layers or larger images, or set impossible: leave_out in this sweep."
+            )
+        if impossible:
+            notes.append(f"config: {made_by}: left out, having {why}: {', '.join(impossible)}.")
+        named = {}  # what counts of a model: its name
+        for model in made:
+            if model["name"] in impossible:
+                continue
+            first = named.setdefault(what_counts(model, config), model["name"])
+            if first == model["name"]:
+                models.append(model)
+            else:
+                notes.append(
+                    f"config: {made_by}: {model['name']} is left out: it is {first} by another name."
+                )
+    named = {}
+    for model in models:
+        first = named.setdefault(what_counts(model, config), model["name"])
+        if first != model["name"]:
+            notes.append(f"config: {model['name']} is {first} by another name: both give the same result.")
+    return models, notes
 
 
 def find_twice(names):
     """Return the names that are there more than once as text, the first few of many; empty for none."""
-    twice = sorted(name for name, count in Counter(names).items() if count > 1)
-    more = f" and {len(twice) - 5} more" if len(twice) > 5 else ""
-    return ", ".join(twice[:5]) + more
+    return some(sorted(name for name, count in Counter(names).items() if count > 1))
 
 
 def check_models(config):
@@ -120,7 +166,7 @@ def list_runs(config):
     for model in MODELS:
         settings = dict(sorted({**config["images"], **config["training"], **model}.items()))
         size, layers, synthetic = (settings[key] for key in ("size", "layers", "synthetic_fraction"))
-        if size >> layers < 1:
+        if halves_to_nothing(model, config):
             raise WorkflowError(
                 f"config: models: {model['name']} halves {size} px {layers} times, to nothing. "
                 "Give it fewer layers, or larger images (size)."
@@ -153,7 +199,7 @@ def list_runs(config):
     return runs
 
 
-MODELS = make_models(config)
+MODELS, NOTES = make_models(config)
 check_models(config)
 RUNS = list_runs(config)
 RUNS_BY_MODEL = {model["name"]: [] for model in MODELS}

@@ -19,18 +19,21 @@ import time
 import psutil
 from snakemake.exceptions import WorkflowError
 
+from baton import slurm
 from baton.finished import keep_what_is_there
 from baton.progress import how_far
-from baton.session import announce_snakemake, is_same, machine
+from baton.session import announce_end, announce_snakemake, is_same, machine
 
 SESSIONS = os.path.abspath(".snakemake/baton")  # where Snakemake stands when it ends is another folder
 BEAT, DEAD = 15, 180  # seconds between signs of life, and without one until a call counts as dead
-BEGAN = time.time()
+BEGAN = time.monotonic()
+TO_SHOW = []
 
 
-def announce_end(minutes):
-    """Tell the jobs of this call when its session ends (seconds since 1970; empty for never)."""
-    os.environ.setdefault("BATON_SESSION_ENDS", "" if minutes is None else f"{BEGAN + 60 * minutes}")
+def seconds_left():
+    """Return the seconds until the session ends, None for never."""
+    minutes = config["session_minutes"]
+    return None if minutes is None else BEGAN + 60 * minutes - time.monotonic()
 
 
 def end_jobs(*_signal):
@@ -196,6 +199,31 @@ def refuse_fewer_epochs(jobs):
                 f"{run.settings['epochs']}: a training cannot be shortened. Set epochs to {more.epoch} or more, or move "
                 f"state/{run.folder} and results/models/{run.folder} away to train anew. Nothing was changed."
             )
+
+
+def teach_slurm():
+    """Make up for what the Slurm plugin lacks, where it is the one that runs this call's jobs."""
+    if "snakemake_executor_plugin_slurm" in sys.modules:
+        slurm.teach(sys.modules["snakemake_executor_plugin_slurm"])
+
+
+def note_what_to_show(jobs):
+    """Note the logs of those jobs of a cluster whose result is what they say."""
+    for job in jobs:
+        if job.rule.name in ("plan", "predict", "verify_resume"):
+            TO_SHOW.extend(map(str, job.log))
+
+
+def show_logs():
+    """Print what the jobs said whose logs are noted: on a cluster, their terminal is a file."""
+    for path in TO_SHOW:
+        with open(path, encoding="utf-8", errors="backslashreplace") as file:
+            print(f"{path}:", file.read(), sep="\n", file=sys.stderr)
+
+
+def tell_notes():
+    """Print which models of the config are not made, or are the same."""
+    print(*NOTES, sep="\n", end="\n" if NOTES else "", file=sys.stderr)
 
 
 def threads_here():

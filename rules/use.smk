@@ -49,6 +49,7 @@ for run in RUNS:
         threads: 2
         resources:
             mem_mb=memory_of(run),
+            runtime=30,
         params:
             model=there,
             settings=run.settings,

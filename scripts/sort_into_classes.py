@@ -10,7 +10,7 @@ from posixpath import normpath
 import pandas as pd
 
 from baton import logs
-from baton.images import SUFFIXES, list_files
+from baton.images import SUFFIXES, list_files, real_files
 from baton.labels import as_number, normalize_label, sort_labels
 from baton.links import link_images
 from baton.logs import UserError, log
@@ -145,6 +145,10 @@ def find_images(frame, data, left_out):
         raise UserError(f"data.images: the folder {data['images']} holds no files.")
     names = frame["image"].map(lambda cell: normpath(cell.replace("\\", "/")))
     found = names.map(lambda name: files.get(name) or files.get(unicodedata.normalize("NFC", name)))
+    if found.isna().any():  # by the name that a link to its folder gives it?
+        real = dict(zip(real_files(data["images"], paths), paths, strict=True))
+        inside = names[found.isna() & ~names.str.match(r"\.\.(/|$)|/")]
+        found[inside.index] = [real.get(path) for path in real_files(data["images"], inside)]
     missing = frame[found.isna()].drop_duplicates("image")
     if len(missing):
         where = [f"{image} (row {row})" for image, row in zip(missing["image"], missing["row"], strict=True)]
@@ -267,6 +271,30 @@ def from_folders(data, left_out):
     return pd.DataFrame(images, columns=["image", "label"])
 
 
+def take_files_once(frame, root, left_out):
+    """Return `frame` (image, class) with each real file once, under the shortest of its names; links may give several.
+
+    A file that is in several classes is in none: no model could be right about it.
+    """
+    frame = frame.assign(file=real_files(root, frame["image"]))
+    shortest = sorted(frame["image"], key=lambda image: (image.count("/"), is_link(root, image), image))
+    frame = frame.set_index("image").loc[shortest].reset_index()
+    classes = frame.groupby("file")["class"].transform("nunique")
+    several = frame[classes > 1]
+    left_out.add(len(several), "images", f"one file in several classes, by links{such_as(several)}")
+    again = frame[(classes == 1) & frame["file"].duplicated()]
+    left_out.add(len(again), "images", f"a link to a file that is taken by another name{such_as(again)}")
+    return frame[(classes == 1) & ~frame["file"].duplicated()][["image", "class"]]
+
+
+def is_link(root, image):
+    return (Path(root) / image).is_symlink()
+
+
+def such_as(frame):
+    return f": {some(sorted(frame['image']), 3)}" if len(frame) else ""
+
+
 def class_folders(root, depth):
     """Return the names of the class folders: CLASS/ (depth 1) or SPLIT/CLASS/ (depth 2)."""
     return {
@@ -284,6 +312,7 @@ def main(data, classes_csv, left_out_csv, folder):
     left_out = LeftOut()
     read = from_folders if data["source"].endswith("folders") else from_annotations
     frame = choose_classes(read(data, left_out), data["classes"], left_out)
+    frame = take_files_once(frame, data["images"], left_out)
     frame = frame.sort_values("image", ignore_index=True)
     counts = frame["class"].value_counts()
     if len(counts) < 2:

@@ -34,7 +34,9 @@ SPLITS = ("train", "validation", "test")
 THUMBNAIL = 96  # pixels
 RECORDED = ("identity", "study", "classes")  # of training.json, for Baton itself
 SHOWN = 12  # models that the page tells in detail; of more, these are the most accurate
-MOST_COUNTS = 1_000_000  # of all confusion matrices in report.json: 15 MB; of more, each is in its metrics.json alone
+MOST_COUNTS = (
+    1_000_000  # of all confusion matrices in report.json: 15 MB; of more, each is in its metrics.json alone
+)
 MOST_PAIRS = 10_000  # in report.json: 6 MB; more are in pairs.csv alone
 
 
@@ -465,10 +467,7 @@ def main(files, base, runs, config, workflow, whole=False):
     write_csv(folder / "models.csv", table_of_models(done))
     write_csv(folder / "pairs.csv", table_of_pairs(compared))
     few_pairs = len(compared["pairs"]) <= MOST_PAIRS
-    write_json(
-        f"{base}.json",
-        report if few_pairs else report | {"comparison": compared | {"pairs": None}},
-    )
+    write_json(f"{base}.json", report if few_pairs else report | {"comparison": compared | {"pairs": None}})
 
     pixels = np.load(files["test"], mmap_mode="r") if config["report"]["images"] else None
     environment = jinja2.Environment(

@@ -73,11 +73,12 @@ class Study:
         command = [sys.executable, *python, "-m", "snakemake", *fixed, *arguments]
         return [str(part) for part in [*command, "--configfile", self / "config.yaml"]]
 
-    def try_run(self, *arguments, **options):
-        """Run snakemake in this study and return its Outcome."""
+    def try_run(self, *arguments, environment=None, **options):
+        """Run snakemake in this study and return its Outcome; environment: None for this process's."""
         done = subprocess.run(
             self.command(*arguments, **options),
             cwd=self.folder,
+            env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             encoding="utf-8",

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from baton.images import DamagedImage, decode_image, digest_file, list_files, map_images
+from baton.images import DamagedImage, decode_image, digest_file, list_files, map_images, real_files
 from baton.logs import UserError
 
 NOISE = np.random.default_rng(0).integers(0, 256, (12, 16, 3), dtype=np.uint8)
@@ -363,11 +363,38 @@ def test_list_files_follows_links_and_ends_where_they_lead_back(tmp_path):
     assert len(list_files(tmp_path / "images")) < 5
 
 
-def test_list_files_finds_a_folder_under_both_its_names(tmp_path):
+def test_list_files_enters_folders_once_that_link_to_one_another(tmp_path):
+    names = [f"folder{number}" for number in range(7)]
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{name}.jpg").touch()
+        for other in names:
+            if other != name:
+                (tmp_path / name / f"to {other}").symlink_to(tmp_path / other)
+    assert list_files(tmp_path) == [f"{name}/{name}.jpg" for name in names]
+
+
+def test_list_files_takes_a_folder_by_the_shortest_of_its_names_and_a_link_last(tmp_path, caplog):
+    (tmp_path / "pool/deep/cats").mkdir(parents=True)
+    (tmp_path / "pool/deep/cats/1.jpg").touch()
+    (tmp_path / "cats").symlink_to(tmp_path / "pool/deep/cats")
     (tmp_path / "test").mkdir()
-    (tmp_path / "test" / "1.jpg").write_bytes(b"")
-    (tmp_path / "validation").symlink_to(tmp_path / "test")
-    assert list_files(tmp_path) == ["test/1.jpg", "validation/1.jpg"]
+    (tmp_path / "test/2.jpg").touch()
+    for link in ("a", "validation"):
+        (tmp_path / link).symlink_to(tmp_path / "test")
+    assert list_files(tmp_path) == ["cats/1.jpg", "test/2.jpg"]
+    assert "a (as test), validation (as test), pool/deep/cats (as cats)" in caplog.text
+
+
+def test_real_files_are_the_same_where_links_lead_to_one(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real/1.jpg").touch()
+    (tmp_path / "real/2.jpg").symlink_to("1.jpg")
+    (tmp_path / "linked").symlink_to("real")
+    (tmp_path / "other").mkdir()
+    os.link(tmp_path / "real/1.jpg", tmp_path / "other/1.jpg")  # a name of its own, as a copy has
+    found = real_files(tmp_path, ["real/1.jpg", "real/2.jpg", "linked/1.jpg", "linked/2.jpg", "other/1.jpg"])
+    assert found == [str(tmp_path / "real/1.jpg")] * 4 + [str(tmp_path / "other/1.jpg")]
 
 
 def test_list_files_names_the_folder_that_is_not_there(tmp_path):

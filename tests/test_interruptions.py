@@ -303,7 +303,7 @@ def clocked(study):
     study.configure(ENDLESS_CONFIG | {"session_minutes": SESSION_SECONDS / 60})
     with Victim(study, "train") as call:
         environment = wait_until(call.training, "the training's process").environ()
-        ends = float(environment["BATON_SESSION_ENDS"])
+        ends = float(environment["BATON_SESSION_ENDS"].split(" ")[0])
         midway = call.end()
     states = states_of(study)
     (seed,) = [seed for seed in SEEDS if said_by(midway, seed)] or [None]

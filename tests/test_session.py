@@ -13,7 +13,7 @@ import pytest
 
 from baton import session as module
 from baton.logs import SessionEnded
-from baton.session import ENDS, SIGNALS, SNAKEMAKE, Session, find_snakemake, session_end
+from baton.session import ENDS, SIGNALS, SNAKEMAKE, Session, announce_end, find_snakemake, session_end
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 
@@ -68,12 +68,35 @@ class TestClock:
         assert session.seconds_left() == 3600
         assert session.limit == "session_minutes"
 
-    @pytest.mark.parametrize(("text", "end"), [(None, None), ("", None), ("1764019200.25", 1764019200.25)])
-    def test_the_end_that_the_snakefile_announced(self, monkeypatch, text, end):
+    @pytest.mark.parametrize("text", [None, ""])
+    def test_no_end_was_announced(self, monkeypatch, text):
         monkeypatch.delenv(ENDS, raising=False)
         if text is not None:
             monkeypatch.setenv(ENDS, text)
-        assert session_end() == end
+        assert session_end() is None
+
+    def test_the_end_that_was_announced_stays_where_the_time_of_day_is_set(self, monkeypatch):
+        monkeypatch.setattr(os, "environ", {})
+        announce_end(100)
+        for hours in (-1, 1):
+            moved = time.time() + 3600 * hours
+            with monkeypatch.context() as clock:
+                clock.setattr(time, "time", lambda moved=moved: moved)
+                session = Session(1, session_end())
+                assert session.seconds_left() == pytest.approx(60, abs=5)
+                assert session.limit == "the job's runtime"
+                assert Session(3, session_end()).seconds_left() == pytest.approx(100, abs=5)
+
+    def test_on_another_machine_the_time_of_day_tells_the_end(self, monkeypatch):
+        for announced in (f"{time.time() + 100} {time.monotonic() + 5000} another", f"{time.time() + 100}"):
+            monkeypatch.setenv(ENDS, announced)
+            assert Session(ends=session_end()).seconds_left() == pytest.approx(100, abs=5)
+
+    def test_the_first_that_announced_an_end_is_heard(self, monkeypatch):
+        monkeypatch.setattr(os, "environ", {})
+        announce_end(100)
+        announce_end(None)
+        assert Session(ends=session_end()).seconds_left() == pytest.approx(100, abs=5)
 
 
 @pytest.fixture

@@ -672,3 +672,71 @@ class TestOrdered:
     @pytest.mark.parametrize("classes", [["low", "high"], {"bad": ["low"], "good": ["high", "medium"]}])
     def test_and_so_has_the_config(self, tmp_path, classes):
         Sorted(self.data(tmp_path, ["high", "low", "medium"], classes=classes), tmp_path)
+
+
+def test_classes_that_some_disks_take_for_one_have_folders_of_their_own(tmp_path):
+    labels = ["Cat", "cat", "CAT", "dog", "Stra\u00dfe", "strasse", "e\u0301", "\u00e9"]
+    images = [f"{number}.jpg" for number in range(len(labels))]
+    touch(tmp_path, *images)
+    link_images(tmp_path / "links", images, labels, tmp_path)
+    folders = [path.name for path in (tmp_path / "links").iterdir()]
+    assert "dog" in folders and len(folders) == len(labels)
+    seen = {unicodedata.normalize("NFD", unicodedata.normalize("NFD", name).casefold()) for name in folders}
+    assert len(seen) == len(labels)
+    found = {link.read_text() for link in (tmp_path / "links").glob("*/*")}
+    assert found == set(images)
+
+
+# One real file is one image
+
+
+def test_a_file_with_two_names_in_a_class_is_one_image(tmp_path):
+    data = folders(tmp_path, "class_folders", "a/1.jpg", "a/2.jpg", "b/3.jpg")
+    images = tmp_path / "images"
+    (images / "a/0.jpg").symlink_to("1.jpg")
+    (images / "b/deeper").symlink_to("../a")  # a folder that is read already
+    made = Sorted(data, tmp_path)
+    assert made.classes == {"a/1.jpg": "a", "a/2.jpg": "a", "b/3.jpg": "b"}
+    assert list(made.left_out.items()) == [
+        ("a link to a file that is taken by another name: a/0.jpg", (1, "images"))
+    ]
+
+
+def test_a_file_in_two_classes_is_in_none(tmp_path):
+    data = folders(tmp_path, "class_folders", "a/1.jpg", "a/2.jpg", "b/3.jpg", "b/4.jpg")
+    (tmp_path / "images/b/other.jpg").symlink_to("../a/1.jpg")
+    made = Sorted(data, tmp_path)
+    assert made.classes == {"a/2.jpg": "a", "b/3.jpg": "b", "b/4.jpg": "b"}
+    assert made.left_out == {"one file in several classes, by links: a/1.jpg, b/other.jpg": (2, "images")}
+
+
+def test_a_pool_that_classes_link_to_is_no_class_where_the_config_names_the_classes(tmp_path):
+    data = folders(tmp_path, "class_folders", "pool/1.jpg", "pool/2.jpg", classes=["a", "b"])
+    for name, target in (("a/x.jpg", "1.jpg"), ("b/x.jpg", "2.jpg")):
+        path = tmp_path / "images" / name
+        path.parent.mkdir()
+        path.symlink_to(f"../pool/{target}")
+    assert Sorted(data, tmp_path).classes == {"a/x.jpg": "a", "b/x.jpg": "b"}
+
+
+def test_a_split_that_is_a_link_to_another_has_no_images_of_its_own(tmp_path, caplog):
+    data = folders(tmp_path, "split_folders", *(f"{s}/{c}/{s}.jpg" for s in ("train", "test") for c in "ab"))
+    (tmp_path / "images/validation").symlink_to("test")
+    assert "holds no images for validation" in refusal(data, tmp_path)
+    assert "validation (as test)" in caplog.text
+
+
+def test_the_csv_may_call_an_image_by_any_of_its_folders_names(tmp_path):
+    data = annotations(tmp_path, "image,label\nlink/1.jpg,a\nreal/2.jpg,b\n", ["real/1.jpg", "real/2.jpg"])
+    (tmp_path / "images/link").symlink_to("real")
+    assert Sorted(data, tmp_path).classes == {"real/1.jpg": "a", "real/2.jpg": "b"}
+
+
+@pytest.mark.parametrize("cell", ["../images/real/1.jpg", "../outside/1.jpg", "{}/images/real/1.jpg"])
+def test_a_cell_does_not_lead_out_of_the_folder_and_back(tmp_path, cell):
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside/1.jpg").touch()
+    data = annotations(
+        tmp_path, f"image,label\n{cell.format(tmp_path)},a\nreal/1.jpg,b\n", ["real/1.jpg", "real/2.jpg"]
+    )
+    assert "1 images are not in" in refusal(data, tmp_path)

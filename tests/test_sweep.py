@@ -178,6 +178,50 @@ class TestNames:
         assert len(expand(f"l2: {values}")) == 12
 
 
+class TestLeftOut:
+    def test_combinations_that_cannot_be_are_left_out_where_the_user_says_so(self):
+        halved = {"name": "s", **SHAPE, "layers": [3, 4, 5], "size": [16, 32], "impossible": "leave_out"}
+        found = read(config([halved]))
+        # 16 px can be halved four times, to one; 32 px five times.
+        assert [(model["layers"], model["size"]) for model in found.MODELS] == [
+            (3, 16),
+            (3, 32),
+            (4, 16),
+            (4, 32),
+            (5, 32),
+        ]
+        (note,) = found.NOTES
+        assert note.startswith("config: sweep.0: left out") and note.endswith(": s_layers_5_size_16.")
+        assert "impossible" not in found.RUNS[0].settings
+
+    def test_what_the_initial_weights_do_not_ask_for_makes_no_other_model(self):
+        text = "{initializer: [he_normal, normal, glorot_uniform], stddev: [0.1, 0.2]}"
+        found = read(config([{"name": "s", **SHAPE} | yaml.safe_load(text)]))
+        assert [(model["initializer"], model["stddev"]) for model in found.MODELS] == [
+            ("he_normal", 0.1),
+            ("normal", 0.1),
+            ("normal", 0.2),
+            ("glorot_uniform", 0.1),
+        ]
+        assert [
+            re.search(r"(\S+) is left out: it is (\S+) by another name", note).groups()
+            for note in found.NOTES
+        ] == [
+            (f"s_initializer_{name}_stddev_0p2", f"s_initializer_{name}_stddev_0p1")
+            for name in ("he_normal", "glorot_uniform")
+        ]
+
+    def test_models_that_are_one_by_two_names_are_named_and_trained(self):
+        models = [{"name": "a", **SHAPE}, {"name": "b", **SHAPE, "kernels": 4}, {"name": "c", **SHAPE}]
+        models += [{"name": "d", **SHAPE, "seeds": [5]}]
+        found = read(config([{"name": "s", **SHAPE, "kernels": [4, 8]}], models))
+        assert [model["name"] for model in found.MODELS] == ["a", "b", "c", "d", "s_kernels_4", "s_kernels_8"]
+        assert found.NOTES == [
+            f"config: {one} is {other} by another name: both give the same result."
+            for one, other in (("c", "a"), ("s_kernels_4", "b"))
+        ]
+
+
 def sweep(**keys):
     """Return a config with one sweep, of two models but for `keys`."""
     return config([{"name": "s", **SHAPE, "kernels": [2, 4]} | keys])
@@ -218,7 +262,11 @@ REFUSED = {
     "no models and an empty sweep": (config([]), ["models", "there is none, and no sweep makes one"]),
     "too many layers": (
         sweep(layers={"from": 1, "to": 6}),
-        ["s_kernels_2_layers_5 halves 16 px 5 times, to nothing", "larger images (size)"],
+        ["4 of its 12 models have more layers", "s_kernels_2_layers_5, ", "or set impossible: leave_out"],
+    ),
+    "too many layers in every one": (
+        sweep(layers=[5, 6], impossible="leave_out"),
+        ["sweep.0: 4 of its 4 models have more layers than their images (size) can be halved"],
     ),
     "one model by two sweeps": (
         config(

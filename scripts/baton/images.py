@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from PIL import Image, ImageOps
 
-from baton.logs import UserError
+from baton.logs import MachineError, log
 
 # Formats of photographs and scans. Pillow knows others that start programs (EPS) or nobody takes photos in.
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM")
@@ -35,25 +35,52 @@ class DamagedImage(Exception):
 def list_files(folder):
     """Return the files below `folder`, as sorted relative paths with "/"; links are followed.
 
-    A folder named like an image (x.jpg) is listed as if it were one and not entered, so that the
-    filter can report it. Raises UserError for a folder that cannot be read.
+    A folder that links lead to is entered once, under the shortest of its names, of equal ones its own before a link's.
+    A folder named like an image (x.jpg) is listed as if it were one and not entered, so that the filter can report it.
+    Raises UserError for a folder that cannot be read.
     """
+    found, entered, again = [], {}, []
+    level = [str(folder)]
 
-    def refuse(error):
-        raise UserError(f"cannot read the folder {error.filename}: {error.strerror}")
+    def name_of(path):
+        return os.path.relpath(path, folder).replace(os.sep, "/")
 
-    found, above = [], {str(folder): frozenset()}
-    for parent, folders, files in os.walk(str(folder), onerror=refuse, followlinks=True):
-        real = os.path.realpath(parent)
-        parents = above.pop(parent)
-        if real in parents:  # a link that leads back up
-            folders.clear()
-            continue
-        named_like_images = [name for name in folders if name.lower().endswith(SUFFIXES)]
-        folders[:] = [name for name in folders if name not in named_like_images]
-        above |= {os.path.join(parent, name): parents | {real} for name in folders}
-        found += [os.path.join(parent, name) for name in files + named_like_images]
-    return sorted(os.path.relpath(path, folder).replace(os.sep, "/") for path in found)
+    while level:
+        below = []  # (whether it is a link, path)
+        for parent in level:
+            real = os.path.realpath(parent)
+            if real in entered:
+                again.append(f"{name_of(parent)} (as {name_of(entered[real])})")
+                continue
+            entered[real] = parent
+            try:
+                with os.scandir(parent) as entries:
+                    for entry in entries:
+                        if entry.is_dir() and not entry.name.lower().endswith(SUFFIXES):
+                            below.append((entry.is_symlink(), entry.path))
+                        else:
+                            found.append(entry.path)
+            except OSError as error:
+                raise MachineError(f"cannot read the folder {error.filename}: {error.strerror}") from error
+        level = [path for _, path in sorted(below)]
+    if again:
+        few = ", ".join(again[:5]) + (f" and {len(again) - 5} more" if len(again) > 5 else "")
+        log.warning("links to folders that are read already are not followed, %d: %s", len(again), few)
+    return sorted(map(name_of, found))
+
+
+def real_files(folder, images):
+    """Return the real path of each of the `images` below `folder`: where two are the same, they are one file."""
+    folders = {}
+
+    def real(path):
+        parent, name = os.path.split(path)
+        if parent not in folders:
+            folders[parent] = os.path.realpath(parent)
+        path = os.path.join(folders[parent], name)
+        return os.path.realpath(path) if os.path.islink(path) else path
+
+    return [real(os.path.join(folder, image)) for image in images]
 
 
 def decode_image(path):

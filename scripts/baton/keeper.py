@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from baton.identity import fingerprint, list_changes
-from baton.logs import UserError, log
+from baton.logs import MachineError, log
 from baton.state import NEWEST, PREVIOUS, load_state, save_state
 
 try:
@@ -72,7 +72,7 @@ class Keeper:
                     file.seek(0)
                     holder = file.read().strip() or "another process"
                     if not worth_waiting():
-                        raise UserError(
+                        raise MachineError(
                             f"{self.folder} is in use by {holder}. Wait for it to end, or end it; nothing was changed."
                         )
                     if seconds == 0:
@@ -94,7 +94,7 @@ class Keeper:
         try:
             yield
         except OSError as trouble:
-            raise UserError(
+            raise MachineError(
                 f"{self.folder} cannot be used ({trouble.strerror or trouble}). Nothing was changed: once its disk "
                 "or drive is back, the same command goes on."
             ) from trouble
@@ -127,12 +127,12 @@ class Keeper:
             there = sum(file.stat().st_size for file in self.current.glob("*.safetensors"))
             free = shutil.disk_usage(self.current).free
         if free + there < 3 * one:
-            raise UserError(
+            raise MachineError(
                 f"{self.current} needs {3 * one / 1e6:.0f} MB for the states of this model, and its disk has "
                 f"{free / 1e6:.0f} MB free. Free some space and run the same command again."
             )
         if not self.save(training):
-            raise UserError(f"{self.current}: {self.trouble}. Nothing was trained.")
+            raise MachineError(f"{self.current}: {self.trouble}. Nothing was trained.")
 
     def save(self, training):
         """Save the state and return True; where the disk will not have it, log why and return False."""
@@ -165,7 +165,7 @@ class Keeper:
             "machine": platform.node(),
             "epoch_seconds": training.seconds / done if done else None,
             # This one too, which may be killed.
-            "unended_sessions": sum(session["reason"] is None for session in training.sessions),
+            "unended_sessions": count_unended(training.sessions),
             "state": self.current.name,
             "identity": self.identity,
             "study": self.study,
@@ -184,6 +184,11 @@ def _lock(file):
         return True
     except BlockingIOError:
         return False
+
+
+def count_unended(sessions):
+    """Return how many of the last sessions, one after the other, ended without a word, or have not ended yet."""
+    return sum(1 for _ in itertools.takewhile(lambda session: session["reason"] is None, reversed(sessions)))
 
 
 def now():

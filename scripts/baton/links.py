@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 import shutil
+import unicodedata
 from collections import Counter
 from pathlib import Path, PurePosixPath
 
@@ -20,6 +21,21 @@ def folder_name(label):
     return name
 
 
+def as_some_disks_see(name):
+    """Return a text that two names share which are one name on some disks, as on macOS and Windows: Cat and cat."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def name_folders(labels):
+    """Return a folder's name for each of the `labels`, of which no two are one name on any disk."""
+    names = {label: folder_name(label) for label in sorted(set(labels))}
+    times = Counter(map(as_some_disks_see, names.values()))
+    return {
+        label: name if times[as_some_disks_see(name)] == 1 else f"{_shorten(name)}%{short_digest(label)}"
+        for label, name in names.items()
+    }
+
+
 def link_images(folder, images, labels, root):
     """Fill `folder` with CLASS/NAME links to the files `root`/image; where no link can be made, a copy.
 
@@ -30,15 +46,15 @@ def link_images(folder, images, labels, root):
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
-    for label in sorted(set(labels)):
-        (folder / folder_name(label)).mkdir()
+    folders = name_folders(labels)
+    for name in folders.values():
+        (folder / name).mkdir()
     names = [PurePosixPath(image).name for image in images]
-    # casefold: two names that differ in case alone are one on macOS and Windows
-    times = Counter((label, name.casefold()) for label, name in zip(labels, names, strict=True))
+    times = Counter((label, as_some_disks_see(name)) for label, name in zip(labels, names, strict=True))
     for image, label, name in zip(images, labels, names, strict=True):
-        if times[label, name.casefold()] > 1:
+        if times[label, as_some_disks_see(name)] > 1:
             name = f"{_shorten(PurePosixPath(name).stem)} {short_digest(image)}{PurePosixPath(name).suffix}"
-        _link(os.path.abspath(os.path.join(root, image)), folder / folder_name(label) / name)
+        _link(os.path.abspath(os.path.join(root, image)), folder / folders[label] / name)
 
 
 def _link(target, link):

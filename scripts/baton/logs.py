@@ -3,10 +3,13 @@
 import contextlib
 import errno
 import logging
+import os
 import sys
 from pathlib import Path
 
 from tqdm import tqdm
+
+from baton.slurm import forget_mistake, note_mistake
 
 log = logging.getLogger("baton")
 
@@ -23,6 +26,10 @@ MENDABLE = {
 
 class UserError(Exception):
     """Something the user can mend; the message says what is wrong, where, and what to do."""
+
+
+class MachineError(UserError):
+    """What the machine lacks at the moment; another one, or this one later, may have it. Trying again may help."""
 
 
 class SessionEnded(Exception):
@@ -77,6 +84,7 @@ def show_progress(items, title, total, unit, initial=0):
 
 def start(path):
     """Send log records to the file `path` (logs/RULE/...) and to the terminal, errors included."""
+    forget_mistake(path)
     path = Path(path)
     name = path.with_suffix("").as_posix().removeprefix("logs/")
     to_file, to_terminal = logging.FileHandler(path, encoding="utf-8"), Terminal()
@@ -97,6 +105,8 @@ def log_error(kind, error, traceback):
     """Log an uncaught exception: one sentence where the user can mend it, else its traceback."""
     if isinstance(error, UserError):
         log.error("error: %s", error)
+        if not isinstance(error, MachineError):
+            note_mistake(log.handlers[0].baseFilename)
     elif isinstance(error, SessionEnded):
         log.warning("%s", error)
     elif isinstance(error, KeyboardInterrupt):

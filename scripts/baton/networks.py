@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from baton.images import PREDICTION_BATCH
-from baton.logs import UserError
+from baton.logs import MachineError
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 CPU_INFO = Path("/proc/cpuinfo")
@@ -78,7 +78,7 @@ def distribute(gpus):
     # Without any, the CPUs that TensorFlow was told to see: this can be tried anywhere.
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     if len(devices) < gpus:
-        raise UserError(
+        raise MachineError(
             f"resources: gpu: {gpus} GPUs are to train this model, and TensorFlow finds {len(devices)} of "
             f"kind {devices[0].device_type}. Ask for as many as the machine has."
         )

@@ -13,7 +13,7 @@ from baton.logs import SessionEnded
 # SIGHUP: the terminal, or the line to it, was closed.
 NAMES = ("SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2", "SIGHUP")
 SIGNALS = [name for name in NAMES if hasattr(signal, name)]
-# The Snakefile puts here when the session ends (seconds since 1970), for all jobs of one call of snakemake.
+# The Snakefile puts here when the session ends, for all jobs of one call of snakemake: see announce_end().
 ENDS = "BATON_SESSION_ENDS"
 # Each Snakemake puts here who it is, for the jobs that it starts.
 SNAKEMAKE = "BATON_SNAKEMAKE"
@@ -22,11 +22,11 @@ SNAKEMAKE = "BATON_SNAKEMAKE"
 class Session:
     """Tells a training when to stop: before its time is up, after a signal, or without its Snakemake.
 
-    runtime: minutes this job has, None for no limit; ends: when the session ends, in seconds since
-    1970, None for never; parent: the process without which to stop; clock: for tests.
+    runtime: minutes this job has, None for no limit; ends: when the session ends, by the clock, None for never;
+    parent: the process without which to stop; clock: seconds, which nobody sets back or forward.
     """
 
-    def __init__(self, runtime=None, ends=None, parent=None, clock=time.time):
+    def __init__(self, runtime=None, ends=None, parent=None, clock=time.monotonic):
         self.clock, self.parent = clock, parent
         job_ends = math.inf if runtime is None else clock() + 60 * runtime
         session_ends = math.inf if ends is None else ends
@@ -63,10 +63,24 @@ class Session:
         return self.ends - self.clock()
 
 
+def announce_end(seconds):
+    """Tell the jobs of this call that its session ends in `seconds`, None for never.
+
+    By this machine's monotonic clock, which jobs here share; other machines have only the time of day.
+    """
+    text = "" if seconds is None else f"{time.time() + seconds} {time.monotonic() + seconds} {machine()}"
+    os.environ.setdefault(ENDS, text)
+
+
 def session_end():
-    """Return when the session ends that the Snakefile announced, in seconds since 1970, or None."""
+    """Return when the session ends that was announced, by this machine's monotonic clock in seconds, or None."""
     text = os.environ.get(ENDS)
-    return float(text) if text else None
+    if not text:
+        return None
+    day, *here = text.split(" ", 2)
+    if here and here[1] == machine():
+        return float(here[0])
+    return time.monotonic() + float(day) - time.time()
 
 
 def announce_snakemake():

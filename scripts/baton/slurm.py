@@ -1,0 +1,115 @@
+"""A Slurm cluster: what its plugin for Snakemake does not do by itself.
+
+The plugin (snakemake-executor-plugin-slurm 2.8.0) hangs or errs where a cluster answers otherwise than it expects. Three
+of its functions are wrapped, those that `teach` names:
+
+- it leaves the status command that was asked for where the cluster forgets ended jobs early, or does not tell when;
+- it takes a job that sacct calls "CANCELLED by 1000" for one that still runs;
+- it waits for ever for a job that the cluster does not list any more, and for all jobs after some failed queries;
+- it submits a job again whose script has named a mistake of the user's, which is there the next time as well.
+
+Standard library only: the Snakefile imports this.
+"""
+
+import hashlib
+import os
+import subprocess
+import time
+from contextlib import suppress
+
+MISTAKES = ".snakemake/baton/mistakes"
+FORGOTTEN_AFTER = 120  # seconds in which the cluster answers and does not list a job, until it counts as gone
+ASK_EVERY = (
+    60  # seconds at most between queries, where the cluster does not tell how long ended jobs are listed
+)
+SELDOM = 180  # seconds at most between queries, as the plugin has it
+
+
+# --- Mistakes of the user: not to be tried again
+
+
+def _mark(log):
+    """Return the path at which the mistake of the rule with this log file is noted; relative to the study's folder."""
+    return f"{MISTAKES}/{hashlib.sha256(os.path.abspath(log).encode('utf-8', 'surrogateescape')).hexdigest()[:16]}"
+
+
+def note_mistake(log):
+    """Note that the script with this log file ended with a mistake of the user's."""
+    with suppress(OSError):
+        if os.path.isdir(".snakemake"):
+            os.makedirs(MISTAKES, exist_ok=True)
+            open(_mark(log), "w").close()
+
+
+def forget_mistake(log):
+    """Take back what note_mistake noted; return whether there was anything."""
+    try:
+        os.remove(_mark(log))
+    except OSError:
+        return False
+    return True
+
+
+# --- The plugin
+
+
+def teach(plugin):
+    """Wrap the functions of the plugin's module that this module's docstring tells of."""
+    ask, age_of_jobs, executor = plugin.query_job_status, plugin.get_min_job_age, plugin.Executor
+    check, report = executor.check_active_jobs, executor.report_job_error
+    answers = []  # of the last check, {job: state} each
+    unlisted = {}  # job: since when
+
+    async def query_job_status(command, logger):
+        states, seconds = await ask(command, logger)
+        if states is not None:
+            states = {job: state.split(" ")[0].rstrip("+") for job, state in states.items()}
+            answers.append(states)
+        return states, seconds
+
+    def get_min_job_age():
+        return SELDOM * 10  # long enough, whatever it is: squeue is asked in time
+
+    async def check_active_jobs(self, active_jobs):
+        answers.clear()
+        remaining = [job async for job in check(self, active_jobs)]
+        if not answers:  # not one query was answered; nothing is known of any job
+            remaining = active_jobs
+        listed = set().union(*answers)
+        for job in remaining:
+            if not answers or listed & {job.external_jobid, job.external_jobid.split("_")[0]}:
+                unlisted.pop(job.external_jobid, None)
+            elif (
+                time.monotonic() - unlisted.setdefault(job.external_jobid, time.monotonic()) > FORGOTTEN_AFTER
+            ):
+                said = f"SLURM-job '{job.external_jobid}' is not listed by the cluster any more: how it ended is not known."
+                log = job.aux.get("slurm_logfile")
+                self.report_job_error(job, msg=said, aux_logs=[str(log)] if log else [])
+                continue
+            yield job
+        age = age_of_jobs()  # 0: for good
+        longest = ASK_EVERY if age is None else max(age // 3, 5) if age else SELDOM
+        self.next_seconds_between_status_checks = min(self.next_seconds_between_status_checks, longest)
+
+    def report_job_error(self, job_info, msg=None, **more):
+        jobs = getattr(job_info.job, "jobs", [job_info.job])  # of a group
+        if [log for job in jobs for log in job.log if forget_mistake(log)]:
+            for job in jobs:
+                job.rule.restart_times = 0
+        report(self, job_info, msg=msg, **more)
+
+    plugin.query_job_status, plugin.get_min_job_age = query_job_status, get_min_job_age
+    executor.check_active_jobs, executor.report_job_error = check_active_jobs, report_job_error
+
+
+# --- Memory
+
+
+def largest_node():
+    """Return the memory of the cluster's largest node in MB, None where it does not tell."""
+    with suppress(OSError, ValueError, subprocess.SubprocessError):
+        told = subprocess.run(
+            ["sinfo", "--noheader", "--format=%m"], capture_output=True, text=True, check=True, timeout=30
+        )
+        return max(int(line.rstrip("+")) for line in told.stdout.split())
+    return None
