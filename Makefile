@@ -18,6 +18,7 @@ test: .venv/installed
 # Kills trainings a hundred times in all, at random, and compares every bit; twenty minutes.
 soak: .venv/installed
 	.venv/bin/python -m pytest -m soak
+	MIN_JOB_AGE=300 .venv/bin/python -m pytest tests/slurm
 
 # Changes scripts/ in 300 small ways and says which no test notices; an hour and a half. SAMPLE=60: fewer. Not in CI.
 mutants: .venv/installed
@@ -45,6 +46,8 @@ bench: .venv/installed
 lock:
 	$(COMPILE) pyproject.toml --output-file requirements.lock
 	$(COMPILE) --group dev --constraint requirements.lock --output-file tests/requirements.lock
+	uv pip compile --universal --python-version 3.11 --format pylock.toml --quiet requirements.lock \
+		| .venv/bin/python tests/wheels.py > tests/wheels.csv
 
 COMPILE = uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
   --no-emit-index-url --no-emit-find-links

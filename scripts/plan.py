@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 import psutil
 
-from baton import logs
+from baton import logs, memory
 from baton.images import VALIDATION_BATCH
 from baton.keeper import SAVING_SHARE, Keeper
 from baton.logs import UserError, log, show_progress
@@ -257,13 +257,18 @@ def plan_run(run, values, images, augmentation, study, threads):
 
 
 def warn_of(plan, memory):
-    """Return a sentence for each thing that will not fit; memory: the machine's, in bytes."""
+    """Return a sentence for each thing that will not fit; memory: the machine's memory, in bytes."""
     warnings = []
     largest = sorted((row["memory_bytes"] for row in plan["runs"]), reverse=True)[: plan["at_a_time"]]
     if sum(largest) > memory:
         warnings.append(
             f"{len(largest)} trainings at a time take up to {show_bytes(sum(largest))} of memory, and this machine has "
             f"{show_bytes(memory)}: give fewer --cores, or a smaller batch_size."
+        )
+    if plan["packing_memory_bytes"] > memory:
+        warnings.append(
+            f"packing the images takes up to {show_bytes(plan['packing_memory_bytes'])} of memory, and this machine has "
+            f"{show_bytes(memory)}: take smaller images (images.size), or no synthetic ones."
         )
     disk = plan["disk"]
     if disk["packed"] + disk["states"] + disk["models"] > disk["free"] + disk["there"]:
@@ -340,6 +345,7 @@ def describe(plan):
         "report come on top.",
         f"Disk: {show_bytes(disk['packed'])} of packed images, {show_bytes(disk['states'])} of states, "
         f"{show_bytes(disk['models'])} of models; {show_bytes(disk['free'])} are free.",
+        f"Packing the images takes up to {show_bytes(plan['packing_memory_bytes'])} of memory, however many they are.",
     ]
     if any(run["source"] == "interpolated" for run in plan["runs"]):
         lines.append(f"{MOST_TRIALS} kinds of models were tried; those marked interpolated lie between them.")
@@ -388,6 +394,10 @@ def main(split, threads, gpus, runs, augmentation, study, session_minutes, cores
         },
         "runs": rows,
     }
+    needs = (
+        memory.of_packing(run["settings"]["size"], run["settings"]["synthetic_fraction"]) for run in runs
+    )
+    plan["packing_memory_bytes"] = round(1e6 * (max(needs) - memory.SNAKEMAKES))
     plan["warnings"] = warn_of(plan, psutil.virtual_memory().total)
     Path("results/plan.json").write_text(json.dumps(plan, indent=2) + "\n", encoding="utf-8")
     log.info("\n%s", describe(plan))

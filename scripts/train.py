@@ -11,6 +11,7 @@ from collections import deque
 from pathlib import Path
 
 from baton import finished, logs, networks  # networks first: it sets TensorFlow up to be quiet
+from baton.console import decimals
 from baton.identity import PRECISIONS, digest_data, identify
 from baton.keeper import SAVING_SHARE, Keeper, now
 from baton.logs import SessionEnded, UserError, log

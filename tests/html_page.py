@@ -65,4 +65,4 @@ class Page(HTMLParser):
 
     def confusions(self):
         """Return the confusion matrices: the table as rows of texts."""
-        return [table for table in self.tables if table[0][0].startswith("true")]
+        return [table for table in self.tables if table[0][0].startswith("true \\")]

@@ -273,7 +273,7 @@ class Made:
                 '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 810 306"/>', encoding="utf-8"
             )
 
-    def write(self, base="results/report", whole=False):
+    def write(self, base="results/report", whole=False, read=True):
         """Have the report written, and read it: page, text, numbers, models and pairs."""
         data = "results/data"
         files = {name: f"{data}/{name}.csv" for name in ("left_out", "classes", "images", "corrupt")} | {
@@ -291,6 +291,8 @@ class Made:
         ]
         with contextlib.chdir(self.folder):
             write_report.main(files, base, told, self.config, str(self.folder), whole)
+        if not read:
+            return self
         self.html = (self / f"{base}.html").read_text(encoding="utf-8")
         self.page = Page(self.html)
         self.text = self.page.text

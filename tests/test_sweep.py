@@ -216,10 +216,10 @@ class TestLeftOut:
         models += [{"name": "d", **SHAPE, "seeds": [5]}]
         found = read(config([{"name": "s", **SHAPE, "kernels": [4, 8]}], models))
         assert [model["name"] for model in found.MODELS] == ["a", "b", "c", "d", "s_kernels_4", "s_kernels_8"]
-        assert found.NOTES == [
+        assert [
             f"config: {one} is {other} by another name: both give the same result."
             for one, other in (("c", "a"), ("s_kernels_4", "b"))
-        ]
+        ] == found.NOTES
 
 
 def sweep(**keys):

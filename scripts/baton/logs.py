@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import logging
-import os
 import sys
 from pathlib import Path
 

@@ -52,8 +52,7 @@ MpiDefault=none
 ReturnToService=2
 SlurmdTimeout={lost_after}
 KillWait=5
-# Ended jobs are kept, to be asked about.
-MinJobAge=86400
+MinJobAge={min_job_age}
 SchedulerType=sched/backfill
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
@@ -103,9 +102,9 @@ def install():
 class Cluster:
     """Two nodes of two CPUs in `folder`, with a port of its own for each daemon."""
 
-    def __init__(self, folder, memory=4000):
-        """memory: MB of a node."""
-        self.folder, self.memory = Path(folder).resolve(), memory
+    def __init__(self, folder, memory=4000, min_job_age=300):
+        """memory: MB of a node; min_job_age: seconds for which ended jobs are listed, 300 as Slurm has it."""
+        self.folder, self.memory, self.min_job_age = Path(folder).resolve(), memory, min_job_age
         self.cgroups = all(os.access(group, os.W_OK) for group in CGROUPS)
         self.environment = os.environ | {
             "SLURM_CONF": str(self.folder / "slurm.conf"),
@@ -151,7 +150,7 @@ class Cluster:
         return done.stdout
 
     def jobs(self):
-        """Return all jobs, ended ones too, oldest first: id, what Snakemake calls them, state, node and memory (MB)."""
+        """Return all jobs that are listed, ended ones for a while, oldest first: id, what Snakemake calls them, state, node and memory (MB)."""
         lines = self.run("squeue -h --states=all --sort=i -o %A|%k|%T|%N|%m").splitlines()
         return [
             dict(zip(("id", "name", "state", "node", "memory"), line.split("|"), strict=True))
@@ -198,6 +197,7 @@ class Cluster:
             track=how[0],
             task=how[1],
             lost_after=LOST_AFTER,
+            min_job_age=self.min_job_age,
             nodes=nodes,
         )
         if self.cgroups:

@@ -1,0 +1,206 @@
+"""What grows with a study: classes, pairs of models, the size of images. The figures of whole stages are `make bench`'s."""
+
+import json
+import threading
+
+import numpy as np
+import pytest
+from test_report import LABELS, VEGETABLES, Made, answers, problems, run
+
+import write_report
+from baton import figures, memory
+from baton.console import decimals, p_value, percent
+from baton.images import map_images
+from baton.keeper import count_unended
+
+CLASSES = [f"class {number:02}" for number in range(45)]
+CONFUSED = [("class 07", "class 08", "2", "100"), ("class 03", "class 04", "1", "50")]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A report on 45 classes of two images, of which class 7 is taken for 8 twice and class 3 for 4 once."""
+    labels = np.repeat(np.arange(45), 2)
+    runs = [run("net", answers(labels, 45, {6, 14, 15})), run("right", answers(labels, 45))]
+    return Made(tmp_path_factory.mktemp("classes"), CLASSES, labels, runs).write()
+
+
+class TestManyClasses:
+    def test_the_matrix_is_a_picture_and_the_confusions_a_table(self, made):
+        assert made.page.confusions() == []
+        alts = [alt for alt in made.page.attributes("img", "alt") if alt.startswith("Confusion matrix of")]
+        assert [alt.split()[3].rstrip(";") for alt in alts] == ["net", "right"]
+        rows = [tuple(row.values()) for row in made.page.table("taken for")]
+        assert rows == CONFUSED
+        assert "45 classes are too many for numbers here; they are in results/report.json" in made.text
+
+    def test_the_numbers_are_all_there(self, made):
+        found = np.array(made.numbers["runs"][0]["test"]["confusion"])
+        expected = 2 * np.eye(45, dtype=int)
+        expected[3, 3], expected[3, 4], expected[7, 7], expected[7, 8] = 1, 1, 0, 2
+        assert np.array_equal(found, expected)
+        assert problems(made.numbers) == []
+
+    def test_the_figure_has_no_numbers_and_the_size_of_any_other(self, made):
+        few, many, more = (
+            figures.draw_confusion(np.eye(n, dtype=int), [f"c{i}" for i in range(n)], "net")
+            for n in (40, 41, 500)
+        )
+        assert [len(figure.axes[0].texts) for figure in (few, many, more)] == [1600, 0, 0]
+        assert tuple(many.get_size_inches()) == tuple(more.get_size_inches()) <= (16, 16)
+        named = [tick.get_text() for tick in more.axes[0].get_yticklabels()]
+        assert len(named) <= 120 and named[:2] == ["c0", "c5"]
+
+
+class TestManyModels:
+    def make(self, folder, monkeypatch, **limits):
+        for name, value in limits.items():
+            monkeypatch.setattr(write_report, name, value)
+        wrong = np.random.default_rng(1)
+        runs = [
+            run(f"net_{n}", answers(LABELS, 4, wrong.choice(100, 5 + n, replace=False))) for n in range(15)
+        ]
+        return Made(folder, VEGETABLES, LABELS, runs).write()
+
+    def test_beyond_a_number_pairs_are_in_their_table_alone(self, tmp_path, monkeypatch):
+        made = self.make(tmp_path, monkeypatch, MOST_PAIRS=104)
+        assert made.numbers["comparison"]["pairs"] is None and problems(made.numbers) == []
+        assert len(made.pairs) == 105
+        whole = self.make(tmp_path, monkeypatch, MOST_PAIRS=105)
+        found = [(*pair["models"], f"{pair['p_holm']:.12g}") for pair in whole.numbers["comparison"]["pairs"]]
+        assert found == [(row["first"], row["second"], f"{float(row['p_holm']):.12g}") for row in made.pairs]
+        shown = [made.page.table("corrected p"), whole.page.table("corrected p")]
+        assert shown[0] == shown[1] and len(shown[0]) == 66
+
+    def test_beyond_a_number_matrices_are_in_their_metrics_alone(self, tmp_path, monkeypatch):
+        made = self.make(tmp_path, monkeypatch, MOST_COUNTS=15 * 16 - 1)
+        assert [one["test"]["confusion"] for one in made.numbers["runs"]] == [None] * 15
+        assert problems(made.numbers) == []
+        assert "the tables of all are in results/evaluation/MODEL/seed_N/metrics.json" in made.text
+        whole = self.make(tmp_path, monkeypatch, MOST_COUNTS=15 * 16)
+        assert whole.page.confusions() == made.page.confusions() != []
+        for one in whole.numbers["runs"]:
+            path = tmp_path / f"results/evaluation/{one['model']}/seed_1/metrics.json"
+            assert json.loads(path.read_text())["confusion"] == one["test"]["confusion"]
+        assert whole.numbers["confused"] == made.numbers["confused"]
+
+
+class TestNumbers:
+    """Nothing that is not 0 or 1 is printed as such."""
+
+    @pytest.mark.parametrize(
+        ("value", "text"),
+        [
+            (None, "–"),
+            (0, "0.000"),
+            (1, "1.000"),
+            (-1, "-1.000"),
+            (-0.0, "0.000"),
+            (2999 / 3000, "0.9997"),
+            (-2999 / 3000, "-0.9997"),
+            (1 / 3000, "0.0003"),
+            (0.99951, "0.9995"),
+            (0.9994, "0.999"),
+            (0.00049, "0.0005"),
+            (1 - 1e-7, "> 0.99999"),
+            (1e-7, "< 0.00001"),
+            (-1e-7, "> -0.00001"),
+            (1e-7 - 1, "< -0.99999"),
+            (1 - 2**-53, "1.000"),  # rounding
+            (1.0002, "1.000"),  # no share
+            (12.34567, "12.346"),
+            (float("nan"), "nan"),
+            (float("inf"), "inf"),
+        ],
+    )
+    def test_decimals(self, value, text):
+        assert decimals(value) == text
+
+    @pytest.mark.parametrize(
+        ("share", "text"),
+        [
+            (0, "0"),
+            (1, "100"),
+            (0.9997, "99.97"),
+            (0.996, "99.6"),
+            (0.994, "99"),
+            (0.001, "0.1"),
+            (1e-9, "< 0.01"),
+        ],
+    )
+    def test_percent(self, share, text):
+        assert percent(share) == text
+
+    @pytest.mark.parametrize(
+        ("p", "text"),
+        [(1, "1.0000"), (0.99996, "> 0.9999"), (0.99984, "0.9998"), (0.00009, "< 0.0001"), (0.05, "0.0500")],
+    )
+    def test_p_value(self, p, text):
+        assert p_value(p) == text
+
+    def test_in_the_report(self, tmp_path):
+        labels = np.repeat(np.arange(4), 750)
+        runs = [run("all", answers(labels, 4)), run("but_one", answers(labels, 4, {0}))]
+        made = Made(tmp_path, VEGETABLES, labels, runs).write()
+        assert [row["test accuracy"] for row in made.page.table("test accuracy")] == ["1.000", "0.9997"]
+        (pair,) = made.page.table("corrected p")
+        assert pair["difference"] == "0.0003" and pair["corrected p"] == "1.0000"
+        assert "Test accuracy on 3 000 images: 0.9997 to 1.000" in made.text.replace("\u202f", " ")
+
+
+class TestMemory:
+    def test_few_results_wait_to_be_taken(self):
+        lock, counts = threading.Lock(), {"made": 0, "taken": 0, "most": 0}
+
+        def make(number):
+            with lock:
+                counts["made"] += 1
+                counts["most"] = max(counts["most"], counts["made"] - counts["taken"])
+            return number
+
+        for expected, number in enumerate(map_images(make, list(range(2000)), 4)):
+            assert number == expected
+            with lock:
+                counts["taken"] += 1
+        assert counts["made"] == 2000 and counts["most"] <= 2 * 4 + 2
+
+    def test_an_error_ends_it_and_what_was_not_begun_is_not(self):
+        begun = []
+
+        def fail(number):
+            begun.append(number)
+            raise ValueError(number)
+
+        with pytest.raises(ValueError, match="^0$"):
+            list(map_images(fail, list(range(1000)), 2))
+        assert len(begun) <= 6
+
+    @pytest.mark.parametrize(("size", "batch"), [(8, 256), (224, 256), (225, 253), (512, 49), (2048, 3)])
+    def test_synthetic_images_are_drawn_by_bytes(self, size, batch):
+        # 256 images of 224 px in float32 are 154 MB; what is smaller is drawn as ever, to the same bits.
+        assert memory.synthetic_batch(size) == batch == min(256, 256 * 224**2 // size**2)
+
+    def test_what_packing_asks_for_does_not_grow_with_the_square_of_the_size(self):
+        assert memory.of_packing(64, 0) < 1300
+        assert memory.of_packing(2048, 0) < 1600
+        assert memory.of_packing(224, 0.2) < 3600
+        assert memory.of_packing(2048, 0.2) < 3800
+
+    def test_what_the_report_asks_for_grows_with_models_and_classes(self):
+        assert memory.of_report(6, 6, 9, 450) < 1200
+        assert memory.of_report(1000, 1000, 500, 5000) > memory.of_report(1000, 1000, 9, 5000) + 250
+        assert memory.of_report(2000, 2000, 9, 450) > memory.of_report(1000, 1000, 9, 450) + 1500
+
+    @pytest.mark.parametrize(
+        ("reasons", "count"),
+        [
+            ([], 0),
+            ([None], 1),
+            ([None, None], 2),
+            (["the time is up", None], 1),
+            ([None, None, "the time is up"], 0),
+            ([None, "it got SIGTERM", None, None], 2),
+        ],
+    )
+    def test_kills_count_until_a_session_ended_well(self, reasons, count):
+        assert count_unended([{"reason": reason} for reason in reasons]) == count
