@@ -328,6 +328,12 @@ class TestHowFar:
         self.write(run, 9)
         assert self.ask(run) == (9, True, [])
 
+    def test_a_state_of_one_device_is_found_after_a_session_on_two(self, run):
+        self.write(run, 4)
+        two = self.write(run, 0, devices=2)
+        shutil.rmtree(f"state/{run.folder}/{fingerprint(two)}")
+        assert self.ask(run) == (4, False, [])
+
     def test_begun_is_more_than_nothing(self, run):
         assert not how_far(run, {"flip": None}, self.STUDY).begun
         self.write(run, 0)

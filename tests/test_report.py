@@ -639,6 +639,11 @@ class TestFindings:
         assert "Guessing at random gives 0.250" in made.text
         assert "always saying the most frequent class of the test split 0.600" in made.text
 
+    def test_the_size_on_disk_has_a_unit(self, tmp_path):
+        runs = [run("small", GOOD, parameters=12_345), run("large", WORSE, parameters=12_345_678)]
+        made = Made(tmp_path, VEGETABLES, LABELS, runs).write()
+        assert [row["size on disk"] for row in made.page.table("size on disk")] == ["49.4 kB", "49.4 MB"]
+
     def test_one_model_only(self, tmp_path):
         made = Made(tmp_path, VEGETABLES, LABELS, [run("only", GOOD)]).write()
         assert problems(made.numbers) == []

@@ -244,3 +244,14 @@ class TestOrphan:
     def test_in_a_container_that_sees_other_processes_there_is_none_to_watch(self, monkeypatch):
         monkeypatch.setenv(SNAKEMAKE, f"{2**22 - 1} 1000.0 pid:[1]")
         assert find_snakemake() is None
+
+
+def test_a_process_that_is_gone_while_it_is_looked_at_is_not_alive():
+    class Gone:
+        def is_running(self):
+            return True
+
+        def status(self):
+            raise psutil.NoSuchProcess(1)
+
+    assert module.is_alive(Gone()) is False

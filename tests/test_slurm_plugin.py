@@ -15,7 +15,7 @@ import snakemake_executor_plugin_slurm
 import yaml
 from conftest import REPOSITORY, Study, save_images
 
-from baton import slurm
+from baton import memory, slurm
 from baton.logs import MachineError, UserError, log_error, start
 
 INTERVAL = 15  # seconds before the first check, as the profile says
@@ -253,6 +253,8 @@ for number in range(1, len((place / "sent").read_text().splitlines()) + 1):
     print(f"{number}|{state}")
 """,
     "scontrol": "print('MinJobAge = 300 sec')",
+    "sacct": "raise SystemExit('no accounting')",
+    "sacctmgr": "raise SystemExit('no accounting')",
     "sinfo": "print('4000', '191000+', sep=chr(10))",
     "srun": """
 import os, sys
@@ -349,6 +351,17 @@ def test_what_only_reads_runs_here(tmp_path):
     assert cluster.sent() == []
 
 
+def test_what_a_job_says_is_printed_where_it_was_called(tmp_path):
+    cluster = stand(tmp_path)
+    cluster.study.run("split_holdout", cores=2)
+    outcome = cluster.run("plan")
+    assert outcome.code == 0, outcome.output
+    (job,) = cluster.sent()
+    assert option(job, "-t") == "60" and int(option(job, "--mem")) > 1500
+    _, said = outcome.output.split("logs/plan.log:\n", 1)
+    assert "1 models, 1 trainings" in said and "Packing the images takes up to" in said
+
+
 def test_data_jobs_of_a_sweep_have_limits_of_their_own(tmp_path):
     cluster = stand(
         tmp_path,
@@ -372,10 +385,11 @@ def test_data_jobs_of_a_sweep_have_limits_of_their_own(tmp_path):
 def test_memory_is_doubled_up_to_the_largest_node(tmp_path, monkeypatch):
     Stand(tmp_path, CONFIG)
     monkeypatch.setenv("PATH", f"{tmp_path / 'cluster/bin'}:{os.environ['PATH']}")
-    from baton import memory
-
+    slurm.largest_node.cache_clear()
     assert [memory.doubled(60_000, times) for times in (0, 1, 2, 3)] == [60_000, 120_000, 191_000, 191_000]
     # More than any node has cannot run; what is asked for tells the user so.
     assert memory.doubled(200_000, 2) == 200_000
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
+    slurm.largest_node.cache_clear()
     assert memory.doubled(60_000, 5) == 240_000
+    slurm.largest_node.cache_clear()

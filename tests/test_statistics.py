@@ -242,6 +242,20 @@ def test_three_classes_against_labels_shuffled_one_by_one():
     assert scale["dependence_p"] == pytest.approx(np.mean(np.array(ordered) >= rho - 1e-9), abs=0.005)
 
 
+def test_a_scale_of_unequal_classes_is_tested_by_spearmans_rho():
+    # Ranks by hand: 8 x 4.5, 20 x 18.5, 4 x 30.5, and so on; other steps between classes give another p.
+    labels, predicted, said = from_table(np.array([[3, 4, 1], [2, 16, 2], [0, 1, 3]]))
+    draw, rho = np.random.default_rng(6), stats.spearmanr(labels, predicted).statistic
+    dealt = [abs(stats.spearmanr(draw.permutation(labels), predicted).statistic) for _ in range(4000)]
+    found = statistics.guessing(labels, said, [0, 1, 2])
+    assert 0.005 < found["dependence_p"] < 0.1
+    assert found["dependence_p"] == pytest.approx(np.mean(np.array(dealt) >= rho - 1e-9), abs=0.008)
+    counts = np.bincount(labels)
+    assert statistics._mean_ranks(counts, [0, 1, 2]).tolist() == [
+        stats.rankdata(labels)[labels == label][0] for label in range(3)
+    ]
+
+
 def test_the_order_of_the_scale_is_that_of_the_classes():
     # high, low, middle: the same answers on the same scale, however the classes are numbered.
     labels, predicted, said = from_table(HALF_BLIND)

@@ -142,6 +142,10 @@ class TestPredict:
         for row in rows.values():
             assert [value for key, value in row.items() if key not in ("file", "reason")] == [""] * 4
 
+    def test_it_says_how_many_are_unreadable(self, trained, predicted):
+        said = f"{len(predicted)} images, {len(UNREADABLE)} of them unreadable: results/predictions/tiny/"
+        assert said in trained.prediction.output
+
     def test_nothing_is_trained_anew_and_the_size_of_the_images_is_kept(self, trained, predicted):
         after = take_stock(trained / "results")
         # The folder itself has a new entry.
@@ -246,6 +250,11 @@ class TestExport:
         assert [word for word in operations if "conv" in word.lower()]  # these are the network's
         random = ("random", "stateless", "bernoulli", "multinomial", "dropout", "rng")
         assert [word for word in operations if any(part in word.lower() for part in random)] == []
+
+    def test_they_are_checked_on_the_test_images(self, trained, exported):
+        said = trained.log("export/tiny/seed_1")
+        assert "checked on noise" not in said
+        assert len(re.findall(r"probabilities differ by \S+ at most on 15 images", said)) == len(FORMATS)
 
     def test_exports_are_made_once(self, trained, exported):
         assert trained.run("--dry-run", "export_tiny").jobs() == {}

@@ -196,7 +196,7 @@ def draw_confusion(confusion, classes, title):
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     numbered = len(classes) <= MOST_NUMBERED
     side = 1.8 + 0.5 * len(classes) if numbered else 16
-    figure = Figure(figsize=(side, side), layout="constrained")
+    figure = Figure(figsize=(side, side if numbered else 14.5), layout="constrained")
     axes = figure.subplots()
     shown = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     if numbered:

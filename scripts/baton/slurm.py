@@ -16,6 +16,7 @@ import os
 import subprocess
 import time
 from contextlib import suppress
+from functools import cache
 
 MISTAKES = ".snakemake/baton/mistakes"
 FORGOTTEN_AFTER = 120  # seconds in which the cluster answers and does not list a job, until it counts as gone
@@ -105,6 +106,7 @@ def teach(plugin):
 # --- Memory
 
 
+@cache
 def largest_node():
     """Return the memory of the cluster's largest node in MB, None where it does not tell."""
     with suppress(OSError, ValueError, subprocess.SubprocessError):
