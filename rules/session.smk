@@ -217,8 +217,12 @@ def note_what_to_show(jobs):
 def show_logs():
     """Print what the jobs said whose logs are noted: on a cluster, their terminal is a file."""
     for path in TO_SHOW:
-        with open(path, encoding="utf-8", errors="backslashreplace") as file:
-            print(f"{path}:", file.read(), sep="\n", file=sys.stderr)
+        try:
+            with open(path, encoding="utf-8", errors="backslashreplace") as file:
+                said = file.read()
+        except OSError as error:
+            said = f"cannot be read: {error.strerror}"
+        print(f"{path}:", said, sep="\n", file=sys.stderr)
 
 
 def tell_notes():

@@ -35,7 +35,7 @@ THUMBNAIL = 96  # pixels
 RECORDED = ("identity", "study", "classes")  # of training.json, for Baton itself
 SHOWN = 12  # models that the page tells in detail; of more, these are the most accurate
 MOST_COUNTS = (
-    1_000_000  # of all confusion matrices in report.json: 15 MB; of more, each is in its metrics.json alone
+    1_000_000  # in report.json, of all confusion matrices: 15 MB; more are in each metrics.json alone
 )
 MOST_PAIRS = 10_000  # in report.json: 6 MB; more are in pairs.csv alone
 
@@ -487,7 +487,6 @@ def main(files, base, runs, config, workflow, whole=False):
         confusion=confusion,
         numbered=len(classes) <= figures.MOST_NUMBERED,
         few_counts=few_counts,
-        few_pairs=few_pairs,
         curves={run["name"]: f"results/models/{run['folder']}/curves.svg" for run in runs},
         folder=folder,
     )

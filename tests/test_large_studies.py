@@ -190,7 +190,9 @@ class TestMemory:
         small = memory.of_report(6, 6, 9, 450)
         assert small < 1300
         assert memory.of_report(1000, 1000, 500, 5000) > memory.of_report(1000, 1000, 50, 5000) + 200
-        assert memory.of_report(2000, 2000, 9, 450) > memory.of_report(1000, 1000, 9, 450) + 1500 > small + 2000
+        assert (
+            memory.of_report(2000, 2000, 9, 450) > memory.of_report(1000, 1000, 9, 450) + 1500 > small + 2000
+        )
 
     @pytest.mark.parametrize(
         ("reasons", "count"),
