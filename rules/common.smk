@@ -25,23 +25,37 @@ def memory_of(run):
     return ask
 
 
-def memory_of_packing(wildcards, attempt):
+def count_rows(path):
+    """Return the rows of a manifest, 0 where it is not made yet."""
+    try:
+        with open(path, "rb") as file:
+            return sum(1 for _ in file) - 1
+    except OSError:
+        return 0
+
+
+def memory_of_decoding(wildcards, attempt, threads):
+    """Return, for `resources: mem_mb`, about what decoding the images takes, in MB."""
+    needed = memory.of_decoding(threads, count_rows("results/data/classes.csv"))
+    return math.ceil(memory.doubled(needed, attempt - 1))
+
+
+def memory_of_packing(wildcards, attempt, threads):
     """Return, for `resources: mem_mb`, about what packing a kind of images takes, in MB."""
-    settings = PACKED[wildcards.images]
-    needed = memory.of_packing(settings["size"], settings["synthetic_fraction"])
+    settings, images = PACKED[wildcards.images], count_rows("results/data/images.csv")
+    needed = memory.of_packing(settings["size"], settings["synthetic_fraction"], threads, images)
     return math.ceil(memory.doubled(needed, attempt - 1))
 
 
 def memory_of_report(wildcards, attempt):
-    """Return, for `resources: mem_mb`, about what the report takes, in MB; a guess while the data are not read."""
+    """Return, for `resources: mem_mb`, about what the report takes, in MB."""
     try:
         with open("results/data/class_weights.json", encoding="utf-8") as file:
             classes = len(json.load(file)["classes"])
-        with open(f"{PICTURES}/test.csv", "rb") as file:
-            images = sum(1 for _ in file)
     except (OSError, ValueError):
-        classes, images = 10, 1000
-    needed = memory.of_report(len(RUNS), len(RUNS_BY_MODEL), classes, images)
+        classes = 0
+    rows = (count_rows(path) for path in ("results/data/images.csv", f"{PICTURES}/test.csv"))
+    needed = memory.of_report(len(RUNS), len(RUNS_BY_MODEL), classes, *rows)
     return math.ceil(memory.doubled(needed, attempt - 1))
 
 

@@ -82,6 +82,8 @@ rule filter_corrupt:
     conda:
         ENVIRONMENT
     threads: workflow.cores or 1
+    resources:
+        mem_mb=memory_of_decoding,
     params:
         holdout=HOLDOUT,
     script:

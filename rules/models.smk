@@ -4,6 +4,7 @@ A run is one training: a model with one of its seeds.
 """
 
 import math
+import os
 import re
 from collections import Counter
 from itertools import product
@@ -104,17 +105,20 @@ def make_models(config):
             )
         if impossible:
             notes.append(f"config: {made_by}: left out, having {why}: {', '.join(impossible)}.")
-        named = {}  # what counts of a model: its name
+        made = [model for model in made if model["name"] not in impossible]
+        twins = {}  # what counts of a model: those that the sweep makes of it
         for model in made:
-            if model["name"] in impossible:
-                continue
-            first = named.setdefault(what_counts(model, config), model["name"])
-            if first == model["name"]:
-                models.append(model)
-            else:
-                notes.append(
-                    f"config: {made_by}: {model['name']} is left out: it is {first} by another name."
-                )
+            twins.setdefault(what_counts(model, config), []).append(model)
+        for same in twins.values():
+            # One that is trained already stays the one, should values be added before its own.
+            trained = (model for model in same if os.path.exists(f"results/models/{model['name']}"))
+            chosen = next(trained, same[0])
+            models.append(chosen)
+            notes += [
+                f"config: {made_by}: {model['name']} is left out: it is {chosen['name']} by another name."
+                for model in same
+                if model is not chosen
+            ]
     named = {}
     for model in models:
         first = named.setdefault(what_counts(model, config), model["name"])
@@ -128,6 +132,11 @@ def find_twice(names):
     return some(sorted(name for name, count in Counter(names).items() if count > 1))
 
 
+def tell_of(name):
+    """Return why a model is left out, after a space; empty where nothing says so."""
+    return "".join(f" {note}" for note in NOTES if name in re.split(r"[\s.,:]+", note))
+
+
 def check_models(config):
     """Refuse models that cannot be told apart, and a name that none has."""
     names = [model["name"] for model in MODELS]
@@ -138,7 +147,9 @@ def check_models(config):
         where = "models and sweep" if config["sweep"] else "models"
         raise WorkflowError(f"config: {where}: a name is used twice: {twice}.")
     if config["verify"] not in (None, *names):
-        raise WorkflowError(f"config: verify: there is no model {config['verify']}.")
+        raise WorkflowError(
+            f"config: verify: there is no model {config['verify']}.{tell_of(config['verify'])}"
+        )
 
 
 def check_names(rules):
@@ -207,5 +218,6 @@ for run in RUNS:
     RUNS_BY_MODEL[run.model].append(run)
 if PREDICTION["model"] not in (None, *RUNS_BY_MODEL):
     raise WorkflowError(
-        f"--config model={PREDICTION['model']}: there is no such model. There are: {', '.join(RUNS_BY_MODEL)}."
+        f"--config model={PREDICTION['model']}: there is no such model.{tell_of(PREDICTION['model'])} There are: "
+        f"{', '.join(RUNS_BY_MODEL)}."
     )

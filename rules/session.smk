@@ -203,6 +203,7 @@ def refuse_fewer_epochs(jobs):
 
 def teach_slurm():
     """Make up for what the Slurm plugin lacks, where it is the one that runs this call's jobs."""
+    slurm.forget_mistakes()
     if "snakemake_executor_plugin_slurm" in sys.modules:
         slurm.teach(sys.modules["snakemake_executor_plugin_slurm"])
 

@@ -102,7 +102,7 @@ def main(split_csv, images_csv, corrupt_csv, folder, root, threads, holdout):
     write_manifest(damaged[["file", "class", "split", "reason"]], corrupt_csv)
     for split in ("train", "validation", "test"):
         part = good[good["split"] == split]
-        link_images(os.path.join(folder, split), part["image"], part["class"], root)
+        link_images(os.path.join(folder, split), part["image"], part["class"], root, good["class"])
 
 
 if __name__ == "__main__":

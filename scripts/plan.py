@@ -268,7 +268,7 @@ def warn_of(plan, memory):
     if plan["packing_memory_bytes"] > memory:
         warnings.append(
             f"packing the images takes up to {show_bytes(plan['packing_memory_bytes'])} of memory, and this machine has "
-            f"{show_bytes(memory)}: take smaller images (images.size), or no synthetic ones."
+            f"{show_bytes(memory)}: give fewer --cores, or take smaller images (images.size) or no synthetic ones."
         )
     disk = plan["disk"]
     if disk["packed"] + disk["states"] + disk["models"] > disk["free"] + disk["there"]:
@@ -345,7 +345,7 @@ def describe(plan):
         "report come on top.",
         f"Disk: {show_bytes(disk['packed'])} of packed images, {show_bytes(disk['states'])} of states, "
         f"{show_bytes(disk['models'])} of models; {show_bytes(disk['free'])} are free.",
-        f"Packing the images takes up to {show_bytes(plan['packing_memory_bytes'])} of memory, however many they are.",
+        f"Packing the images takes up to {show_bytes(plan['packing_memory_bytes'])} of memory, for photos of up to 24 megapixels.",
     ]
     if any(run["source"] == "interpolated" for run in plan["runs"]):
         lines.append(f"{MOST_TRIALS} kinds of models were tried; those marked interpolated lie between them.")
@@ -394,9 +394,12 @@ def main(split, threads, gpus, runs, augmentation, study, session_minutes, cores
         },
         "runs": rows,
     }
-    needs = (
-        memory.of_packing(run["settings"]["size"], run["settings"]["synthetic_fraction"]) for run in runs
-    )
+    needs = [
+        memory.of_packing(
+            run["settings"]["size"], run["settings"]["synthetic_fraction"], cores, len(manifest)
+        )
+        for run in runs
+    ]
     plan["packing_memory_bytes"] = round(1e6 * (max(needs) - memory.SNAKEMAKES))
     plan["warnings"] = warn_of(plan, psutil.virtual_memory().total)
     Path("results/plan.json").write_text(json.dumps(plan, indent=2) + "\n", encoding="utf-8")

@@ -10,7 +10,7 @@ from posixpath import normpath
 import pandas as pd
 
 from baton import logs
-from baton.images import SUFFIXES, list_files, real_files
+from baton.images import SUFFIXES, name_files, rank_name, real_files, walk
 from baton.labels import as_number, normalize_label, sort_labels
 from baton.links import link_images
 from baton.logs import UserError, log
@@ -139,16 +139,13 @@ def find_images(frame, data, left_out):
     Only files found below the folder can match, so no cell leads out of it. Letters that can be
     written in two ways (é as one sign or as e and an accent) match either way.
     """
-    paths = list_files(data["images"])
-    files = {unicodedata.normalize("NFC", path): path for path in paths} | {path: path for path in paths}
+    by_name = name_files(data["images"])
+    paths = sorted(set(by_name.values()))
+    files = {unicodedata.normalize("NFC", path): file for path, file in by_name.items()} | by_name
     if not files:
         raise UserError(f"data.images: the folder {data['images']} holds no files.")
     names = frame["image"].map(lambda cell: normpath(cell.replace("\\", "/")))
     found = names.map(lambda name: files.get(name) or files.get(unicodedata.normalize("NFC", name)))
-    if found.isna().any():  # by the name that a link to its folder gives it?
-        real = dict(zip(real_files(data["images"], paths), paths, strict=True))
-        inside = names[found.isna() & ~names.str.match(r"\.\.(/|$)|/")]
-        found[inside.index] = [real.get(path) for path in real_files(data["images"], inside)]
     missing = frame[found.isna()].drop_duplicates("image")
     if len(missing):
         where = [f"{image} (row {row})" for image, row in zip(missing["image"], missing["row"], strict=True)]
@@ -241,20 +238,21 @@ def from_annotations(data, left_out):
 
 
 def from_folders(data, left_out):
-    """Return image and label of every image in SPLIT/CLASS/ (split_folders) or CLASS/ (class_folders)."""
+    """Return image and label of every image in SPLIT/CLASS/ (split_folders) or CLASS/ (class_folders), by every name."""
     depth = 2 if data["source"] == "split_folders" else 1
     shape = "train/CLASS/, validation/CLASS/ and test/CLASS/" if depth == 2 else "CLASS/"
-    images, others, outside = [], 0, 0
-    for path in list_files(data["images"]):
+    images, others, outside, taken = [], set(), set(), set()
+    for path, real in walk(data["images"]):
         parts = PurePosixPath(path).parts
         if any(part.startswith(".") for part in parts) or not path.lower().endswith(SUFFIXES):
-            others += 1
+            others.add(real)
         elif len(parts) <= depth or (depth == 2 and parts[0] not in SPLITS):
-            outside += 1
+            outside.add(real)
         else:
             images.append((path, parts[depth - 1]))
-    left_out.add(others, "files", "hidden, or not named like an image")
-    left_out.add(outside, "files", f"not in a folder {shape}")
+            taken.add(real)
+    left_out.add(len(others - taken), "files", "hidden, or not named like an image")
+    left_out.add(len(outside - taken - others), "files", f"not in a folder {shape}")
     splits = {path.split("/")[0] for path, _ in images}
     if not images or (depth == 2 and not splits.issuperset(SPLITS)):
         lacking = [split for split in SPLITS if split not in splits] if depth == 2 else []
@@ -271,14 +269,24 @@ def from_folders(data, left_out):
     return pd.DataFrame(images, columns=["image", "label"])
 
 
-def take_files_once(frame, root, left_out):
-    """Return `frame` (image, class) with each real file once, under the shortest of its names; links may give several.
+def take_files_once(frame, data, left_out):
+    """Return `frame` (image, class) with each real file once, by the best of its names; links may give several.
 
-    A file that is in several classes is in none: no model could be right about it.
+    A file that is in several classes is in none: no model could be right about it. Raises UserError for one in several
+    splits: who made them has to say which.
     """
+    root = data["images"]
     frame = frame.assign(file=real_files(root, frame["image"]))
-    shortest = sorted(frame["image"], key=lambda image: (image.count("/"), is_link(root, image), image))
-    frame = frame.set_index("image").loc[shortest].reset_index()
+    ranks = [rank_name(root, *names) for names in zip(frame["image"], frame["file"], strict=True)]
+    frame = frame.iloc[sorted(range(len(ranks)), key=ranks.__getitem__)]
+    if data["source"] == "split_folders":
+        splits = frame["image"].str.split("/").str[0].groupby(frame["file"]).transform("nunique")
+        several = frame[splits > 1].sort_values(["file", "image"])
+        if len(several):
+            raise UserError(
+                f"data.images: {several['file'].nunique()} files are in several splits, by links{such_as(several)}. A model "
+                "is not tested on what it was trained on or chosen by: give each image one split."
+            )
     classes = frame.groupby("file")["class"].transform("nunique")
     several = frame[classes > 1]
     left_out.add(len(several), "images", f"one file in several classes, by links{such_as(several)}")
@@ -287,12 +295,8 @@ def take_files_once(frame, root, left_out):
     return frame[(classes == 1) & ~frame["file"].duplicated()][["image", "class"]]
 
 
-def is_link(root, image):
-    return (Path(root) / image).is_symlink()
-
-
 def such_as(frame):
-    return f": {some(sorted(frame['image']), 3)}" if len(frame) else ""
+    return f": {some(frame['image'], 3)}" if len(frame) else ""
 
 
 def class_folders(root, depth):
@@ -312,7 +316,7 @@ def main(data, classes_csv, left_out_csv, folder):
     left_out = LeftOut()
     read = from_folders if data["source"].endswith("folders") else from_annotations
     frame = choose_classes(read(data, left_out), data["classes"], left_out)
-    frame = take_files_once(frame, data["images"], left_out)
+    frame = take_files_once(frame, data, left_out)
     frame = frame.sort_values("image", ignore_index=True)
     counts = frame["class"].value_counts()
     if len(counts) < 2:

@@ -79,20 +79,19 @@ def run_data(folder, count, classes, stages):
     )
     (study / "photos").mkdir()
     make_images(study / "photos", count, classes)
-    study.run("pack", cores=2)
+    with open(study / "output.txt", "w") as output:
+        subprocess.run(study.command("pack", cores=2), cwd=folder, stdout=output, stderr=output, check=True)
+    needs = {
+        "filter_corrupt": memory.of_decoding(2, count),
+        "pack_images": memory.of_packing(SIZE, SYNTHETIC, 2, count),
+    }
     for path in sorted((study / "benchmarks").rglob("*.tsv")):
         rule = path.relative_to(study / "benchmarks").parts[0].removesuffix(".tsv")
         with open(path, newline="") as file:
             (row,) = csv.DictReader(file, delimiter="\t")
         ask = PROFILE[rule]
         minutes = int(str(ask["runtime"]).split()[0])
-        stages.add(
-            rule,
-            float(row["s"]),
-            float(row["max_rss"]),
-            minutes,
-            ask.get("mem_mb") or memory.of_packing(SIZE, SYNTHETIC),
-        )
+        stages.add(rule, float(row["s"]), float(row["max_rss"]), minutes, ask.get("mem_mb") or needs[rule])
 
 
 def run_report(folder, models, classes, images, stages):
@@ -127,7 +126,7 @@ def run_report(folder, models, classes, images, stages):
         child = subprocess.Popen([sys.executable, "-c", code])
         _, status, usage = os.wait4(child.pid, 0)
     assert status == 0
-    asked = memory.of_report(models, models, classes, len(labels))
+    asked = memory.of_report(models, models, classes, 50 * classes + len(labels), len(labels))
     seconds = time.monotonic() - start
     name = f"report, {models:,} x {classes}"
     stages.add(

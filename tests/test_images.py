@@ -11,7 +11,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from baton.images import DamagedImage, decode_image, digest_file, list_files, map_images, real_files
+from baton.images import (
+    DamagedImage,
+    decode_image,
+    digest_file,
+    list_files,
+    map_images,
+    name_files,
+    real_files,
+    walk,
+)
 from baton.logs import UserError
 
 NOISE = np.random.default_rng(0).integers(0, 256, (12, 16, 3), dtype=np.uint8)
@@ -374,16 +383,53 @@ def test_list_files_enters_folders_once_that_link_to_one_another(tmp_path):
     assert list_files(tmp_path) == [f"{name}/{name}.jpg" for name in names]
 
 
-def test_list_files_takes_a_folder_by_the_shortest_of_its_names_and_a_link_last(tmp_path, caplog):
-    (tmp_path / "pool/deep/cats").mkdir(parents=True)
+def test_list_files_takes_a_file_by_the_shortest_of_its_names_and_a_links_last(tmp_path):
+    (tmp_path / "pool/deep/cats/more").mkdir(parents=True)
     (tmp_path / "pool/deep/cats/1.jpg").touch()
+    (tmp_path / "pool/deep/cats/more/2.jpg").touch()
     (tmp_path / "cats").symlink_to(tmp_path / "pool/deep/cats")
     (tmp_path / "test").mkdir()
     (tmp_path / "test/2.jpg").touch()
     for link in ("a", "validation"):
         (tmp_path / link).symlink_to(tmp_path / "test")
-    assert list_files(tmp_path) == ["cats/1.jpg", "test/2.jpg"]
-    assert "a (as test), validation (as test), pool/deep/cats (as cats)" in caplog.text
+    assert list_files(tmp_path) == ["cats/1.jpg", "cats/more/2.jpg", "test/2.jpg"]
+    names = name_files(tmp_path)
+    assert [path for path, best in names.items() if best == "test/2.jpg"] == [
+        "a/2.jpg",
+        "test/2.jpg",
+        "validation/2.jpg",
+    ]
+    assert names["pool/deep/cats/more/2.jpg"] == "cats/more/2.jpg"
+
+
+def test_walk_reads_all_below_a_link_by_the_links_name(tmp_path):
+    # Whatever is read first: the pool is, and the link lies deeper.
+    (tmp_path / "pool/cows/young").mkdir(parents=True)
+    (tmp_path / "pool/cows/young/1.jpg").touch()
+    (tmp_path / "train/cow").mkdir(parents=True)
+    (tmp_path / "train/cow/more").symlink_to("../../pool/cows")
+    assert [path for path, _ in walk(tmp_path)] == ["pool/cows/young/1.jpg", "train/cow/more/young/1.jpg"]
+
+
+def test_walk_of_fifty_folders_that_link_to_one_another(tmp_path):
+    for number in range(50):
+        (tmp_path / f"{number}").mkdir()
+        (tmp_path / f"{number}/x.jpg").touch()
+    for number in range(50):
+        for other in range(50):
+            (tmp_path / f"{number}/to {other}").symlink_to(tmp_path / f"{other}")
+    assert len(walk(tmp_path)) == 50 * 50, "every file by its own name and by one link of each other folder"
+    assert len(list_files(tmp_path)) == 50
+
+
+def test_links_that_cannot_be_followed_are_listed_as_files(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/good.jpg").touch()
+    targets = {"circle.png": "circle.png", "one.png": "two.png", "two.png": "one.png", "gone.png": "nothing"}
+    targets |= {"long.png": "x" * 300, "through.png": "good.jpg/inside"}
+    for name, target in targets.items():
+        (tmp_path / "a" / name).symlink_to(target)
+    assert list_files(tmp_path) == sorted(f"a/{name}" for name in [*targets, "good.jpg"])
 
 
 def test_real_files_are_the_same_where_links_lead_to_one(tmp_path):

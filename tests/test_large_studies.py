@@ -181,18 +181,23 @@ class TestMemory:
         assert memory.synthetic_batch(size) == batch == min(256, 256 * 224**2 // size**2)
 
     def test_what_packing_asks_for_does_not_grow_with_the_square_of_the_size(self):
-        assert memory.of_packing(64, 0) < 1300
-        assert memory.of_packing(2048, 0) < 1600
-        assert memory.of_packing(224, 0.2) < 3600
-        assert memory.of_packing(2048, 0.2) < 3800
+        # Photos of 24 megapixels on 4 threads took 1,171 MB as JPEG and 1,539 as PNG.
+        assert 1539 + memory.SNAKEMAKES < memory.of_packing(64, 0, 4, 1000) < 2300
+        assert memory.of_packing(2048, 0, 4, 1000) < 2600
+        assert memory.of_packing(224, 0.2, 4, 1000) < memory.of_packing(2048, 0.2, 4, 1000) < 4900
 
-    def test_what_the_report_asks_for_grows_with_models_and_classes(self):
-        small = memory.of_report(6, 6, 9, 450)
+    def test_what_decoding_asks_for_grows_with_threads_and_images(self):
+        # 8 threads took 2,166 MB for 24 megapixels; 1,000,000 rows of a manifest 510.
+        assert memory.of_decoding(8, 1000) > 2166 + memory.SNAKEMAKES
+        assert memory.of_decoding(4, 1_000_000) > memory.of_decoding(4, 1000) + 510
+
+    def test_what_the_report_asks_for_grows_with_models_classes_and_images(self):
+        small = memory.of_report(6, 6, 9, 4000, 450)
         assert small < 1300
-        assert memory.of_report(1000, 1000, 500, 5000) > memory.of_report(1000, 1000, 50, 5000) + 200
-        assert (
-            memory.of_report(2000, 2000, 9, 450) > memory.of_report(1000, 1000, 9, 450) + 1500 > small + 2000
-        )
+        few, many = (memory.of_report(1000, 1000, classes, 4000, 450) for classes in (50, 500))
+        assert many > few + 200
+        assert memory.of_report(2000, 2000, 9, 4000, 450) > memory.of_report(1000, 1000, 9, 4000, 450) + 1500
+        assert memory.of_report(1, 1, 100, 1_000_000, 10_000) > 900 + memory.SNAKEMAKES  # measured
 
     @pytest.mark.parametrize(
         ("reasons", "count"),

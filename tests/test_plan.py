@@ -202,13 +202,16 @@ def a_plan(**changes):
         for name, size in zip("abc", (2e9, 3e9, 1e9), strict=True)
     ]
     disk = {"packed": 1e9, "states": 2e9, "models": 1e9, "free": 5e9, "there": 0}
-    return {"runs": rows, "disk": disk, "at_a_time": 2, "session_minutes": 300} | changes
+    plan = {"runs": rows, "disk": disk, "at_a_time": 2, "session_minutes": 300, "packing_memory_bytes": 4e9}
+    return plan | changes
 
 
 def test_warns_of_memory_disk_and_sessions_only_where_they_are_too_small():
     assert plan.warn_of(a_plan(), memory=5e9) == []
     (memory,) = plan.warn_of(a_plan(), memory=4.9e9)
     assert memory.startswith("2 trainings at a time take up to 5 GB of memory, and this machine has 4.9 GB")
+    (packing,) = plan.warn_of(a_plan(packing_memory_bytes=5.1e9), memory=5e9)
+    assert packing.startswith("packing the images takes up to 5.1 GB of memory, and this machine has 5 GB")
     (disk,) = plan.warn_of(a_plan(disk=a_plan()["disk"] | {"free": 3e9}), memory=5e9)
     assert disk.startswith("the disk is too small")
     # What lies there already needs no room.

@@ -88,6 +88,7 @@ class Checks:
             _status_query_max_seconds=0,
             _status_query_cycle_rows=[],
             _preemption_warning=False,
+            _submitted_job_clusters=set(),
         )
         monkeypatch.setattr(plugin.Executor, "status_rate_limiter", Limiter(), raising=False)
 
@@ -103,7 +104,7 @@ class Checks:
         return asyncio.run(collect())
 
     def failures(self):
-        return [job.external_jobid for job, _ in self.failed]
+        return [getattr(job, "external_jobid", None) for job, _ in self.failed]
 
 
 class TestChecks:
@@ -142,6 +143,28 @@ class TestChecks:
             assert checks.check("7") == ["7"]
             checks.clock += slurm.FORGOTTEN_AFTER - 1
         assert checks.failures() == []
+
+    def test_a_job_that_is_given_up_is_cancelled_first(self, plugin, monkeypatch):
+        checks = Checks(plugin, monkeypatch, {})
+        monkeypatch.setattr(slurm.subprocess, "run", lambda command, **_: checks.failed.append((command, "")))
+        assert checks.check("7") == ["7"]
+        checks.clock += slurm.FORGOTTEN_AFTER + 1
+        assert checks.check("7") == []
+        assert checks.failed[0][0] == ["scancel", "7"] and checks.failures()[1:] == ["7"]
+
+    def test_tasks_of_an_array_that_are_pending_are_listed(self, plugin, monkeypatch):
+        checks = Checks(plugin, monkeypatch, {"7_[1-5]": "PENDING"})
+        for _ in range(3):
+            assert checks.check("7_1", "7_2") == ["7_1", "7_2"]
+            checks.clock += 2 * slurm.FORGOTTEN_AFTER
+
+    def test_jobs_of_another_cluster_are_left_to_the_plugin(self, plugin, monkeypatch):
+        checks = Checks(plugin, monkeypatch, {}, age=20)
+        checks.executor._submitted_job_clusters = {"other"}
+        for _ in range(3):
+            assert checks.check("7") == ["7"]
+            checks.clock += 2 * slurm.FORGOTTEN_AFTER
+        assert set(checks.asked) == {"sacct"}
 
     def test_while_no_query_is_answered_every_job_is_waited_for(self, plugin, monkeypatch):
         checks = Checks(plugin, monkeypatch, None)
@@ -214,6 +237,12 @@ class TestMistakes:
         self.end(UserError("no column x"))
         start("logs/a.log")
         assert self.report(plugin, monkeypatch, "logs/a.log") == [5]
+
+    def test_those_of_an_earlier_call_are_forgotten(self, plugin, monkeypatch, folder):
+        self.end(UserError("no column x"))
+        slurm.forget_mistakes()
+        assert self.report(plugin, monkeypatch, "logs/a.log") == [5]
+        slurm.forget_mistakes()
 
     def test_outside_of_a_study_nothing_is_left(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
@@ -380,6 +409,17 @@ def test_data_jobs_of_a_sweep_have_limits_of_their_own(tmp_path):
     assert [re.search(r"runtime=(\d+)", line)[1] for line in packing] == ["60"] * 9
     group = outcome.output.split("Group job ")[1].split("\n\n")[0]
     assert "pack_images" not in group
+
+
+def test_limits_and_memory_of_the_data_jobs_grow_after_failures_but_not_without_end(tmp_path):
+    cluster = stand(tmp_path)
+    cluster.study.run("weigh_classes", cores=2)
+    (cluster.place / "closed").touch()
+    cluster.run("pack")
+    sent = [(int(option(job, "-t")), int(option(job, "--mem"))) for job in cluster.sent()]
+    once = sent[0][1]
+    assert [minutes for minutes, _ in sent] == [60, 120, 180, 240, 240, 240]
+    assert [mem for _, mem in sent] == pytest.approx([once, 2 * once, *[4 * once] * 4], abs=4)
 
 
 def test_memory_is_doubled_up_to_the_largest_node(tmp_path, monkeypatch):

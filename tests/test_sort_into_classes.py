@@ -694,7 +694,7 @@ def test_a_file_with_two_names_in_a_class_is_one_image(tmp_path):
     data = folders(tmp_path, "class_folders", "a/1.jpg", "a/2.jpg", "b/3.jpg")
     images = tmp_path / "images"
     (images / "a/0.jpg").symlink_to("1.jpg")
-    (images / "b/deeper").symlink_to("../a")  # a folder that is read already
+    (images / "a/deeper").symlink_to("../a")  # back up: not followed
     made = Sorted(data, tmp_path)
     assert made.classes == {"a/1.jpg": "a", "a/2.jpg": "a", "b/3.jpg": "b"}
     assert list(made.left_out.items()) == [
@@ -719,11 +719,36 @@ def test_a_pool_that_classes_link_to_is_no_class_where_the_config_names_the_clas
     assert Sorted(data, tmp_path).classes == {"a/x.jpg": "a", "b/x.jpg": "b"}
 
 
-def test_a_split_that_is_a_link_to_another_has_no_images_of_its_own(tmp_path, caplog):
+def test_a_split_that_is_a_link_to_another_is_refused(tmp_path):
     data = folders(tmp_path, "split_folders", *(f"{s}/{c}/{s}.jpg" for s in ("train", "test") for c in "ab"))
     (tmp_path / "images/validation").symlink_to("test")
-    assert "holds no images for validation" in refusal(data, tmp_path)
-    assert "validation (as test)" in caplog.text
+    said = refusal(data, tmp_path)
+    assert "2 files are in several splits, by links: test/a/test.jpg, validation/a/test.jpg" in said
+
+
+def test_folders_of_images_may_be_linked_to_from_where_they_have_a_class(tmp_path):
+    files = [f"pool/{kind}/{n}.jpg" for kind in ("cats", "dogs", "more") for n in range(2)]
+    data = folders(tmp_path, "split_folders", *files, "train/cat/own.jpg", "validation/dog/own.jpg")
+    links = {"train/dog": "../pool/dogs", "validation/cat": "../pool/cats", "test": "validation_of_others"}
+    (tmp_path / "images/validation_of_others").mkdir()
+    touch(tmp_path / "images/validation_of_others", "cat/3.jpg", "dog/4.jpg")
+    for link, target in links.items():
+        (tmp_path / "images" / link).symlink_to(target)
+    (tmp_path / "images/train/cat/deeper").symlink_to("../../pool/more")
+    made = Sorted(data, tmp_path)
+    assert made.classes == {
+        "test/cat/3.jpg": "cat",
+        "test/dog/4.jpg": "dog",
+        "train/cat/deeper/0.jpg": "cat",
+        "train/cat/deeper/1.jpg": "cat",
+        "train/cat/own.jpg": "cat",
+        "train/dog/0.jpg": "dog",
+        "train/dog/1.jpg": "dog",
+        "validation/cat/0.jpg": "cat",
+        "validation/cat/1.jpg": "cat",
+        "validation/dog/own.jpg": "dog",
+    }
+    assert made.left_out == {}
 
 
 def test_the_csv_may_call_an_image_by_any_of_its_folders_names(tmp_path):
@@ -732,7 +757,9 @@ def test_the_csv_may_call_an_image_by_any_of_its_folders_names(tmp_path):
     assert Sorted(data, tmp_path).classes == {"real/1.jpg": "a", "real/2.jpg": "b"}
 
 
-@pytest.mark.parametrize("cell", ["../images/real/1.jpg", "../outside/1.jpg", "{}/images/real/1.jpg"])
+@pytest.mark.parametrize(
+    "cell", ["../images/real/1.jpg", "../outside/1.jpg", "{}/images/real/1.jpg", "real\0/1.jpg"]
+)
 def test_a_cell_does_not_lead_out_of_the_folder_and_back(tmp_path, cell):
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside/1.jpg").touch()

@@ -4,6 +4,7 @@ Names, values and refusals by what the rules make of a config; jobs and time by 
 """
 
 import contextlib
+import os
 import re
 import time
 from pathlib import Path
@@ -210,6 +211,25 @@ class TestLeftOut:
             (f"s_initializer_{name}_stddev_0p2", f"s_initializer_{name}_stddev_0p1")
             for name in ("he_normal", "glorot_uniform")
         ]
+
+    def test_of_models_that_are_the_same_one_that_is_trained_stays(self, tmp_path, monkeypatch):
+        sweep = {"name": "s", **SHAPE, "initializer": ["he_normal"], "stddev": [0.05, 0.1, 0.2]}
+        names = [f"s_initializer_he_normal_stddev_0p{value}" for value in ("05", "1", "2")]
+        assert [model["name"] for model in read(config([sweep])).MODELS] == names[:1]
+        exists = os.path.exists
+        monkeypatch.setattr(
+            "os.path.exists", lambda path: path == f"results/models/{names[1]}" or exists(path)
+        )
+        found = read(config([sweep]))
+        assert [model["name"] for model in found.MODELS] == names[1:2]
+        assert [
+            f"config: sweep.0: {name} is left out: it is {names[1]} by another name."
+            for name in (names[0], names[2])
+        ] == found.NOTES
+        with pytest.raises(
+            WorkflowError, match=f"no model {names[2]}. config: sweep.0: {names[2]} is left out"
+        ):
+            read(config([sweep], verify=names[2]))
 
     def test_models_that_are_one_by_two_names_are_named_and_trained(self):
         models = [{"name": "a", **SHAPE}, {"name": "b", **SHAPE, "kernels": 4}, {"name": "c", **SHAPE}]

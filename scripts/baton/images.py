@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from PIL import Image, ImageOps
 
-from baton.logs import MachineError, log
+from baton.logs import MachineError
 
 # Formats of photographs and scans. Pillow knows others that start programs (EPS) or nobody takes photos in.
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM")
@@ -32,41 +32,64 @@ class DamagedImage(Exception):
     """The image cannot be used; the message says why."""
 
 
-def list_files(folder):
-    """Return the files below `folder`, as sorted relative paths with "/"; links are followed.
+def walk(folder):
+    """Return the files below `folder` by every name, as sorted pairs of path (relative, with "/") and real path.
 
-    A folder that links lead to is entered once, under the shortest of its names, of equal ones its own before a link's.
-    A folder named like an image (x.jpg) is listed as if it were one and not entered, so that the filter can report it.
-    Raises UserError for a folder that cannot be read.
+    Links to folders are followed, but not back up; and below a link that leads to what was read already, not to more of
+    that: folders that link to one another would have names without end. What is no folder that can be entered, or is
+    named like an image (x.jpg), is listed as a file, so that the filter can report it. Raises UserError for a folder that
+    cannot be read.
     """
-    found, entered, again = [], {}, []
-    level = [str(folder)]
-
-    def name_of(path):
-        return os.path.relpath(path, folder).replace(os.sep, "/")
-
+    found, entered = [], set()
+    level = [(str(folder), "", False, False)]
     while level:
-        below = []  # (whether it is a link, path)
-        for parent in level:
-            real = os.path.realpath(parent)
-            if real in entered:
-                again.append(f"{name_of(parent)} (as {name_of(entered[real])})")
+        below = []
+        for path, above, is_link, again in level:  # again: below a link that led to what was read already
+            real = os.path.realpath(path)
+            if is_link and ((real in entered and again) or f"{above}{os.sep}".startswith(f"{real}{os.sep}")):
                 continue
-            entered[real] = parent
+            again = again or (is_link and real in entered)
+            entered.add(real)
             try:
-                with os.scandir(parent) as entries:
+                with os.scandir(path) as entries:
                     for entry in entries:
-                        if entry.is_dir() and not entry.name.lower().endswith(SUFFIXES):
-                            below.append((entry.is_symlink(), entry.path))
+                        if _is_folder(entry):
+                            below.append((entry.path, real, entry.is_symlink(), again))
                         else:
-                            found.append(entry.path)
+                            target = os.path.realpath(entry.path) if entry.is_symlink() else None
+                            found.append((entry.path, target or os.path.join(real, entry.name)))
             except OSError as error:
                 raise MachineError(f"cannot read the folder {error.filename}: {error.strerror}") from error
-        level = [path for _, path in sorted(below)]
-    if again:
-        few = ", ".join(again[:5]) + (f" and {len(again) - 5} more" if len(again) > 5 else "")
-        log.warning("links to folders that are read already are not followed, %d: %s", len(again), few)
-    return sorted(map(name_of, found))
+        level = sorted(below)
+    return sorted((os.path.relpath(path, folder).replace(os.sep, "/"), real) for path, real in found)
+
+
+def _is_folder(entry):
+    try:
+        return entry.is_dir() and not entry.name.lower().endswith(SUFFIXES)
+    except OSError:  # a link that leads nowhere, in a circle, or where nobody may look
+        return False
+
+
+def list_files(folder):
+    """Return the files below `folder` as sorted relative paths, each real file once, by the best of its names."""
+    return sorted(set(name_files(folder).values()))
+
+
+def name_files(folder):
+    """Return {path: the best of its file's names} for every path below `folder`, in order; see `walk`."""
+    found = walk(folder)
+    best = {}
+    for path, real in found:
+        if real not in best or rank_name(folder, path, real) < rank_name(folder, best[real], real):
+            best[real] = path
+    return {path: best[real] for path, real in found}
+
+
+def rank_name(folder, path, real):
+    """Return by what the better of two names of a file comes first: shorter, its own and no link's, alphabet."""
+    own = os.path.join(os.path.realpath(folder), path) == real
+    return path.count("/"), not own, path
 
 
 def real_files(folder, images):
@@ -77,8 +100,7 @@ def real_files(folder, images):
         parent, name = os.path.split(path)
         if parent not in folders:
             folders[parent] = os.path.realpath(parent)
-        path = os.path.join(folders[parent], name)
-        return os.path.realpath(path) if os.path.islink(path) else path
+        return os.path.realpath(path) if os.path.islink(path) else os.path.join(folders[parent], name)
 
     return [real(os.path.join(folder, image)) for image in images]
 

@@ -36,19 +36,20 @@ def name_folders(labels):
     }
 
 
-def link_images(folder, images, labels, root):
+def link_images(folder, images, labels, root, classes=None):
     """Fill `folder` with CLASS/NAME links to the files `root`/image; where no link can be made, a copy.
 
-    images: relative paths; labels: the class of each. Images of one name in different folders get
+    images: relative paths; labels: the class of each; classes: those of all folders that are filled in this way, None
+    for these alone: so a class has one folder's name in each. Images of one name in different folders get
     different link names. What the folder held is removed first.
     """
     folder = Path(folder)
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
-    folders = name_folders(labels)
-    for name in folders.values():
-        (folder / name).mkdir()
+    folders = name_folders(labels if classes is None else classes)
+    for label in sorted(set(labels)):
+        (folder / folders[label]).mkdir()
     names = [PurePosixPath(image).name for image in images]
     times = Counter((label, as_some_disks_see(name)) for label, name in zip(labels, names, strict=True))
     for image, label, name in zip(images, labels, names, strict=True):

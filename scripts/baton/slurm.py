@@ -42,6 +42,13 @@ def note_mistake(log):
             open(_mark(log), "w").close()
 
 
+def forget_mistakes():
+    """Take back all that were noted: those of an earlier call say nothing of this one's jobs."""
+    with suppress(OSError):
+        for entry in os.scandir(MISTAKES):
+            os.remove(entry.path)
+
+
 def forget_mistake(log):
     """Take back what note_mistake noted; return whether there was anything."""
     try:
@@ -54,12 +61,18 @@ def forget_mistake(log):
 # --- The plugin
 
 
+def number_of(job):
+    """Return the number of a job, or of the array that it belongs to: 7 of "7_2", and of "7_[1-5]", which are pending."""
+    return job.split("_")[0]
+
+
 def teach(plugin):
     """Wrap the functions of the plugin's module that this module's docstring tells of."""
     ask, age_of_jobs, executor = plugin.query_job_status, plugin.get_min_job_age, plugin.Executor
     check, report = executor.check_active_jobs, executor.report_job_error
     answers = []  # of the last check, {job: state} each
     unlisted = {}  # job: since when
+    elsewhere = []  # whether jobs were sent to other clusters than this one, of which squeue here knows nothing
 
     async def query_job_status(command, logger):
         states, seconds = await ask(command, logger)
@@ -69,21 +82,26 @@ def teach(plugin):
         return states, seconds
 
     def get_min_job_age():
-        return SELDOM * 10  # long enough, whatever it is: squeue is asked in time
+        # Else long enough, whatever it is: squeue is asked in time.
+        return age_of_jobs() if elsewhere else 10 * SELDOM
 
     async def check_active_jobs(self, active_jobs):
         answers.clear()
+        elsewhere[:] = self._submitted_job_clusters
         remaining = [job async for job in check(self, active_jobs)]
         if not answers:  # not one query was answered; nothing is known of any job
             remaining = active_jobs
-        listed = set().union(*answers)
+        listed = {number_of(job) for answer in answers for job in answer}
         for job in remaining:
-            if not answers or listed & {job.external_jobid, job.external_jobid.split("_")[0]}:
-                unlisted.pop(job.external_jobid, None)
-            elif (
-                time.monotonic() - unlisted.setdefault(job.external_jobid, time.monotonic()) > FORGOTTEN_AFTER
-            ):
-                said = f"SLURM-job '{job.external_jobid}' is not listed by the cluster any more: how it ended is not known."
+            name = job.external_jobid
+            if not answers or elsewhere or number_of(name) in listed:
+                unlisted.pop(name, None)
+            elif time.monotonic() - unlisted.setdefault(name, time.monotonic()) > FORGOTTEN_AFTER:
+                unlisted.pop(name)
+                # Should it run where nobody sees it, it must not write beside the one that is sent next.
+                with suppress(OSError, subprocess.SubprocessError):
+                    subprocess.run(["scancel", name], capture_output=True, timeout=60)
+                said = f"SLURM-job '{name}' is not listed by the cluster any more: how it ended is not known."
                 log = job.aux.get("slurm_logfile")
                 self.report_job_error(job, msg=said, aux_logs=[str(log)] if log else [])
                 continue
