@@ -41,6 +41,7 @@ bench: .venv/installed
 	PYTHONPATH=scripts .venv/bin/python tests/benchmark_backup.py
 	.venv/bin/python tests/benchmark_plan.py
 	PYTHONPATH=scripts .venv/bin/python tests/benchmark_comparison.py
+	PYTHONPATH=scripts:tests .venv/bin/python tests/benchmark_large.py
 
 # Renews the two locks from pyproject.toml: what running needs, and what tests and linters do. Needs uv.
 lock:

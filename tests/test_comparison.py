@@ -611,3 +611,10 @@ def test_luck_in_training_is_not_taken_for_a_difference():
         several += comparison.compare({"a": answers[0], "b": answers[1]})["best"] is not None
     assert one > 40
     assert several <= 5
+
+
+def test_the_number_of_images_is_the_least_that_will_do():
+    design = pooled.Design(plant_pair(np.random.default_rng(24), 2, 4, 2000), 0, 1)
+    images = design.images_needed(0.05, 0.8)
+    assert images > 2001
+    assert design.power(images, 0.05) >= 0.8 > design.power(images - 1, 0.05)

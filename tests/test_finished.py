@@ -90,6 +90,15 @@ class TestPlaces:
         assert {name: (folder / file).read_bytes() for name, file in FILES.items()} == before
         assert os.path.samefile(folder / "model.keras", place / "model.keras")  # it takes no room
 
+    @pytest.mark.parametrize("name", ["aside_0", "000000"])
+    def test_what_is_not_whole_hides_nothing(self, folder, name):
+        (kept,) = finished.records(folder)
+        aside = folder / "finished" / name
+        shutil.copytree(kept[0], aside)
+        if name == "000000":
+            (aside / "model.keras").unlink()
+        assert [place for place, _ in finished.records(folder)] == [kept[0]]
+
     def test_without_hard_links_there_are_copies(self, tmp_path, monkeypatch):
         def refuse(*_paths):
             raise PermissionError("no hard links here")

@@ -333,6 +333,27 @@ class TestFigures:
             assert all(figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 for box in boxes)
             assert not [pair for pair in combinations(boxes, 2) if pair[0].overlaps(pair[1])]
 
+    def test_the_reliability_diagram_shows_accuracy_and_the_share_of_the_images(self):
+        bins = [
+            {"count": 30, "confidence": 0.95, "accuracy": 0.9},
+            {"count": 0, "confidence": 0.5, "accuracy": None},
+            {"count": 10, "confidence": 0.25, "accuracy": 0.3},
+        ]
+        axes = figures.draw_reliability([bins], ["net"]).axes[0]
+        assert [(bar.get_x() + bar.get_width() / 2, bar.get_height()) for bar in axes.patches] == [
+            (pytest.approx(0.95), 0.75),
+            (pytest.approx(0.25), 0.25),
+        ]
+        assert axes.lines[1].get_xydata().tolist() == [[0.95, 0.9], [0.25, 0.3]]
+        assert axes.get_xlim() == axes.get_ylim() == (0, 1)
+
+    def test_a_confusion_matrix_grows_with_its_classes(self):
+        sizes = [
+            figures.draw_confusion(np.eye(n, dtype=int), [f"{i}" for i in range(n)], "net").get_size_inches()
+            for n in (2, 20)
+        ]
+        assert (sizes[1] - sizes[0]).tolist() == [9, 9]  # half an inch a class
+
 
 def test_the_page_of_many_is_small(many):
     assert len(many.html.encode()) < 1_000_000

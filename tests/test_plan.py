@@ -308,6 +308,12 @@ def test_a_cluster_is_asked_for_more_memory_than_that(planned):
     assert int(asked[1]) > plan_before["runs"][0]["memory_bytes"] / 1e6 + 300  # and two Snakemakes
 
 
+def test_what_will_not_fit_is_said(planned):
+    study, *_ = planned
+    said = study.run("plan", "--config", "session_minutes=0.001").output
+    assert "WARNING: session_minutes: 0.001 minutes are too short for one step and its saves of net." in said
+
+
 def test_plan_of_a_finished_study_has_nothing_left(planned):
     _, _, _, again, _, plan_after = planned
     assert (plan_after["training_seconds"], plan_after["sessions"]) == (0, 0)

@@ -639,6 +639,13 @@ class TestFindings:
         assert "Guessing at random gives 0.250" in made.text
         assert "always saying the most frequent class of the test split 0.600" in made.text
 
+    def test_the_training_time_is_in_hours_minutes_and_seconds(self, tmp_path):
+        seconds = {"a": 42.4, "b": 185, "c": 3599.6, "d": 7805}
+        runs = [run(name, GOOD, seconds=value) for name, value in seconds.items()]
+        made = Made(tmp_path, VEGETABLES, LABELS, runs).write()
+        found = [row["training time"] for row in made.page.table("training time")]
+        assert found == ["42 s", "3 min 5 s", "1 h 0 min", "2 h 10 min"]
+
     def test_the_size_on_disk_has_a_unit(self, tmp_path):
         runs = [run("small", GOOD, parameters=12_345), run("large", WORSE, parameters=12_345_678)]
         made = Made(tmp_path, VEGETABLES, LABELS, runs).write()

@@ -7,6 +7,7 @@ network says what a step must do.
 import json
 import math
 import os
+import time
 from types import SimpleNamespace
 
 import keras
@@ -260,6 +261,39 @@ def test_what_is_kept_is_written_and_the_last_epoch_goes_on(tmp_path):
             np.testing.assert_array_equal(weight.numpy(), expected)
     for weight, expected in zip(training.trainer.weights, last, strict=True):
         np.testing.assert_array_equal(weight.numpy(), expected)
+
+
+def test_a_training_tells_its_time_and_the_size_of_its_state(tmp_path):
+    write_split(tmp_path, "train", 9)
+    write_split(tmp_path, "validation", 9)
+    network = networks.build_network(SETTINGS, OFF, 3, seed=3)
+    splits = open_split(tmp_path, "train"), open_split(tmp_path, "validation")
+    training = Training(Trainer(network, 0.01), *splits, SETTINGS, seed=1)
+    told = training.state_bytes()
+    assert training.seconds == 0
+    before = time.monotonic()
+    training.run_epoch(lambda: None)
+    assert 0 < training.seconds <= time.monotonic() - before
+    arrays, values = training.to_state()
+    assert told == sum(array.nbytes for array in arrays.values())
+
+
+def test_where_sessions_began_is_marked_on_the_curves(tmp_path, monkeypatch):
+    write_split(tmp_path, "train", 9)
+    write_split(tmp_path, "validation", 9)
+    network = networks.build_network(SETTINGS, OFF, 3, seed=3)
+    splits = open_split(tmp_path, "train"), open_split(tmp_path, "validation")
+    training = Training(Trainer(network, 0.01), *splits, SETTINGS | {"name": "net"}, seed=1)
+    training.run_epoch(lambda: None)
+    training.sessions = [{"from": [0, 0]}, {"from": [0, 2]}, {"from": [3, 0]}]
+    marked = []
+    monkeypatch.setattr(
+        train, "draw_curves", lambda history, best, begun, title: marked.append((begun, title))
+    )
+    monkeypatch.setattr(train, "save_figure", lambda figure, path: None)
+    names = {"model": "m.keras", "history": "h.csv", "curves": "c.svg", "summary": "s.json"}
+    train.write_outputs(training, {}, **{name: tmp_path / file for name, file in names.items()})
+    assert marked == [([2 / training.steps, 3.0], "net, seed 1")] and training.steps == 3
 
 
 def test_the_layers_are_named_as_the_states_that_there_are_name_them():

@@ -74,3 +74,9 @@ def test_a_class_may_miss_from_validation(tmp_path):
 def test_a_class_that_training_lacks_is_named(tmp_path, split):
     with pytest.raises(UserError, match=f"{split} holds classes that training does not: c, d"):
         weigh(tmp_path, {("a", "train"): 1, ("b", "train"): 1, ("d", split): 1, ("c", split): 2})
+
+
+def test_the_weights_are_told(tmp_path, caplog):
+    caplog.set_level("INFO", "baton")
+    weigh(tmp_path, {("a", "train"): 1, ("b", "train"): 3})
+    assert caplog.messages == ["class a: weight 2.0000", "class b: weight 0.6667"]
