@@ -3,7 +3,7 @@
     PYTHONPATH=scripts:tests python tests/benchmark_large.py [IMAGES [CLASSES [MODELS]]]
 
 Without arguments 100,000 images of 320 px and a fifth of synthetic ones, 500 classes and 1,000 models: about an hour and 50 GB
-of disk, in the temporary folder. Fails where a stage took more than it asks for.
+of disk, in the temporary folder. With 0 images only the report. Fails where a stage took more than it asks for.
 """
 
 import contextlib
@@ -29,6 +29,7 @@ SIZE, SYNTHETIC = 320, 0.2
 PROFILE = yaml.safe_load((REPOSITORY / "profiles/slurm/profile.yaml").read_text(encoding="utf-8"))[
     "set-resources"
 ]
+PATHS = f"{REPOSITORY / 'scripts'}{os.pathsep}{REPOSITORY / 'tests'}"
 DISTINCT = 500  # pictures; every file has bytes of its own
 HELD_OUT = 10  # images a class, for validation and for test
 
@@ -123,7 +124,7 @@ def run_report(folder, models, classes, images, stages):
     )
     start = time.monotonic()
     with contextlib.chdir(folder):
-        child = subprocess.Popen([sys.executable, "-c", code])
+        child = subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": PATHS})
         _, status, usage = os.wait4(child.pid, 0)
     assert status == 0
     asked = memory.of_report(models, models, classes, 50 * classes + len(labels), len(labels))
@@ -137,8 +138,9 @@ def run_report(folder, models, classes, images, stages):
 def main(count=100_000, classes=500, models=1000):
     """Returns the stages that took more than they asked for."""
     stages = Stages()
-    with tempfile.TemporaryDirectory(prefix="baton-large-") as folder:
-        run_data(Path(folder) / "data", count, classes, stages)
+    if count:
+        with tempfile.TemporaryDirectory(prefix="baton-large-") as folder:
+            run_data(Path(folder) / "data", count, classes, stages)
     for some, kinds, images in (
         (1, classes, 10 * classes),
         (models, 9, 450),
