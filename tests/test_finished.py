@@ -216,6 +216,12 @@ class TestEarlierVersions:
         assert (found["epochs"], found["stopped_early"]) == (4, False)
         assert found["classes"] == ["red", "green"]
 
+    def test_another_training_of_as_many_epochs_is_kept_beside_it(self, tmp_path):
+        assert len(self.adopt(tmp_path)) == 1
+        assert len(self.adopt(tmp_path)) == 1  # it is kept already
+        kept = self.adopt(tmp_path, threads=1)
+        assert sorted(record["identity"]["threads"] for record in kept) == [1, 2]
+
     def test_the_classes_are_those_of_that_time(self, tmp_path):
         # Written down as long as the data are those of the training; later the config may say another order.
         self.adopt(tmp_path)

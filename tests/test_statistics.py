@@ -605,3 +605,10 @@ def test_float16_probabilities_are_taken():
 def test_one_name_too_few_is_an_error():
     with pytest.raises(ValueError):
         statistics.ordered([0, 1], say([0, 1], 3), ["a", "b"])
+
+
+@pytest.mark.parametrize(("unanswered", "verdict"), [(18, None), (19, "no answers")])
+def test_no_answers_are_95_percent_or_more(unanswered, verdict):
+    probabilities = np.array([[0.8, 0.2], [0.2, 0.8]] * 10)
+    probabilities[:unanswered] = np.nan
+    assert statistics.constant_answers(np.array([0, 1] * 10), probabilities)["verdict"] == verdict
