@@ -34,7 +34,8 @@ check: .venv/installed
 
 # Prints the figures of the README: speed, precision, dry run, memory; what saving costs; Keras' backup
 # beside Baton's under the same kills; what was planned beside what happened; how often a comparison finds the right
-# winner, and a wrong one. Forty minutes, on a machine that does nothing else.
+# winner, and a wrong one; every stage but training of a large study beside what it asks a cluster for. Two hours, on a
+# machine that does nothing else and has 50 GB of disk.
 bench: .venv/installed
 	PYTHONPATH=scripts .venv/bin/python tests/benchmark.py
 	PYTHONPATH=scripts .venv/bin/python tests/benchmark_saving.py
