@@ -204,8 +204,13 @@ def refuse_fewer_epochs(jobs):
 def teach_slurm():
     """Make up for what the Slurm plugin lacks, where it is the one that runs this call's jobs."""
     slurm.forget_mistakes()
-    if "snakemake_executor_plugin_slurm" in sys.modules:
-        slurm.teach(sys.modules["snakemake_executor_plugin_slurm"])
+    plugin = sys.modules.get("snakemake_executor_plugin_slurm")
+    if plugin and not slurm.teach(plugin):
+        print(
+            "WARNING: this version of Snakemake's Slurm plugin is not the one that Baton knows (see requirements.lock): a job "
+            "that the cluster forgets may be waited for without end, and mistakes in the config are submitted again.",
+            file=sys.stderr,
+        )
 
 
 def note_what_to_show(jobs):

@@ -185,6 +185,12 @@ class TestChecks:
         assert checks.executor.next_seconds_between_status_checks == longest
 
 
+def test_a_plugin_of_another_make_is_left_alone():
+    other = SimpleNamespace(Executor=object, query_job_status=None)
+    before = vars(other).copy()
+    assert slurm.teach(other) is False and vars(other) == before
+
+
 class TestMistakes:
     """Which errors of a script keep its job from being submitted again."""
 

@@ -1,14 +1,14 @@
-"""A Slurm cluster: what its plugin for Snakemake does not do by itself.
+"""A Slurm cluster: what Snakemake's plugin for it (snakemake-executor-plugin-slurm 2.8.0) does wrong, and `teach` mends.
 
-The plugin (snakemake-executor-plugin-slurm 2.8.0) hangs or errs where a cluster answers otherwise than it expects. Three
-of its functions are wrapped, those that `teach` names:
+The plugin, left to itself,
 
-- it leaves the status command that was asked for where the cluster forgets ended jobs early, or does not tell when;
-- it takes a job that sacct calls "CANCELLED by 1000" for one that still runs;
-- it waits for ever for a job that the cluster does not list any more, and for all jobs after some failed queries;
-- it submits a job again whose script has named a mistake of the user's, which is there the next time as well.
+- asks sacct although squeue was asked for, where the cluster forgets ended jobs early or does not tell when it does;
+- takes a job that sacct calls "CANCELLED by 1000" for one that still runs;
+- waits for ever for a job that the cluster does not list any more, and for all jobs after some failed queries;
+- submits a job again whose script has named a mistake of the user's, which the next attempt would meet again.
 
-Standard library only: the Snakefile imports this.
+Some of its functions are wrapped for that; of a version that lacks one of them, all are left as they are. Standard
+library only: the Snakefile imports this.
 """
 
 import hashlib
@@ -67,9 +67,12 @@ def number_of(job):
 
 
 def teach(plugin):
-    """Wrap the functions of the plugin's module that this module's docstring tells of."""
-    ask, age_of_jobs, executor = plugin.query_job_status, plugin.get_min_job_age, plugin.Executor
-    check, report = executor.check_active_jobs, executor.report_job_error
+    """Wrap the functions of the plugin's module that this module's docstring tells of; return whether they are there."""
+    try:
+        ask, age_of_jobs, executor = plugin.query_job_status, plugin.get_min_job_age, plugin.Executor
+        check, report = executor.check_active_jobs, executor.report_job_error
+    except AttributeError:
+        return False
     answers = []  # of the last check, {job: state} each
     unlisted = {}  # job: since when
     elsewhere = []  # whether jobs were sent to other clusters than this one, of which squeue here knows nothing
@@ -87,7 +90,7 @@ def teach(plugin):
 
     async def check_active_jobs(self, active_jobs):
         answers.clear()
-        elsewhere[:] = self._submitted_job_clusters
+        elsewhere[:] = getattr(self, "_submitted_job_clusters", ())
         remaining = [job async for job in check(self, active_jobs)]
         if not answers:  # not one query was answered; nothing is known of any job
             remaining = active_jobs
@@ -119,6 +122,7 @@ def teach(plugin):
 
     plugin.query_job_status, plugin.get_min_job_age = query_job_status, get_min_job_age
     executor.check_active_jobs, executor.report_job_error = check_active_jobs, report_job_error
+    return True
 
 
 # --- Memory
