@@ -21,7 +21,7 @@ import pytest
 
 from baton import keeper as module
 from baton import state
-from baton.identity import digest_data, identify, list_changes
+from baton.identity import digest_data, identify, ignored_when_finished, list_changes
 from baton.keeper import SOONEST_RETRY, Keeper
 from baton.logs import UserError
 from baton.state import NEWEST, PREVIOUS, load_state
@@ -170,6 +170,23 @@ class TestIdentity:
         more = settings | {"synthetic_fraction": 0.2, "synthetic_seed": 4}
         synthetic = {"synthetic_fraction": 0.2, "synthetic_seed": 4}
         assert identify(more, {"flip": None}, 1, data="abc") == expected | synthetic
+
+    @pytest.mark.parametrize(
+        "size, fraction, changed",
+        [
+            (224, 0.2, []),
+            (225, 0, []),
+            (225, 0.2, ["the meaning of augmentation synthetic images"]),
+            (512, 0.2, ["the meaning of augmentation synthetic images"]),
+        ],
+    )
+    def test_large_synthetic_images_are_others_and_what_is_finished_stays(self, size, fraction, changed):
+        settings = {"size": size, "synthetic_fraction": fraction, "precision": "float32"}
+        found = identify(settings, {"flip": None}, 1)
+        before = {"size": size, "augmentation.flip": None, "seed": 1}
+        before |= {"synthetic_fraction": fraction} if fraction else {}
+        assert sorted(set(found) - set(before)) == changed
+        assert list_changes(before, found, ignored_when_finished(settings)) == []
 
     @pytest.mark.parametrize(
         "augmentation, changed",

@@ -366,12 +366,16 @@ def test_a_mistake_in_the_config_is_submitted_once(tmp_path):
     outcome = cluster.run()
     assert outcome.code != 0
     assert "holdout.validation" in outcome.output
-    assert len(cluster.sent()) == 1, outcome.output
+    (job,) = cluster.sent()
+    assert option(job, "-t") == "90"  # the data stages one after the other, without packing
 
 
-def test_two_gpus_are_on_one_machine(tmp_path):
+def test_two_gpus_are_on_one_machine_and_a_report_is_no_job(tmp_path):
     cluster = stand(tmp_path)
     cluster.study.run("pack", cores=2)  # so that a training is the first that is sent
+    # What only reads runs here.
+    assert cluster.run("report_now").code == 0 and cluster.sent() == []
+    assert "No training is finished yet" in (cluster.study / "results/report_now.html").read_text()
     (cluster.place / "closed").touch()
     profile = yaml.safe_load((REPOSITORY / "profiles/slurm/profile.yaml").read_text(encoding="utf-8"))
     cluster.run("train", retries=0, **{"default-resources": profile["default-resources"] | {"gpu": 2}})

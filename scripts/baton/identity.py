@@ -29,7 +29,8 @@ def identify(settings, augmentation, seed, **found):
         identity[f"{MEANING} contrast"] = "less or more (before: more only)"
     if augmentation.get("flip") == "horizontal_and_vertical":
         identity[f"{MEANING} flip"] = "a draw for each direction (before: one for both)"
-    if identity.get("synthetic_fraction") and (batch := synthetic_batch(settings["size"])) < SYNTHETIC_BATCH:
+    batch = synthetic_batch(settings.get("size", 1))  # the earliest versions did not tell it of a training
+    if identity.get("synthetic_fraction") and batch < SYNTHETIC_BATCH:
         identity[SYNTHETIC] = f"drawn {batch} at a time (before: {SYNTHETIC_BATCH})"
     return identity | {"seed": seed} | found
 
