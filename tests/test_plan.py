@@ -286,6 +286,8 @@ def test_plan_counts_what_the_study_will_have(planned):
     )
     assert f"{row['parameters']:,}" in first.output
     assert plan_before["warnings"] == []
+    (kept,) = (study / "benchmarks/plan").glob("*.json")
+    assert 0 < json.loads(kept.read_text())["predict"] < 0.1  # seconds an image
 
 
 def test_plan_is_near_what_then_happens(planned):

@@ -647,9 +647,9 @@ class TestFindings:
         assert found == ["42 s", "3 min 5 s", "1 h 0 min", "2 h 10 min"]
 
     def test_the_size_on_disk_has_a_unit(self, tmp_path):
-        runs = [run("small", GOOD, parameters=12_345), run("large", WORSE, parameters=12_345_678)]
+        runs = [run("small", GOOD, parameters=12_487), run("large", WORSE, parameters=12_487_000)]
         made = Made(tmp_path, VEGETABLES, LABELS, runs).write()
-        assert [row["size on disk"] for row in made.page.table("size on disk")] == ["49.4 kB", "49.4 MB"]
+        assert [row["size on disk"] for row in made.page.table("size on disk")] == ["49.9 kB", "49.9 MB"]
 
     def test_one_model_only(self, tmp_path):
         made = Made(tmp_path, VEGETABLES, LABELS, [run("only", GOOD)]).write()

@@ -263,7 +263,11 @@ def test_what_is_kept_is_written_and_the_last_epoch_goes_on(tmp_path):
         np.testing.assert_array_equal(weight.numpy(), expected)
 
 
-def test_a_training_tells_its_time_and_the_size_of_its_state(tmp_path):
+def test_a_training_tells_its_time_and_the_size_of_its_state(tmp_path, monkeypatch):
+    titles = []
+    monkeypatch.setattr(
+        "baton.training.show_progress", lambda items, title, *_, **__: titles.append(title) or items
+    )
     write_split(tmp_path, "train", 9)
     write_split(tmp_path, "validation", 9)
     network = networks.build_network(SETTINGS, OFF, 3, seed=3)
@@ -274,6 +278,8 @@ def test_a_training_tells_its_time_and_the_size_of_its_state(tmp_path):
     before = time.monotonic()
     training.run_epoch(lambda: None)
     assert 0 < training.seconds <= time.monotonic() - before
+    training.run_epoch(lambda: None)
+    assert titles == [f"net seed 1, epoch {epoch} of 3" for epoch in (1, 2)]
     arrays, values = training.to_state()
     assert told == sum(array.nbytes for array in arrays.values())
 
