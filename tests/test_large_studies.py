@@ -52,6 +52,11 @@ class TestManyClasses:
         assert len(named) <= 120 and named[:2] == ["c0", "c5"]
 
 
+def test_shares_of_a_class_of_one_image_and_of_none():
+    found = write_report.shares([[1, 0], [0, 0]])
+    assert found == [[(1, 1), (0, 0)], [(0, 0), (0, 0)]]
+
+
 class TestManyModels:
     def make(self, folder, monkeypatch, **limits):
         for name, value in limits.items():

@@ -347,6 +347,12 @@ class TestFigures:
         assert axes.lines[1].get_xydata().tolist() == [[0.95, 0.9], [0.25, 0.3]]
         assert axes.get_xlim() == axes.get_ylim() == (0, 1)
 
+    def test_an_interval_is_drawn_from_its_low_to_its_high_end(self):
+        one = {"name": "net", "parameters": 1000, "accuracy": 0.6, "low": 0.5, "high": 0.65}
+        (line,) = figures.draw_cost([one]).axes[0].collections
+        (segment,) = line.get_segments()
+        np.testing.assert_allclose(segment, [[1000, 0.5], [1000, 0.65]])
+
     def test_a_confusion_matrix_grows_with_its_classes(self):
         sizes = [
             figures.draw_confusion(np.eye(n, dtype=int), [f"{i}" for i in range(n)], "net").get_size_inches()

@@ -227,6 +227,8 @@ def test_warns_of_memory_disk_and_sessions_only_where_they_are_too_small():
         (4.56, "4.6 s"),
         (59.6, "60 s"),
         (125, "2 min 05 s"),
+        (599, "9 min 59 s"),
+        (600, "10 min"),
         (3000, "50 min"),
         (7500, "2 h 05 min"),
     ],

@@ -284,6 +284,15 @@ def test_a_training_tells_its_time_and_the_size_of_its_state(tmp_path, monkeypat
     assert told == sum(array.nbytes for array in arrays.values())
 
 
+def test_the_curves_for_tensorboard_are_on_the_disk_after_each_epoch(tmp_path):
+    row = {"epoch": 1} | dict.fromkeys(("loss", "accuracy", "l2", "val_loss", "val_accuracy"), 0.5)
+    board = train.TensorBoard(tmp_path, [])
+    board.add(row)
+    for split in ("train", "validation"):
+        (events,) = (tmp_path / split).iterdir()
+        assert b"accuracy" in events.read_bytes()
+
+
 def test_where_sessions_began_is_marked_on_the_curves(tmp_path, monkeypatch):
     write_split(tmp_path, "train", 9)
     write_split(tmp_path, "validation", 9)
@@ -538,6 +547,12 @@ def test_contrast_is_up_to_this_fraction_more_or_less():
     assert abs(factors.mean() - 1) < 0.03
     assert abs((factors < 1).mean() - 0.5) < 0.1
     np.testing.assert_allclose(out.mean(axis=(1, 2, 3)), 120, atol=0.01)  # no brighter
+
+
+def test_brightness_goes_to_the_ends_of_the_range_and_no_further():
+    ends = np.stack([np.zeros((8, 8, 3)), np.full((8, 8, 3), 255)] * 200).astype(np.float32)
+    out = augmented(ends, brightness=0.2)
+    assert out.min() == 0 and out.max() == 255
 
 
 def test_brightness_is_up_to_this_fraction_of_the_full_range_either_way():
