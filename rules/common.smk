@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 import os
 
 from snakemake.exceptions import WorkflowError
@@ -20,7 +19,7 @@ def memory_of(run):
     def ask(wildcards, attempt):
         # One that has not saved once left no trace of a kill: there every attempt counts.
         killed = read_progress(run.folder).get("unended_sessions", attempt - 1)
-        return math.ceil(memory.doubled(memory.of_training(run.settings), killed))
+        return memory.doubled(memory.of_training(run.settings), killed)
 
     return ask
 
@@ -37,14 +36,14 @@ def count_rows(path):
 def memory_of_decoding(wildcards, attempt, threads):
     """Return, for `resources: mem_mb`, about what decoding the images takes, in MB."""
     needed = memory.of_decoding(threads, count_rows("results/data/classes.csv"))
-    return math.ceil(memory.doubled(needed, attempt - 1))
+    return memory.doubled(needed, attempt - 1)
 
 
 def memory_of_packing(wildcards, attempt, threads):
     """Return, for `resources: mem_mb`, about what packing a kind of images takes, in MB."""
     settings, images = PACKED[wildcards.images], count_rows("results/data/images.csv")
     needed = memory.of_packing(settings["size"], settings["synthetic_fraction"], threads, images)
-    return math.ceil(memory.doubled(needed, attempt - 1))
+    return memory.doubled(needed, attempt - 1)
 
 
 def memory_of_report(wildcards, attempt):
@@ -56,7 +55,7 @@ def memory_of_report(wildcards, attempt):
         classes = 0
     rows = (count_rows(path) for path in ("results/data/images.csv", f"{PICTURES}/test.csv"))
     needed = memory.of_report(len(RUNS), len(RUNS_BY_MODEL), classes, *rows)
-    return math.ceil(memory.doubled(needed, attempt - 1))
+    return memory.doubled(needed, attempt - 1)
 
 
 def watched_folders(data):

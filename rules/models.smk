@@ -12,6 +12,8 @@ from types import SimpleNamespace
 
 from snakemake.exceptions import WorkflowError
 
+from baton.console import some
+
 MOST_MODELS = 2000  # of a sweep
 SPELLED = {".": "p", "-": "m", "+": ""}  # in the name of a model: 1e-05 is 1em05
 
@@ -79,17 +81,11 @@ def what_counts(model, config):
     return tuple(sorted((key, repr(value)) for key, value in settings.items()))
 
 
-def some(names, most=5):
-    """Return a few of the `names` as text, and how many more there are."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
-
-
 def make_models(config):
     """Return all models of the config, those of `models`, then those that each sweep makes, and notes for the user.
 
-    Of a sweep's models that are the same but for their name only the first is one: the others would train to the same
-    bits, and count as equals in every comparison.
+    Of a sweep's models that are the same but for their name only one is made, the first or the one that is trained: the
+    others would train to the same bits, and count as equals in every comparison.
     """
     models, notes = list(config["models"]), []
     for number, sweep in enumerate(config["sweep"]):
@@ -105,7 +101,7 @@ def make_models(config):
             )
         if impossible:
             notes.append(f"config: {made_by}: left out, having {why}: {', '.join(impossible)}.")
-        made = [model for model in made if model["name"] not in impossible]
+        made = [model for model in made if not halves_to_nothing(model, config)]
         twins = {}  # what counts of a model: those that the sweep makes of it
         for model in made:
             twins.setdefault(what_counts(model, config), []).append(model)

@@ -9,8 +9,7 @@ import numpy as np
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from baton import logs, networks, statistics
-from baton.console import decimals
-from baton.figures import MOST_NUMBERED
+from baton.console import MOST_NUMBERED, decimals
 from baton.identity import training_of
 from baton.labels import as_number
 from baton.logs import log

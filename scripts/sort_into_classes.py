@@ -10,6 +10,7 @@ from posixpath import normpath
 import pandas as pd
 
 from baton import logs
+from baton.console import some
 from baton.images import SUFFIXES, name_files, rank_name, real_files, walk
 from baton.labels import as_number, normalize_label, sort_labels
 from baton.links import link_images
@@ -33,13 +34,6 @@ class LeftOut:
 
     def to_frame(self):
         return pd.DataFrame(self.rows, columns=["reason", "unit", "count"])
-
-
-def some(items, most=5):
-    """Return a few of `items` as text, and how many more there are."""
-    items = [str(item) for item in items]
-    more = f" and {len(items) - most} more" if len(items) > most else ""
-    return ", ".join(items[:most]) + more
 
 
 def read_annotations(path, columns):

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 from collections import Counter
+from contextlib import contextmanager
 from pathlib import Path
 
 import jinja2
@@ -16,7 +17,7 @@ from markupsafe import Markup, escape
 from PIL import Image
 
 from baton import comparison, figures, logs, statistics
-from baton.console import decimals, p_value, percent
+from baton.console import MOST_NUMBERED, decimals, p_value, percent
 from baton.finished import is_trained
 from baton.identity import (
     digest_data,
@@ -34,10 +35,8 @@ SPLITS = ("train", "validation", "test")
 THUMBNAIL = 96  # pixels
 RECORDED = ("identity", "study", "classes")  # of training.json, for Baton itself
 SHOWN = 12  # models that the page tells in detail; of more, these are the most accurate
-MOST_COUNTS = (
-    1_000_000  # in report.json, of all confusion matrices: 15 MB; more are in each metrics.json alone
-)
-MOST_PAIRS = 10_000  # in report.json: 6 MB; more are in pairs.csv alone
+# In report.json: counts of all confusion matrices (15 MB) and pairs (6 MB). More are in each metrics.json, in pairs.csv.
+MOST_COUNTS, MOST_PAIRS = 1_000_000, 10_000
 
 
 # --- What there is to tell
@@ -427,12 +426,11 @@ def main(files, base, runs, config, workflow, whole=False):
     few_counts = len(runs) * len(classes) ** 2 <= MOST_COUNTS
     found, confused = [], {}
     for run in runs:
-        told = collect_run(run, config["augmentation"], files["weights"], tested)
-        if told["status"] == "done":
-            confused[run["name"]] = statistics.most_confused(told["test"]["confusion"], classes)
+        found.append(collect_run(run, config["augmentation"], files["weights"], tested))
+        if test := found[-1].get("test"):
+            confused[run["name"]] = statistics.most_confused(test["confusion"], classes)
             if not few_counts:  # 1,000 models of 500 classes: 2 GB
-                told["test"]["confusion"] = None
-        found.append(told)
+                test["confusion"] = None
     done = [run for run in found if run["status"] == "done"]
     if whole and len(done) < len(found):
         run = next(run for run in found if run["status"] == "unfinished")
@@ -467,7 +465,10 @@ def main(files, base, runs, config, workflow, whole=False):
     write_csv(folder / "models.csv", table_of_models(done))
     write_csv(folder / "pairs.csv", table_of_pairs(compared))
     few_pairs = len(compared["pairs"]) <= MOST_PAIRS
-    write_json(f"{base}.json", report if few_pairs else report | {"comparison": compared | {"pairs": None}})
+    numbers = report if few_pairs else report | {"comparison": compared | {"pairs": None}}
+    with aside(f"{base}.json") as file:  # piece by piece: the text of a thousand models is large
+        json.dump(numbers, file, indent=2, ensure_ascii=False, allow_nan=False)
+        file.write("\n")
 
     pixels = np.load(files["test"], mmap_mode="r") if config["report"]["images"] else None
     environment = jinja2.Environment(
@@ -485,12 +486,13 @@ def main(files, base, runs, config, workflow, whole=False):
             run["name"]: list_mistakes(run, list(tested["image"]), pixels, classes) for run in told["shown"]
         },
         confusion=confusion,
-        numbered=len(classes) <= figures.MOST_NUMBERED,
+        numbered=len(classes) <= MOST_NUMBERED,
         few_counts=few_counts,
         curves={run["name"]: f"results/models/{run['folder']}/curves.svg" for run in runs},
         folder=folder,
     )
-    write_aside(f"{base}.html", page)
+    with aside(f"{base}.html") as file:
+        file.write(page)
     log.info("written to %s.html", base)
 
 
@@ -503,20 +505,12 @@ def without_nan(value):
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
-def write_json(path, report):
-    """Write `report` to `path` in one rename, piece by piece: the text of a thousand models is large."""
-    aside = f"{path}.tmp"
-    with open(aside, "w", encoding="utf-8", errors="replace") as file:
-        json.dump(report, file, indent=2, ensure_ascii=False, allow_nan=False)
-        file.write("\n")
-    os.replace(aside, path)
-
-
-def write_aside(path, text):
-    """Write `text` to `path` in one rename; a file name that is not UTF-8 loses what cannot be shown."""
-    aside = f"{path}.tmp"
-    Path(aside).write_text(text, encoding="utf-8", errors="replace")
-    os.replace(aside, path)
+@contextmanager
+def aside(path):
+    """Open a text file that is `path` once it is written; a file name that is not UTF-8 loses what cannot be shown."""
+    with open(f"{path}.tmp", "w", encoding="utf-8", errors="replace") as file:
+        yield file
+    os.replace(f"{path}.tmp", path)
 
 
 if __name__ == "__main__":

@@ -243,12 +243,17 @@ def test_patience_counts_epochs_without_a_better_one(patience, epochs):
     assert training.complete == (patience in (1, 2))
 
 
-def test_what_is_kept_is_written_and_the_last_epoch_goes_on(tmp_path):
-    write_split(tmp_path, "train", 9)
-    write_split(tmp_path, "validation", 9)
+def of_nine_images(folder, **settings):
+    """Return a training at its start, on nine images and as many for validation."""
+    write_split(folder, "train", 9)
+    write_split(folder, "validation", 9)
     network = networks.build_network(SETTINGS, OFF, 3, seed=3)
-    splits = open_split(tmp_path, "train"), open_split(tmp_path, "validation")
-    training = Training(Trainer(network, 0.01), *splits, SETTINGS | {"monitor": "loss"}, seed=1)
+    splits = open_split(folder, "train"), open_split(folder, "validation")
+    return Training(Trainer(network, 0.01), *splits, SETTINGS | settings, seed=1)
+
+
+def test_what_is_kept_is_written_and_the_last_epoch_goes_on(tmp_path):
+    training = of_nine_images(tmp_path, monitor="loss")
     training.run_epoch(lambda: None)
     kept = [weight.numpy() for weight in training.trainer.weights]
     training.history[0]["loss"] = 0.0  # nothing will be better
@@ -268,11 +273,7 @@ def test_a_training_tells_its_time_and_the_size_of_its_state(tmp_path, monkeypat
     monkeypatch.setattr(
         "baton.training.show_progress", lambda items, title, *_, **__: titles.append(title) or items
     )
-    write_split(tmp_path, "train", 9)
-    write_split(tmp_path, "validation", 9)
-    network = networks.build_network(SETTINGS, OFF, 3, seed=3)
-    splits = open_split(tmp_path, "train"), open_split(tmp_path, "validation")
-    training = Training(Trainer(network, 0.01), *splits, SETTINGS, seed=1)
+    training = of_nine_images(tmp_path)
     told = training.state_bytes()
     assert training.seconds == 0
     before = time.monotonic()
@@ -294,11 +295,7 @@ def test_the_curves_for_tensorboard_are_on_the_disk_after_each_epoch(tmp_path):
 
 
 def test_where_sessions_began_is_marked_on_the_curves(tmp_path, monkeypatch):
-    write_split(tmp_path, "train", 9)
-    write_split(tmp_path, "validation", 9)
-    network = networks.build_network(SETTINGS, OFF, 3, seed=3)
-    splits = open_split(tmp_path, "train"), open_split(tmp_path, "validation")
-    training = Training(Trainer(network, 0.01), *splits, SETTINGS | {"name": "net"}, seed=1)
+    training = of_nine_images(tmp_path)
     training.run_epoch(lambda: None)
     training.sessions = [{"from": [0, 0]}, {"from": [0, 2]}, {"from": [3, 0]}]
     marked = []

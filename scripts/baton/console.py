@@ -1,8 +1,9 @@
-"""Numbers as people read them, in the report and on the terminal."""
+"""What people read, in the report and on the terminal: numbers, and a few of many names."""
 
 from math import copysign
 
 MORE_PLACES = 2
+MOST_NUMBERED = 40  # classes of a confusion matrix that has its counts written into it
 
 
 def decimals(value, places=3, most=1):
@@ -26,6 +27,13 @@ def decimals(value, places=3, most=1):
 def percent(share, places=0):
     """Return a share in per cent, without the sign, as `decimals` does."""
     return decimals(100 * share, places, most=100)
+
+
+def some(items, most=5):
+    """Return a few of `items` as text, and how many more there are."""
+    items = [str(item) for item in items]
+    more = f" and {len(items) - most} more" if len(items) > most else ""
+    return ", ".join(items[:most]) + more
 
 
 def p_value(p):

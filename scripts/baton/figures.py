@@ -12,9 +12,10 @@ from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Bbox
 
+from baton.console import MOST_NUMBERED
+
 TRAINING, VALIDATION = "tab:red", "tab:blue"
-MOST_NUMBERED = 40  # classes of a confusion matrix that has its counts written into it
-MOST_NAMED = 120  # on an edge of one
+MOST_NAMED = 120  # classes on an edge of a confusion matrix
 
 
 def save_figure(figure, svg):

@@ -4,6 +4,8 @@ What was measured (`make bench` shows it): a process with pandas and matplotlib 
 Snakemakes of a Slurm job 300.
 """
 
+import math
+
 from baton.identity import synthetic_batch
 from baton.slurm import largest_node
 
@@ -56,11 +58,11 @@ def of_report(runs, models, classes, images, tested):
 
 
 def doubled(needed, times):
-    """Return what to ask for after a job was killed so many times without a warning: it may have been too little.
+    """Return what to ask for, whole MB, after a job was killed so many times without a warning: it may have been too little.
 
     Twice as much each time, up to four times, and no more than the largest node of the cluster has.
     """
     more = needed * 2 ** min(times, 2)
     if more > needed and (most := largest_node()):
         more = max(needed, min(more, most))
-    return more
+    return math.ceil(more)

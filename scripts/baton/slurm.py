@@ -20,10 +20,8 @@ from functools import cache
 
 MISTAKES = ".snakemake/baton/mistakes"
 FORGOTTEN_AFTER = 120  # seconds in which the cluster answers and does not list a job, until it counts as gone
-ASK_EVERY = (
-    60  # seconds at most between queries, where the cluster does not tell how long ended jobs are listed
-)
-SELDOM = 180  # seconds at most between queries, as the plugin has it
+# Seconds at most between queries: where the cluster does not tell how long it lists ended jobs; and as the plugin has it.
+ASK_EVERY, SELDOM = 60, 180
 
 
 # --- Mistakes of the user: not to be tried again
