@@ -8,14 +8,14 @@ PYTHON = python3
 run: .venv/installed
 	.venv/bin/snakemake
 
-# Two files at a time: much of it is waiting for processes to start. The cluster's come first, which wait longest: last,
+# Three files at a time: much of it is waiting for processes to start. The cluster's come first, which wait longest: last,
 # they would be waited for alone. The interruptions have clocks and the machine alone.
 test: .venv/installed
-	.venv/bin/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder tests/slurm tests \
+	.venv/bin/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations 20 tests/slurm tests \
 	  --ignore tests/test_interruptions.py
 	.venv/bin/python -m pytest tests/test_interruptions.py
 
-# Kills trainings a hundred times in all, at random, and compares every bit; twenty minutes.
+# Kills training runs a hundred times in all, at random, and compares every bit; twenty minutes.
 soak: .venv/installed
 	.venv/bin/python -m pytest -m soak
 	MIN_JOB_AGE=300 .venv/bin/python -m pytest tests/slurm
@@ -28,9 +28,12 @@ mutants: .venv/installed
 
 check: .venv/installed
 	.venv/bin/ruff check .
+	.venv/bin/mypy
 	.venv/bin/ruff format --check .
 	.venv/bin/snakefmt --check Snakefile rules
 	.venv/bin/snakemake --lint
+	@if [ -x tests/node_modules/.bin/biome ]; then tests/node_modules/.bin/biome check --error-on-warnings; \
+	  else echo "The report's style and script are not linted here: npm ci --prefix tests"; fi
 
 # Prints the figures of the README: speed, precision, dry run, memory; what saving costs; Keras' backup
 # beside Baton's under the same kills; what was planned beside what happened; how often a comparison finds the right
@@ -44,17 +47,25 @@ bench: .venv/installed
 	PYTHONPATH=scripts .venv/bin/python tests/benchmark_comparison.py
 	PYTHONPATH=scripts:tests .venv/bin/python tests/benchmark_large.py
 
-# Renews the two locks from pyproject.toml: what running needs, and what tests and linters do. Needs uv.
+# Renews the three locks from pyproject.toml: what running needs, what exporting needs beyond it, and what tests and
+# linters do. Needs uv.
 lock:
 	$(COMPILE) pyproject.toml --output-file requirements.lock
-	$(COMPILE) --group dev --constraint requirements.lock --output-file tests/requirements.lock
-	uv pip compile --universal --python-version 3.11 --format pylock.toml --quiet requirements.lock \
+	python3 -c "$$EXPORT" | $(COMPILE) - --constraint requirements.lock --output-file export.lock
+	$(COMPILE) --group dev --constraint requirements.lock --constraint export.lock --output-file tests/requirements.lock
+	uv pip compile --universal --python-version 3.11 --format pylock.toml --quiet requirements.lock export.lock \
 		| .venv/bin/python tests/wheels.py > tests/wheels.csv
+
+define EXPORT
+import tomllib
+print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["export"], sep="\n")
+endef
+export EXPORT
 
 COMPILE = uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
   --no-emit-index-url --no-emit-find-links
 
-.venv/installed: requirements.lock tests/requirements.lock
+.venv/installed: requirements.lock export.lock tests/requirements.lock
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --require-hashes $(^:%=--requirement %)
 	touch .venv/installed
