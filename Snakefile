@@ -1,34 +1,43 @@
 """Baton: from images and what annotators said of them to CNNs compared on a test set.
 
-`snakemake -n` shows what would be done, `snakemake` does it, and `snakemake` again goes on where the
+`snakemake -n` shows what would be done, `snakemake` does it, and `snakemake` again resumes where the
 last session stopped. `config.yaml` holds every choice; `snakemake --list-target-rules` lists what
 can be asked for by name.
 """
 
 import sys
 
-from snakemake.utils import min_version
+from snakemake.utils import min_version, validate
 
 min_version("9.19")
-sys.path.insert(0, f"{workflow.basedir}/scripts")  # for what the rules import of baton
+# Beside this file, wherever it is used from.
+sys.path.insert(0, f"{workflow.current_basedir.get_path_or_uri(secret_free=True)}/scripts")
+
+from baton.errors import ConfigError
+from baton.study.call import begin_call
+from baton.study.study import make_study
+
+IS_MODULE = not workflow.modifier.is_main_snakefile()
+
+try:
+    if workflow.modifier.modify_path("results") != "results":
+        raise ConfigError("module: a prefix moves only part of Baton's files: leave it out.")
+    STUDY = make_study(
+        config,
+        validate,
+        None if IS_MODULE else workflow.config_settings.configfiles,
+        made_before=IS_MODULE,
+    )
+except ConfigError as error:
+    sys.exit(str(error))
+config.clear()
+config.update(STUDY.config)  # what the scripts see
 
 
 # For `--sdm apptainer`; the Dockerfile says how to make it.
 container: f"{workflow.basedir}/baton.sif"
 
 
-configfile: f"{workflow.basedir}/config.yaml"
-
-
-if config["data"]["source"] == "demo":
-
-    configfile: f"{workflow.basedir}/examples/demo.yaml"
-
-
-include: "rules/config.smk"
-include: "rules/models.smk"
-include: "rules/common.smk"
-include: "rules/session.smk"
 include: "rules/data.smk"
 include: "rules/train.smk"
 include: "rules/evaluate.smk"
@@ -38,50 +47,34 @@ include: "rules/plan.smk"
 
 rule all:
     """The whole study, to results/report.html."""
-    default_target: True
+    default_target: not IS_MODULE
     input:
         "results/report.html",
 
 
-localrules:
-    status,
-
-
 rule status:
-    """Print how far each training is; trains nothing."""
+    """Print how far each training run is; trains nothing."""
     log:
         "logs/status.log",
+    localrule: True
     run:
-        tell_progress()
+        CALL.print_progress()
 
 
-check_names(rule.name for rule in workflow.rules)
-if workflow.is_main_process:
-    tell_notes()
-announce_snakemake()
-hand_on_warnings()
-SESSION = None
-if workflow.is_main_process and not workflow.dryrun:
-    end_before_the_start()
-    SESSION = note_session()
-    keep_finished()
-release_dead_lock(SESSION)
+try:
+    STUDY.check_names(rules._rules)  # as they are called here, whatever a module's user calls them
+except ConfigError as error:
+    sys.exit(str(error))
+CALL = begin_call(workflow, STUDY)
 
 
 onstart:
-    refuse_fewer_epochs(workflow.dag.needrun_jobs())
-    # The jobs of a cluster have limits of their own, and no session; they go on where this call ends.
-    announce_end(None if workflow.non_local_exec else seconds_left())
-    if workflow.non_local_exec:
-        teach_slurm()
-        note_what_to_show(workflow.dag.needrun_jobs())
-    else:
-        hand_on_the_end()
+    CALL.start()
 
 
 onsuccess:
-    show_logs()
+    CALL.succeed()
 
 
 onerror:
-    tell_progress()
+    CALL.fail()

@@ -1,16 +1,18 @@
 """Data: from the user's images and labels to packed arrays, a split and class weights.
 
-Needs `data`, `holdout`, `images` and `augmentation` of the config. Makes results/data/: a manifest a
-stage (classes.csv, split.csv, images.csv, corrupt.csv), folders of links to look at (classes/,
-dataset/), class_weights.json, and packed/IMAGES/, the only thing that training reads.
+Needs
+    data.images, data.annotations of the config (results/demo/ for the demo)
+Makes
+    results/data/classes.csv, left_out.csv, classes/CLASS/ (links, to look at)
+    results/data/split.csv
+    results/data/images.csv, corrupt.csv, dataset/SPLIT/CLASS/ (links, to look at)
+    results/data/class_weights.json
+    results/data/packed/IMAGES/SPLIT.npy, SPLIT.csv: the only thing that training reads
 """
 
 import re
 
-# None where the splits are given.
-HOLDOUT = None if config["data"]["source"] == "split_folders" else config["holdout"]
-
-if config["data"]["source"] == "demo":
+if STUDY.config["data"]["source"] == "demo":
 
     rule draw_demo:
         """Write the demo's images (handwritten digits) and annotations."""
@@ -22,7 +24,7 @@ if config["data"]["source"] == "demo":
         benchmark:
             "benchmarks/draw_demo.tsv"
         conda:
-            ENVIRONMENT
+            "../envs/baton.yaml"
         script:
             "../scripts/draw_demo.py"
 
@@ -30,8 +32,8 @@ if config["data"]["source"] == "demo":
 rule sort_into_classes:
     """Give every image its class, and link it into results/data/classes/CLASS/."""
     input:
-        annotations=config["data"]["annotations"] or [],
-        watched=watched_folders(config["data"]),
+        annotations=STUDY.config["data"]["annotations"] or [],
+        watched=STUDY.watched,
     output:
         classes="results/data/classes.csv",
         left_out="results/data/left_out.csv",
@@ -41,9 +43,9 @@ rule sort_into_classes:
     benchmark:
         "benchmarks/sort_into_classes.tsv"
     conda:
-        ENVIRONMENT
+        "../envs/baton.yaml"
     params:
-        data=config["data"],
+        data=STUDY.config["data"],
     script:
         "../scripts/sort_into_classes.py"
 
@@ -59,9 +61,9 @@ rule split_holdout:
     benchmark:
         "benchmarks/split_holdout.tsv"
     conda:
-        ENVIRONMENT
+        "../envs/baton.yaml"
     params:
-        holdout=HOLDOUT,
+        holdout=STUDY.holdout,
     script:
         "../scripts/split_holdout.py"
 
@@ -70,7 +72,7 @@ rule filter_corrupt:
     """Decode every image; set the damaged ones aside and link the others into dataset/SPLIT/CLASS/."""
     input:
         split="results/data/split.csv",
-        images=ancient(config["data"]["images"]),
+        images=ancient(STUDY.config["data"]["images"]),
     output:
         images="results/data/images.csv",
         corrupt="results/data/corrupt.csv",
@@ -80,12 +82,12 @@ rule filter_corrupt:
     benchmark:
         "benchmarks/filter_corrupt.tsv"
     conda:
-        ENVIRONMENT
+        "../envs/baton.yaml"
     threads: workflow.cores or 1
     resources:
-        mem_mb=memory_of_decoding,
+        mem_mb=STUDY.memory_of_decoding,
     params:
-        holdout=HOLDOUT,
+        holdout=STUDY.holdout,
     script:
         "../scripts/filter_corrupt.py"
 
@@ -101,9 +103,9 @@ rule weigh_classes:
     benchmark:
         "benchmarks/weigh_classes.tsv"
     conda:
-        ENVIRONMENT
+        "../envs/baton.yaml"
     params:
-        classes=list(config["data"]["classes"] or []),
+        classes=list(STUDY.config["data"]["classes"] or []),
     script:
         "../scripts/weigh_classes.py"
 
@@ -116,7 +118,7 @@ rule pack_images:
     input:
         manifest="results/data/images.csv",
         weights="results/data/class_weights.json",
-        images=ancient(config["data"]["images"]),
+        images=ancient(STUDY.config["data"]["images"]),
     output:
         train="results/data/packed/{images}/train.npy",
         validation="results/data/packed/{images}/validation.npy",
@@ -129,19 +131,17 @@ rule pack_images:
     benchmark:
         "benchmarks/pack_images/{images}.tsv"
     wildcard_constraints:
-        images="|".join(map(re.escape, PACKED)),
+        images="|".join(map(re.escape, STUDY.packed)),
     conda:
-        ENVIRONMENT
+        "../envs/baton.yaml"
     threads: workflow.cores or 1
     resources:
-        mem_mb=memory_of_packing,
+        mem_mb=STUDY.memory_of_packing,
     params:
-        size=lambda wildcards: PACKED[wildcards.images]["size"],
-        synthetic_fraction=lambda wildcards: PACKED[wildcards.images]["synthetic_fraction"],
-        augmentation=lambda wildcards: (
-            config["augmentation"] if PACKED[wildcards.images]["synthetic_fraction"] else None
-        ),
-        seed=config["holdout"]["seed"],
+        size=lambda wildcards: STUDY.packed[wildcards.images].size,
+        synthetic_fraction=lambda wildcards: STUDY.packed[wildcards.images].synthetic_fraction,
+        augmentation=lambda wildcards: STUDY.augmentation_of(wildcards.images),
+        seed=STUDY.config["holdout"]["seed"],
     script:
         "../scripts/pack_images.py"
 
@@ -149,4 +149,4 @@ rule pack_images:
 rule pack:
     """The packed images, all that training needs of the data."""
     input:
-        [f"results/data/packed/{images}/train.npy" for images in PACKED],
+        [f"results/data/packed/{images}/train.npy" for images in STUDY.packed],

@@ -1,23 +1,29 @@
 """Evaluation: every trained model on the test split, and the report.
 
-Needs the models and results/data/packed/IMAGES. Makes results/evaluation/MODEL/seed_N/ (metrics.json,
-predictions.csv), results/report.html, report.json, and report/ with tables and figures.
+Needs
+    results/models/MODEL/seed_N/model.keras, training.json, curves.svg
+    results/data/packed/IMAGES/test.npy, test.csv, train.csv, validation.csv
+    results/data/class_weights.json, classes.csv, left_out.csv, images.csv, corrupt.csv
+Makes
+    results/evaluation/MODEL/seed_N/metrics.json, predictions.csv
+    results/report.html, report.json, report/models.csv, pairs.csv, accuracy_parameters.svg, reliability.svg, confusion/
+    results/report_now.html, report_now.json, report_now/
 """
 
-for run in RUNS:
+for run in STUDY.runs:
 
     rule:
         name:
             f"evaluate_{run.name}"
         input:
-            model=f"results/models/{run.folder}/model.keras",
-            summary=f"results/models/{run.folder}/training.json",
-            test=f"{run.packed}/test.npy",
-            test_manifest=f"{run.packed}/test.csv",
+            model=run.files.model,
+            summary=run.files.summary,
+            test=run.packed.images("test"),
+            test_manifest=run.packed.manifest("test"),
             weights="results/data/class_weights.json",
         output:
-            metrics=f"results/evaluation/{run.folder}/metrics.json",
-            predictions=f"results/evaluation/{run.folder}/predictions.csv",
+            metrics=run.files.metrics,
+            predictions=run.files.predictions,
         log:
             f"logs/evaluate/{run.folder}.log",
         benchmark:
@@ -25,73 +31,77 @@ for run in RUNS:
         group:
             run.name
         conda:
-            ENVIRONMENT
+            "../envs/baton.yaml"
         threads: 2
         resources:
-            mem_mb=memory_of(run),
+            mem_mb=run.ask_memory,
             runtime=20,
         params:
-            ordered=config["data"]["ordered"],
+            ordered=STUDY.config["data"]["ordered"],
         script:
             "../scripts/evaluate.py"
 
 
-for model, runs in RUNS_BY_MODEL.items():
-    if len(runs) > 1:
+for model, runs in STUDY.models_of_several_seeds.items():
 
-        rule:
-            name:
-                f"evaluate_{model}"
-            input:
-                [f"results/evaluation/{run.folder}/metrics.json" for run in runs],
+    rule:
+        name:
+            f"evaluate_{model}"
+        input:
+            [run.files.metrics for run in runs],
 
 
 rule evaluate:
-    """All trainings and their test figures."""
+    """All training runs and their test results."""
     input:
-        [f"results/evaluation/{run.folder}/metrics.json" for run in RUNS],
+        STUDY.files("metrics"),
 
 
-# By which a report knows the results of a run, and all that it tells of one that is not finished.
-TOLD = [
-    {
-        "name": run.name,
-        "model": run.model,
-        "seed": run.seed,
-        "folder": run.folder,
-        "packed": run.packed,
-        "settings": run.settings,
-    }
-    for run in RUNS
-]
-# What the report is about; the clock and what is tried beside it are not.
-ASKED = {key: config[key] for key in sorted(config) if key not in ("session_minutes", "verify")}
-MOST_SYNTHETIC = max(RUNS, key=lambda run: run.settings["synthetic_fraction"]).packed
-REPORTED = {
-    "template": f"{workflow.basedir}/scripts/write_report.html.j2",
+# What every report is made from, finished runs or not.
+REPORT_PARTS = {
+    # The page first.
+    "parts": [
+        STUDY.script(f"report/{name}")
+        for name in (
+            "page.html.j2",
+            "macros.html.j2",
+            "findings.html.j2",
+            "data.html.j2",
+            "models.html.j2",
+            "errors.html.j2",
+            "provenance.html.j2",
+            "style.css",
+            "sort.js",
+            "collect.py",
+            "draw.py",
+            "show.py",
+        )
+    ]
+}
+REPORT_DATA = {
     "left_out": "results/data/left_out.csv",
     "classes": "results/data/classes.csv",
     "images": "results/data/images.csv",
     "corrupt": "results/data/corrupt.csv",
     "weights": "results/data/class_weights.json",
-    "train_manifest": f"{MOST_SYNTHETIC}/train.csv",
-    "test_manifest": f"{PICTURES}/test.csv",
-    "test": f"{PICTURES}/test.npy",
+    "train_manifest": STUDY.most_synthetic.manifest("train"),
+    "test_manifest": STUDY.pictures.manifest("test"),
+    "test": STUDY.pictures.images("test"),
     # What each run is trained on: a model of other images is none of this study.
     "trained_on": [
-        f"results/data/packed/{images}/{split}.csv" for images in PACKED for split in ("train", "validation")
+        packed.manifest(split) for packed in STUDY.packed.values() for split in ("train", "validation")
     ],
 }
+# Of each run; where the report is of finished runs alone, these need not be there.
+REPORT_RESULTS = {kind: STUDY.files(kind) for kind in ("summary", "curves", "metrics", "predictions")}
 
 
 rule write_report:
     """Write the report, results/report.html, and its numbers and figures."""
     input:
-        **REPORTED,
-        summaries=[f"results/models/{run.folder}/training.json" for run in RUNS],
-        curves=[f"results/models/{run.folder}/curves.svg" for run in RUNS],
-        metrics=[f"results/evaluation/{run.folder}/metrics.json" for run in RUNS],
-        predictions=[f"results/evaluation/{run.folder}/predictions.csv" for run in RUNS],
+        **REPORT_PARTS,
+        **REPORT_DATA,
+        **REPORT_RESULTS,
     output:
         page="results/report.html",
         numbers="results/report.json",
@@ -117,32 +127,31 @@ rule write_report:
     benchmark:
         "benchmarks/write_report.tsv"
     conda:
-        ENVIRONMENT
+        "../envs/baton.yaml"
     resources:
-        mem_mb=memory_of_report,
+        mem_mb=STUDY.memory_of_report,
     params:
-        runs=TOLD,
-        config=ASKED,
+        runs=STUDY.run_fields,
+        config=STUDY.reported_config,
     script:
         "../scripts/write_report.py"
 
 
-localrules:
-    report_now,
-
-
 rule report_now:
-    """Write results/report_now.html of the trainings that are finished; trains nothing."""
+    """Write results/report_now.html of the training runs that are finished; trains nothing."""
     input:
-        **REPORTED,
+        **REPORT_PARTS,
+        **REPORT_DATA,
     log:
         "logs/report_now.log",
+    localrule: True
     conda:
-        ENVIRONMENT
+        "../envs/baton.yaml"
     params:
         page="results/report_now.html",
-        runs=TOLD,
-        config=ASKED,
+        results=REPORT_RESULTS,
+        runs=STUDY.run_fields,
+        config=STUDY.reported_config,
     script:
         "../scripts/write_report.py"
 

@@ -1,26 +1,28 @@
 """The plan: what a study will take, without training it.
 
-Needs results/data/split.csv. Prints the plan, writes results/plan.json, and keeps what it measures on this
-machine in benchmarks/plan/.
+Needs
+    results/data/split.csv
+Makes
+    results/plan.json, and prints it
+    benchmarks/plan/: what was measured on this machine, for later plans
 """
 
 
 rule plan:
-    """Tell what the study takes: time, memory, disk, sessions; trains nothing."""
+    """Estimate what the study takes: time, memory, disk, sessions; trains nothing."""
     input:
         split="results/data/split.csv",
     log:
         "logs/plan.log",
     conda:
-        ENVIRONMENT
+        "../envs/baton.yaml"
     threads: 2
     resources:
-        mem_mb=memory_of(LARGEST),
+        mem_mb=STUDY.largest.ask_memory,
     params:
-        runs=[vars(run) for run in RUNS],
-        augmentation=config["augmentation"],
-        study=STUDY,
-        session_minutes=config["session_minutes"],
+        runs=STUDY.run_fields,
+        data=STUDY.data,
+        session_minutes=STUDY.config["session_minutes"],
         cores=workflow.cores,
     script:
         "../scripts/plan.py"

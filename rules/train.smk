@@ -1,32 +1,40 @@
-"""Training: one rule a run (a model with a seed), each going on from its state.
+"""Training: one rule per run (a model with a seed), each resuming from its state.
 
-Needs results/data/packed/IMAGES and class_weights.json. Makes results/models/MODEL/seed_N/: the model, its
-history and curves. The state is in state/MODEL/seed_N/, declared by no rule: Snakemake would delete
-it when a session ends early. Models train once a seed; `train_model_3` is model_3 with all its seeds.
+Needs
+    results/data/packed/IMAGES/train.npy, train.csv, validation.npy, validation.csv
+    results/data/class_weights.json
+Makes
+    results/models/MODEL/seed_N/model.keras, history.csv, curves.svg, curves.png, training.json
+Keeps, declared by no rule (Snakemake would delete it when a session ends early)
+    state/MODEL/seed_N/
+    results/models/MODEL/seed_N/finished/
+    logs/tensorboard/MODEL/seed_N/
+
+Models train once per seed; `train_model_3` is model_3 with all its seeds.
 """
 
-for run in RUNS:
+for run in STUDY.runs:
 
     rule:
         name:
             f"train_{run.name}"
         input:
-            train=f"{run.packed}/train.npy",
-            train_manifest=f"{run.packed}/train.csv",
-            validation=f"{run.packed}/validation.npy",
-            validation_manifest=f"{run.packed}/validation.csv",
+            train=run.packed.images("train"),
+            train_manifest=run.packed.manifest("train"),
+            validation=run.packed.images("validation"),
+            validation_manifest=run.packed.manifest("validation"),
             weights="results/data/class_weights.json",
         output:
-            model=f"results/models/{run.folder}/model.keras",
-            history=f"results/models/{run.folder}/history.csv",
+            model=run.files.model,
+            history=run.files.history,
             curves=report(
-                f"results/models/{run.folder}/curves.svg",
+                run.files.curves,
                 caption="report/curves.rst",
                 category="Curves",
                 labels={"model": run.model, "seed": str(run.seed)},
             ),
-            curves_png=f"results/models/{run.folder}/curves.png",
-            summary=f"results/models/{run.folder}/training.json",
+            curves_png=run.files.curves_png,
+            summary=run.files.summary,
         log:
             f"logs/train/{run.folder}.log",
         benchmark:
@@ -34,59 +42,54 @@ for run in RUNS:
         group:
             run.name
         conda:
-            ENVIRONMENT
+            "../envs/baton.yaml"
         threads: 2
         resources:
-            mem_mb=memory_of(run),
+            mem_mb=run.ask_memory,
         params:
             settings=run.settings,
-            augmentation=config["augmentation"],
+            augmentation=run.augmentation,
             seed=run.seed,
-            state=f"state/{run.folder}",
-            board=f"logs/tensorboard/{run.folder}",
+            state=run.files.state,
+            board=run.files.board,
         script:
             "../scripts/train.py"
 
 
-for model, runs in RUNS_BY_MODEL.items():
-    if len(runs) > 1:
+for model, runs in STUDY.models_of_several_seeds.items():
 
-        rule:
-            name:
-                f"train_{model}"
-            input:
-                [f"results/models/{run.folder}/model.keras" for run in runs],
+    rule:
+        name:
+            f"train_{model}"
+        input:
+            [run.files.model for run in runs],
 
 
 rule train:
-    """All trainings."""
+    """All training runs."""
     input:
-        [f"results/models/{run.folder}/model.keras" for run in RUNS],
-
-
-# The model that config verify names, else the smallest, with its first seed.
-tried = RUNS_BY_MODEL[config["verify"] or SMALLEST.model][0]
+        STUDY.files("model"),
 
 
 rule verify_resume:
     """Train a few epochs straight and again with kills; fail where a bit differs."""
     input:
-        train=f"{tried.packed}/train.npy",
-        train_manifest=f"{tried.packed}/train.csv",
-        validation=f"{tried.packed}/validation.npy",
-        validation_manifest=f"{tried.packed}/validation.csv",
+        train=STUDY.verified.packed.images("train"),
+        train_manifest=STUDY.verified.packed.manifest("train"),
+        validation=STUDY.verified.packed.images("validation"),
+        validation_manifest=STUDY.verified.packed.manifest("validation"),
         weights="results/data/class_weights.json",
     log:
         "logs/verify_resume.log",
     conda:
-        ENVIRONMENT
+        "../envs/baton.yaml"
     threads: 2
     resources:
-        mem_mb=memory_of(tried),
+        mem_mb=STUDY.verified.ask_memory,
     params:
-        settings=tried.settings,
-        augmentation=config["augmentation"],
-        seed=tried.seed,
+        settings=STUDY.verified.settings,
+        augmentation=STUDY.verified.augmentation,
+        seed=STUDY.verified.seed,
         folder="state/verify_resume",
     script:
         "../scripts/verify_resume.py"

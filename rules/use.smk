@@ -1,70 +1,70 @@
 """Using a trained model: on other images, and in other formats.
 
-`snakemake predict --config model=model_3 images=FOLDER` makes results/predictions/MODEL/;
-`snakemake export_model_3` makes results/exports/MODEL/seed_N/. Both take the model that is there, whatever Snakemake
-finds changed since, and train only where there is none.
+Needs
+    results/models/MODEL/seed_N/model.keras, or one that is kept in finished/ there, whatever Snakemake finds changed
+    since; trains only where there is none
+Makes
+    results/predictions/MODEL/FOLDER.csv (`snakemake predict --config model=model_3 images=FOLDER`)
+    results/exports/MODEL/seed_N/ (`snakemake export_model_3`)
 """
 
-# A model predicts with its first seed.
-asked = RUNS_BY_MODEL[PREDICTION["model"]][0] if PREDICTION["model"] else None
-there = find_model(asked) if asked else None
+PREDICTOR = STUDY.predicting  # the run that predicts, if the command line names a model
 
 
 rule predict:
     """Predict a folder of images: --config model=NAME images=FOLDER."""
     input:
         # Nothing where no model is named, which the script refuses.
-        model=f"results/models/{asked.folder}/model.keras" if asked and not there else [],
+        model=PREDICTOR.files.model if PREDICTOR and not PREDICTOR.find_model() else [],
     log:
         "logs/predict.log",
     conda:
-        ENVIRONMENT
+        "../envs/baton.yaml"
     threads: 2
     resources:
-        mem_mb=memory_of(asked or SMALLEST),
+        mem_mb=(PREDICTOR or STUDY.smallest).ask_memory,
     params:
-        model=there,
-        settings=asked.settings if asked else None,
-        augmentation=config["augmentation"],
-        images=PREDICTION["images"],
-        name=PREDICTION["model"],
+        model=PREDICTOR.find_model() if PREDICTOR else None,
+        settings=PREDICTOR.settings if PREDICTOR else None,
+        augmentation=STUDY.config["augmentation"],
+        images=STUDY.prediction["images"],
+        name=STUDY.prediction["model"],
     script:
         "../scripts/predict.py"
 
 
-for run in RUNS:
-    there = find_model(run)
+for run in STUDY.runs:
+    model_file = run.find_model()
 
     rule:
         name:
             f"export_{run.name}"
         input:
-            model=[] if there else f"results/models/{run.folder}/model.keras",
+            model=[] if model_file else run.files.model,
         output:
-            folder=directory(f"results/exports/{run.folder}"),
+            folder=directory(run.files.exports),
         log:
             f"logs/export/{run.folder}.log",
         conda:
-            ENVIRONMENT
+            "../envs/baton.yaml"
         threads: 2
         resources:
-            mem_mb=memory_of(run),
+            mem_mb=run.ask_memory,
             runtime=30,
         params:
-            model=there,
+            model=model_file,
             settings=run.settings,
-            augmentation=config["augmentation"],
-            test=f"{run.packed}/test.npy",
-            digest=digest_of_model(there),
+            augmentation=run.augmentation,
+            test=run.packed.images("test"),
+            digest=run.digest_model(),
         script:
             "../scripts/export.py"
 
 
-for model, runs in RUNS_BY_MODEL.items():
-    if len(runs) > 1:
+for model, runs in STUDY.models_of_several_seeds.items():
 
-        rule:
-            name:
-                f"export_{model}"
-            input:
-                [f"results/exports/{run.folder}" for run in runs],
+    rule:
+        name:
+            f"export_{model}"
+        input:
+            [run.files.exports for run in runs],

@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from baton import logs
-from baton.logs import log
+from baton import console
+from baton.console import log
 
 SIDE = 32  # pixels
 # Share of each digit's images that the careful annotator rated: the middle of the scale is common.
@@ -78,5 +78,5 @@ def main(images, annotations):
 
 
 if __name__ == "__main__":
-    logs.start(snakemake.log[0])
+    console.start(snakemake.log[0])
     main(snakemake.output.images, snakemake.output.annotations)

@@ -2,20 +2,24 @@
 
 import contextlib
 import os
+import shutil
+from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from baton import logs, networks
-from baton.finished import read_training
-from baton.logs import UserError, log
+from baton import console
+from baton.console import log
+from baton.errors import UserError
+from baton.study.finished import read_training
+from baton.training import networks
 
 # isort: split
 import keras
-import onnxruntime
 import tensorflow as tf
 
-FORMATS = {"saved_model": "tf_saved_model", "model.onnx": "onnx", "model.tflite": "litert"}
 IMAGES = 64  # of the test split, for the check
 TOLERANCE = 1e-4  # between probabilities in float32, from another order of summing
 
@@ -26,12 +30,16 @@ def run_saved_model(path, images):
 
 
 def run_onnx(path, images):
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    from onnxruntime import InferenceSession
+
+    session = InferenceSession(path, providers=["CPUExecutionProvider"])
     return session.run(None, {session.get_inputs()[0].name: images})[0]
 
 
 def run_tflite(path, images):
-    interpreter = tf.lite.Interpreter(path)
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(path)
     place = interpreter.get_input_details()[0]["index"]
     interpreter.resize_tensor_input(place, images.shape)
     interpreter.allocate_tensors()
@@ -40,7 +48,19 @@ def run_tflite(path, images):
     return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
 
 
-RUN = {"saved_model": run_saved_model, "model.onnx": run_onnx, "model.tflite": run_tflite}
+class Format(NamedTuple):
+    """A format: its name in Keras, the packages of the extra `export` that it needs, and what runs it."""
+
+    keras: str
+    packages: tuple[str, ...]
+    run: Callable
+
+
+FORMATS = {
+    "saved_model": Format("tf_saved_model", (), run_saved_model),
+    "model.onnx": Format("onnx", ("tf2onnx", "onnx", "onnxruntime"), run_onnx),
+    "model.tflite": Format("litert", ("ai_edge_litert",), run_tflite),
+}
 
 
 def images_for(network, test):
@@ -54,34 +74,74 @@ def images_for(network, test):
     return np.random.default_rng(1).integers(0, 256, (IMAGES, size, size, 3)).astype(np.float32)
 
 
+def export(network, name, folder, images, expected):
+    """Write one of the FORMATS to `folder` and check it; raises UserError where it cannot be had, and leaves nothing.
+
+    expected: the probabilities that the network gives for the images, (n, classes).
+    """
+    wanted, path = FORMATS[name], Path(folder, name)
+    missing = [package for package in wanted.packages if find_spec(package) is None]
+    if missing:
+        raise UserError(
+            f"it needs {', '.join(missing)}: pip install --requirement export.lock, in Baton's folder."
+        )
+    try:
+        network.export(str(path), format=wanted.keras, verbose=False)
+        difference = np.abs(expected - wanted.run(str(path), images)).max()
+        if not difference <= TOLERANCE:
+            raise UserError(
+                f"its probabilities differ from the model's by {difference:.1e}. Please report this."
+            )
+    except UserError:
+        remove(path)
+        raise
+    except (
+        Exception
+    ) as error:  # of a converter that other people write: whatever it is, the other formats are made
+        remove(path)
+        raise UserError(f"{type(error).__name__}: {error}") from error
+    log.info("%s: probabilities differ by %.1e at most on %d images", name, difference, len(images))
+
+
+def remove(path):
+    """Remove the file or folder at `path`, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
+
+
 def main(model, test, folder, threads, settings, augmentation):
-    """Write each format to `folder`. Raises UserError where one does not give the model's probabilities.
+    """Write each format to `folder`; of one that cannot be had, say so. Raises UserError where none can.
 
     model: its file, with training.json beside it; test: the packed test images; settings, augmentation: the model's,
     by the config. The exports hold what prediction needs, in float32: no augmentation, no dropout.
     """
     networks.set_up(threads, "float32", seed=0)
-    logs.warn_of_other_training(read_training(os.path.dirname(model), settings, augmentation)[1])
+    console.warn_of_other_training(read_training(os.path.dirname(model), settings, augmentation)[1])
     network = keras.saving.load_model(model, compile=False)
     lean = networks.for_prediction(network)
     images = images_for(network, test)
     expected = networks.predict(lean, images)
-    apart = np.abs(expected - networks.predict(network, images)).max()
-    log.info("float32 against the model's own precision: probabilities differ by %.1e at most", apart)
+    difference = np.abs(expected - networks.predict(network, images)).max()
+    log.info("float32 against the model's own precision: probabilities differ by %.1e at most", difference)
     Path(folder).mkdir(parents=True, exist_ok=True)
-    for name, kind in FORMATS.items():
-        path = str(Path(folder) / name)
-        lean.export(path, format=kind, verbose=False)
-        apart = np.abs(expected - RUN[name](path, images)).max()
-        if not apart <= TOLERANCE:
-            raise UserError(
-                f"{path}: its probabilities differ from the model's by {apart:.1e}. Please report this."
-            )
-        log.info("%s: probabilities differ by %.1e at most on %d images", name, apart, len(images))
+    failed = {}
+    for name in FORMATS:
+        try:
+            export(lean, name, folder, images, expected)
+        except UserError as error:
+            failed[name] = error
+            log.warning("%s is not exported: %s", name, error)
+    if len(failed) == len(FORMATS):
+        raise UserError("no format could be exported; the reasons are above.")
+    if failed:
+        log.warning(
+            "without %s; to export again, delete %s and run the same command", ", ".join(failed), folder
+        )
 
 
 if __name__ == "__main__":
-    logs.start(snakemake.log[0])
+    console.start(snakemake.log[0])
     used = {key: snakemake.params[key] for key in ("test", "settings", "augmentation")}
     model = snakemake.input.model or snakemake.params.model
     main(model, folder=snakemake.output.folder, threads=snakemake.threads, **used)

@@ -2,11 +2,12 @@
 
 import os
 
-from baton import logs
-from baton.images import DamagedImage, decode_image, digest_file, map_images
-from baton.labels import sort_labels
-from baton.links import link_images
-from baton.logs import UserError, log, show_progress
+from baton import console
+from baton.console import log, show_progress
+from baton.data.images import DamagedImage, decode_image, digest_file, map_images
+from baton.data.labels import sort_labels
+from baton.data.links import link_images
+from baton.errors import UserError
 from baton.manifests import read_manifest, write_manifest
 
 
@@ -37,27 +38,27 @@ def replace_held_out(frame):
     return frame.assign(split=split)
 
 
-def check_enough(frame, asked):
+def check_enough(frame, needed):
     """Raise UserError where damage leaves a class without training images or short of its holdout.
 
-    frame: class, split, damage; asked: images a class in each drawn split ({} where splits are given).
+    frame: class, split, damage; needed: images per class in each drawn split ({} where splits are given).
     """
     counts = frame[frame["damage"].isna()].groupby(["class", "split"]).size()
     damaged = frame[frame["damage"].notna()].groupby("class").size()
     short = []
     for label in sort_labels(frame["class"]):
-        for split, least in {"train": 1, **asked}.items():
-            there = counts.get((label, split), 0)
-            if there < least:
+        for split, least in {"train": 1, **needed}.items():
+            count = counts.get((label, split), 0)
+            if count < least:
                 short.append(
-                    f"{label} has {there} for {split}, of {least} needed ({damaged.get(label, 0)} damaged)"
+                    f"{label} has {count} for {split}, of {least} needed ({damaged.get(label, 0)} damaged)"
                 )
     for split in ("validation", "test"):
         if not (frame["damage"].isna() & (frame["split"] == split)).any():
             short.append(f"every one has 0 for {split}, of 1 needed in all")
     if short:
         raise UserError(
-            f"too few readable images: class {'; class '.join(short)}. Mend the files, lower "
+            f"too few readable images: class {'; class '.join(short)}. Repair or replace the files, lower "
             "holdout.validation or holdout.test, or leave the class out with data.classes. "
             "The damaged files are listed above."
         )
@@ -90,11 +91,11 @@ def main(split_csv, images_csv, corrupt_csv, folder, root, threads, holdout):
     for image, reason in zip(damaged["image"], damaged["damage"], strict=True):
         log.warning("damaged: %s: %s", image, reason)
     log.info("%d of %d images are damaged", len(damaged), len(frame))
-    asked = {}
+    needed = {}
     if holdout is not None:
         frame = replace_held_out(frame.astype({"draw": int}))
-        asked = {split: holdout[split] for split in ("validation", "test")}
-    check_enough(frame, asked)
+        needed = {split: holdout[split] for split in ("validation", "test")}
+    check_enough(frame, needed)
     good = frame[frame["damage"].isna()]
     warn_of_duplicates(good)
     write_manifest(good[["image", "class", "split", "sha256"]], images_csv)
@@ -106,7 +107,7 @@ def main(split_csv, images_csv, corrupt_csv, folder, root, threads, holdout):
 
 
 if __name__ == "__main__":
-    logs.start(snakemake.log[0])
+    console.start(snakemake.log[0])
     main(
         snakemake.input.split,
         snakemake.output.images,

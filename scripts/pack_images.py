@@ -6,13 +6,14 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from baton import logs
-from baton.identity import synthetic_batch
-from baton.images import decode_resized, map_images
-from baton.logs import log, show_progress
-from baton.manifests import read_json, read_manifest, write_manifest
+from baton import console
+from baton.console import log, show_progress
+from baton.data.images import decode_resized, map_images
+from baton.files import read_json
+from baton.manifests import read_manifest, write_manifest
+from baton.study.identity import synthetic_batch
 
-# How often a synthetic image that came out as its parent is drawn anew: some parents are symmetric.
+# How often a synthetic image that came out as its parent is drawn again: some parents are symmetric.
 TRIES = 20
 BUFFER = 2**20  # bytes of images that are written at once
 
@@ -50,7 +51,7 @@ def augment(read, rows, size, augmentation, seed):
     """Yield new images, (size, size, 3): those of the `rows`, augmented; read: of some rows returns their pixels."""
     import keras  # TensorFlow is slow to import, and only synthetic images need it
 
-    from baton.networks import augmentation_layers, set_up
+    from baton.training.networks import augmentation_layers, set_up
 
     set_up(1, "float32", seed)
     layers = keras.Sequential(augmentation_layers(augmentation, seed))
@@ -106,7 +107,7 @@ def main(manifest, weights, root, arrays, manifests, threads, size, synthetic_fr
 
 
 if __name__ == "__main__":
-    logs.start(snakemake.log[0])
+    console.start(snakemake.log[0])
     splits = ("train", "validation", "test")
     main(
         snakemake.input.manifest,

@@ -7,11 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-from baton import logs, networks
-from baton.finished import read_training
-from baton.images import PREDICTION_BATCH, SUFFIXES, DamagedImage, decode_resized, list_files, map_images
-from baton.links import folder_name, short_digest
-from baton.logs import UserError, log, show_progress
+from baton import console
+from baton.console import log, show_progress
+from baton.data.images import SUFFIXES, DamagedImage, decode_resized, list_files, map_images
+from baton.data.links import folder_name, short_digest
+from baton.errors import UserError
+from baton.files import written_aside
+from baton.study.finished import read_training
+from baton.training import networks
+from baton.training.batches import PREDICTION_BATCH
 
 # isort: split
 import keras
@@ -30,8 +34,8 @@ def predict_files(network, folder, files, threads):
     size = network.input.shape[1]
     paths = [os.path.join(folder, file) for file in files]
     read = map_images(lambda path: read_or_reason(path, size), paths, threads)
-    shown = iter(show_progress(zip(files, read, strict=True), "predicting", len(files), "image"))
-    while batch := list(islice(shown, PREDICTION_BATCH)):
+    progress = iter(show_progress(zip(files, read, strict=True), "predicting", len(files), "image"))
+    while batch := list(islice(progress, PREDICTION_BATCH)):
         pixels = [image for _, (image, _) in batch if image is not None]
         rows = iter(networks.predict(network, np.stack(pixels)) if pixels else ())
         for file, (image, reason) in batch:
@@ -51,9 +55,7 @@ def main(model, name, threads, images, settings, augmentation):
     augmentation: the model's, by the config.
     """
     if not model or images is None:
-        raise UserError(
-            "say which model and which folder: snakemake predict --config model=NAME images=FOLDER"
-        )
+        raise UserError("name the model and the folder: snakemake predict --config model=NAME images=FOLDER")
     if not os.path.isdir(images):
         raise UserError(f"images={images}: there is no such folder.")
     files = [path for path in list_files(images) if path.lower().endswith(SUFFIXES)]
@@ -64,16 +66,19 @@ def main(model, name, threads, images, settings, augmentation):
     classes, changes = read_training(os.path.dirname(model), settings, augmentation)
     if classes is None:
         raise UserError(
-            f"{name} was trained by an earlier version of Baton, which did not write down the names of its classes, and "
-            f"its data were made anew since. Train it anew: snakemake --forcerun train_{name}"
+            f"{name} was trained by an earlier version of Baton, which did not record the names of its classes, and "
+            f"its data have changed since. Train it again: snakemake --forcerun train_{name}"
         )
-    logs.warn_of_other_training(changes)
+    console.warn_of_other_training(changes)
     predictions_csv = name_table(name, images)
     networks.set_up(threads, "float32", seed=0)  # the model brings its own precision
     network = keras.saving.load_model(model, compile=False)
     Path(predictions_csv).parent.mkdir(parents=True, exist_ok=True)
-    unreadable, aside = 0, f"{predictions_csv}.tmp"
-    with open(aside, "w", encoding="utf-8", errors="surrogateescape", newline="") as table:
+    unreadable = 0
+    with (
+        written_aside(predictions_csv) as aside,
+        open(aside, "w", encoding="utf-8", errors="surrogateescape", newline="") as table,
+    ):
         writer = csv.writer(table, lineterminator="\n")
         writer.writerow(["file", "class", *(f"probability {label}" for label in classes), "reason"])
         for file, probabilities, reason in predict_files(network, images, files, threads):
@@ -83,16 +88,14 @@ def main(model, name, threads, images, settings, augmentation):
             elif np.isfinite(probabilities).all():
                 writer.writerow([file, classes[probabilities.argmax()], *probabilities.tolist(), ""])
             else:
-                os.remove(aside)
                 raise UserError(
-                    f"{name} diverged in its training: what it answers ({file} was the first) are no probabilities. "
-                    "Nothing was written. Take another model, or train it with other settings (a lower learning_rate)."
+                    f"{name} diverged in training: what it predicts ({file} was the first) are not probabilities. "
+                    "Nothing was written. Use another model, or train it with other settings (a lower learning_rate)."
                 )
-    os.replace(aside, predictions_csv)
     log.info("%d images, %d of them unreadable: %s", len(files), unreadable, predictions_csv)
 
 
 if __name__ == "__main__":
-    logs.start(snakemake.log[0])
-    asked = dict(snakemake.params.items())
-    main(**asked | {"model": snakemake.input.model or asked["model"]}, threads=snakemake.threads)
+    console.start(snakemake.log[0])
+    options = dict(snakemake.params.items())
+    main(**options | {"model": snakemake.input.model or options["model"]}, threads=snakemake.threads)

@@ -1,4 +1,7 @@
-"""Give every image its class, from a CSV of annotations or from the folders it lies in."""
+"""Give every image its class, from a CSV of annotations or from the folders it lies in.
+
+One file, since Snakemake notices an edit to a rule's script, and none to what the script imports.
+"""
 
 import csv
 import io
@@ -9,12 +12,13 @@ from posixpath import normpath
 
 import pandas as pd
 
-from baton import logs
-from baton.console import some
-from baton.images import SUFFIXES, name_files, rank_name, real_files, walk
-from baton.labels import as_number, normalize_label, sort_labels
-from baton.links import link_images
-from baton.logs import UserError, log
+from baton import console
+from baton.console import log
+from baton.data.images import SUFFIXES, name_files, rank_name, real_files, walk
+from baton.data.labels import normalize_label, sort_labels
+from baton.data.links import link_images
+from baton.errors import UserError, some
+from baton.formatting import as_number
 from baton.manifests import write_manifest
 
 NO_ANSWER = ("", "NA", "N/A", "NaN", "nan")
@@ -52,7 +56,7 @@ def read_annotations(path, columns):
             f"{path}, row {row}: not UTF-8 text. Save the file as UTF-8 CSV and run again."
         ) from None
     if not text.strip():
-        raise UserError(f"{path} is empty: a header row and a row an answer are needed.")
+        raise UserError(f"{path} is empty: a header row and one row per answer are needed.")
     header = text.lstrip().splitlines()[0]
     headers = {mark: [name.strip() for name in next(csv.reader([header], delimiter=mark))] for mark in ",;\t"}
     separator = max(
@@ -62,7 +66,7 @@ def read_annotations(path, columns):
     if missing:
         raise UserError(
             f"{path}: no column {some(missing)}. Its columns are: {some(headers[separator], 20)}. "
-            "Set data.image_column, data.label_column and data.where to columns that are there."
+            "Set data.image_column, data.label_column and data.where to columns of the CSV."
         )
     twice = [name for name in columns if headers[separator].count(name) > 1]
     if twice:
@@ -90,7 +94,7 @@ def read_rows(path, text, separator, columns):
             if any(cells[len(header) :]):
                 raise UserError(
                     f"{path}: not a well-formed CSV: row {row} has {len(cells)} cells and the header {len(header)}. "
-                    "Put quotes round a cell that holds the separator."
+                    "Put quotes around a cell that holds the separator."
                 )
             cells += [""] * (len(header) - len(cells))
             yield row, [cells[place] for place in places]
@@ -102,14 +106,14 @@ def select_answers(frame, data, left_out):
     """Return the rows that `data.where` asks for and that hold an answer: image, label, row."""
     keep = frame
     for column, value in data["where"].items():
-        wanted = keep[column].map(normalize_label) == normalize_label(value)
-        if not wanted.any():
-            there = sort_labels(keep[column].map(normalize_label))
+        rows = keep[column].map(normalize_label) == normalize_label(value)
+        if not rows.any():
+            labels = sort_labels(keep[column].map(normalize_label))
             raise UserError(
                 f"{data['annotations']}: no row has {value} in column {column} "
-                f"(data.where). There: {some(there, 20)}."
+                f"(data.where). It has: {some(labels, 20)}."
             )
-        keep = keep[wanted]
+        keep = keep[rows]
     left_out.add(len(frame) - len(keep), "rows", "not what data.where asks for")
     keep = keep[[data["image_column"], data["label_column"]]].set_axis(["image", "label"], axis=1)
     keep = keep.assign(row=keep.index)
@@ -150,16 +154,16 @@ def find_images(frame, data, left_out):
             )
         left_out.add(len(missing), "images", "not in the folder of images")
     frame = frame.assign(image=found)[found.notna()]
-    asked = set(frame["image"])
-    unasked = sum(path.lower().endswith(SUFFIXES) and path not in asked for path in paths)
-    left_out.add(unasked, "images", "in the folder, but no answer that is asked for")
+    used = set(frame["image"])
+    unused = sum(path.lower().endswith(SUFFIXES) and path not in used for path in paths)
+    left_out.add(unused, "images", "in the folder, but without an answer that is used")
     if frame.empty:
         raise UserError(f"{data['annotations']}: none of its images is below {data['images']} (data.images).")
     return frame
 
 
 def combine_answers(frame, combine, left_out):
-    """Return one row an image: its label, from one answer or combined from several.
+    """Return one row per image: its label, from one answer or combined from several.
 
     combine: None, "median", "mean" (rounded to a whole number, halves up) or "majority" (ties are
     left out). Raises UserError for several answers with None, and for answers that are no numbers
@@ -193,7 +197,7 @@ def combine_answers(frame, combine, left_out):
         values = numbers.groupby(frame["image"]).agg(combine)
         whole = (values + 0.5).floordiv(1).astype(int).astype(str)
         combined = whole.rename_axis("image").rename("label").reset_index()
-    left_out.add(len(frame) - len(combined), "answers", f"combined into one an image by {combine}")
+    left_out.add(len(frame) - len(combined), "answers", f"combined into one per image by {combine}")
     return combined
 
 
@@ -201,20 +205,20 @@ def choose_classes(frame, classes, left_out):
     """Return image and class: labels kept (a list), merged (new name: old labels) or as they are (None)."""
     if classes is None:
         return frame.rename(columns={"label": "class"})
-    there = set(frame["label"])
+    labels = set(frame["label"])
 
     def as_there(label):  # a folder's name stands as it is ("01"), the CSV's labels are normalized
-        return str(label) if str(label) in there else normalize_label(label)
+        return str(label) if str(label) in labels else normalize_label(label)
 
     if isinstance(classes, dict):
         new_name = {as_there(old): str(new) for new, olds in classes.items() for old in olds}
     else:
         new_name = {as_there(label): as_there(label) for label in classes}
     chosen = frame.assign(**{"class": frame["label"].map(new_name)})
-    lacking = [name for name in dict.fromkeys(new_name.values()) if not (chosen["class"] == name).any()]
-    if lacking:
+    missing = [name for name in dict.fromkeys(new_name.values()) if not (chosen["class"] == name).any()]
+    if missing:
         raise UserError(
-            f"data.classes: no image is labelled {some(lacking)}. "
+            f"data.classes: no image is labelled {some(missing)}. "
             f"Labels there are: {some(sort_labels(frame['label']), 30)}."
         )
     left_out.add(chosen["class"].isna().sum(), "images", "a label that data.classes does not name")
@@ -235,7 +239,7 @@ def from_folders(data, left_out):
     """Return image and label of every image in SPLIT/CLASS/ (split_folders) or CLASS/ (class_folders), by every name."""
     depth = 2 if data["source"] == "split_folders" else 1
     shape = "train/CLASS/, validation/CLASS/ and test/CLASS/" if depth == 2 else "CLASS/"
-    images, others, outside, taken = [], set(), set(), set()
+    images, others, outside, used_files = [], set(), set(), set()
     for path, real in walk(data["images"]):
         parts = PurePosixPath(path).parts
         if any(part.startswith(".") for part in parts) or not path.lower().endswith(SUFFIXES):
@@ -244,21 +248,21 @@ def from_folders(data, left_out):
             outside.add(real)
         else:
             images.append((path, parts[depth - 1]))
-            taken.add(real)
-    left_out.add(len(others - taken), "files", "hidden, or not named like an image")
-    left_out.add(len(outside - taken - others), "files", f"not in a folder {shape}")
+            used_files.add(real)
+    left_out.add(len(others - used_files), "files", "hidden, or not named like an image")
+    left_out.add(len(outside - used_files - others), "files", f"not in a folder {shape}")
     splits = {path.split("/")[0] for path, _ in images}
     if not images or (depth == 2 and not splits.issuperset(SPLITS)):
-        lacking = [split for split in SPLITS if split not in splits] if depth == 2 else []
+        missing = [split for split in SPLITS if split not in splits] if depth == 2 else []
         raise UserError(
-            f"data.images: {data['images']} holds no images{' for ' + some(lacking) if lacking else ''}: "
+            f"data.images: {data['images']} holds no images{' for ' + some(missing) if missing else ''}: "
             f"for source: {data['source']} they lie in {shape}."
         )
     empty = sorted(class_folders(data["images"], depth) - {label for _, label in images})
     if empty and data["classes"] is None:
         raise UserError(
-            f"data.images: in {data['images']} there are no images of class {some(empty)}. Put some there, take "
-            "the folder away, or name the classes to use in data.classes."
+            f"data.images: in {data['images']} there are no images of class {some(empty)}. Put some there, remove "
+            "the folder, or name the classes to use in data.classes."
         )
     return pd.DataFrame(images, columns=["image", "label"])
 
@@ -278,14 +282,16 @@ def take_files_once(frame, data, left_out):
         several = frame[splits > 1].sort_values(["file", "image"])
         if len(several):
             raise UserError(
-                f"data.images: {several['file'].nunique()} files are in several splits, by links{such_as(several)}. A model "
+                f"data.images: {several['file'].nunique()} files are in several splits, through links{such_as(several)}. A model "
                 "is not tested on what it was trained on or chosen by: give each image one split."
             )
     classes = frame.groupby("file")["class"].transform("nunique")
     several = frame[classes > 1]
-    left_out.add(len(several), "images", f"one file in several classes, by links{such_as(several)}")
-    again = frame[(classes == 1) & frame["file"].duplicated()]
-    left_out.add(len(again), "images", f"a link to a file that is taken by another name{such_as(again)}")
+    left_out.add(len(several), "images", f"one file in several classes, through links{such_as(several)}")
+    repeated = frame[(classes == 1) & frame["file"].duplicated()]
+    left_out.add(
+        len(repeated), "images", f"a link to a file that is used under another name{such_as(repeated)}"
+    )
     return frame[(classes == 1) & ~frame["file"].duplicated()][["image", "class"]]
 
 
@@ -320,7 +326,7 @@ def main(data, classes_csv, left_out_csv, folder):
         )
     if data["ordered"] and data["classes"] is None and not all(map(as_number, counts.index)):
         raise UserError(
-            "data.ordered: true needs the order, which names that are no numbers do not tell: write the classes into "
+            "data.ordered: true needs an order, which names that are not numbers do not have: write the classes into "
             f"data.classes, from the low end of the scale to the high one (there are {some(sort_labels(counts.index), 30)})."
         )
     for label in sort_labels(counts.index):
@@ -331,5 +337,5 @@ def main(data, classes_csv, left_out_csv, folder):
 
 
 if __name__ == "__main__":
-    logs.start(snakemake.log[0])
+    console.start(snakemake.log[0])
     main(snakemake.params.data, snakemake.output.classes, snakemake.output.left_out, snakemake.output.folder)

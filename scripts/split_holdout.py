@@ -2,9 +2,10 @@
 
 import hashlib
 
-from baton import logs
-from baton.labels import sort_labels
-from baton.logs import UserError, log
+from baton import console
+from baton.console import log
+from baton.data.labels import sort_labels
+from baton.errors import UserError
 from baton.manifests import read_manifest, write_manifest
 
 
@@ -50,20 +51,20 @@ def take_given_splits(frame):
     frame = frame.assign(split=frame["image"].str.split("/").str[0], draw="")
     labels = sort_labels(frame["class"])
     for split in ("train", "validation", "test"):
-        there = set(frame.loc[frame["split"] == split, "class"])
-        if not there:
+        classes = set(frame.loc[frame["split"] == split, "class"])
+        if not classes:
             raise UserError(
-                f"there are no {split} images of the classes that are asked for ({', '.join(labels)}). Put some under "
+                f"there are no {split} images of the chosen classes ({', '.join(labels)}). Put some under "
                 f"{split}/, in folders of the same names, capitals included."
             )
-        lacking = [label for label in labels if label not in there]
-        if lacking and split == "train":
+        missing = [label for label in labels if label not in classes]
+        if missing and split == "train":
             raise UserError(
-                f"no training images of class {', '.join(lacking)}: a model cannot learn what it never sees. "
+                f"no training images of class {', '.join(missing)}: a model cannot learn what it never sees. "
                 "Add some under train/, or leave the class out with data.classes."
             )
-        if lacking:
-            log.warning("no %s images of class %s", split, ", ".join(lacking))
+        if missing:
+            log.warning("no %s images of class %s", split, ", ".join(missing))
     return frame
 
 
@@ -77,5 +78,5 @@ def main(classes_csv, split_csv, holdout):
 
 
 if __name__ == "__main__":
-    logs.start(snakemake.log[0])
+    console.start(snakemake.log[0])
     main(snakemake.input.classes, snakemake.output.split, **snakemake.params)

@@ -2,7 +2,6 @@
 
 import csv
 import importlib.metadata
-import json
 import os
 import shutil
 import sys
@@ -10,27 +9,29 @@ import time
 from collections import deque
 from pathlib import Path
 
-from baton import finished, logs, networks  # networks first: it sets TensorFlow up to be quiet
-from baton.console import decimals
-from baton.identity import PRECISIONS, digest_data, identify
-from baton.keeper import SAVING_SHARE, Keeper, now
-from baton.logs import SessionEnded, UserError, log
-from baton.manifests import read_json
-from baton.session import Session, find_snakemake, session_end
-from baton.state import flush
-from baton.training import Split, Trainer, Training
+from baton import console
+from baton.console import log
+from baton.errors import SessionEnded, UserError
+from baton.files import read_json, write_json, written_aside
+from baton.formatting import decimals
+from baton.study import finished
+from baton.study.identity import PRECISIONS, digest_data, identify
+from baton.study.session import Session, find_snakemake, session_end
+from baton.training import networks  # before TensorFlow, which it sets up to be quiet
+from baton.training.keeper import SAVING_SHARE, Keeper, now
+from baton.training.training import Split, Trainer, Training
 
 # isort: split
 import tensorflow as tf
 
-from baton.figures import draw_curves, save_figure
+from baton.results.figures import draw_curves, save_figure
 
 PACKAGES = ("tensorflow", "keras", "numpy", "pillow", "snakemake")
 MARGIN = 2  # seconds kept for leaving
 
 
 class TensorBoard:
-    """The curves for `tensorboard --logdir logs`: written anew each session, all epochs in one."""
+    """The curves for `tensorboard --logdir logs`: written again each session, all epochs in one."""
 
     def __init__(self, folder, history):
         shutil.rmtree(folder, ignore_errors=True)
@@ -41,7 +42,7 @@ class TensorBoard:
             self.add(row)
 
     def add(self, row):
-        """Add an epoch; where they cannot be written, go on without: they follow from the history."""
+        """Add an epoch; where they cannot be written, continue without: they follow from the history."""
         try:
             self._write(row)
         except tf.errors.OpError as trouble:
@@ -61,63 +62,74 @@ class TensorBoard:
             writer.flush()
 
 
-def train(training, keeper, session, board):
-    """Train to the end, or until the session says stop: then save and raise SessionEnded."""
-    this = {
-        "started": now(),
-        "ended": None,
-        "reason": None,
-        "from": [training.epoch, training.step],
-        "to": None,
-    }
-    training.sessions.append(this)
-    epochs = training.settings["epochs"]
-    recent = deque(maxlen=20)  # seconds of the last steps; the very first one compiles and is no measure
-    before = 0.0
+class TrainingSession:
+    """Trains to the end, or until the Session says stop: then it saves and raises SessionEnded."""
 
-    def save(reason=None):
-        this.update(ended=now(), reason=reason, to=[training.epoch, training.step])
-        return keeper.save(training)
+    def __init__(self, training, keeper, session, board):
+        self.training, self.keeper, self.session, self.board = training, keeper, session, board
+        self.record = {
+            "started": now(),
+            "ended": None,
+            "reason": None,
+            "from": [training.epoch, training.step],
+            "to": None,
+        }
+        training.sessions.append(self.record)
+        # Seconds of the last steps; the very first one compiles and is no measure.
+        self.recent = deque(maxlen=20)
+        self.step_began = 0.0
 
-    def needed():
-        return max(recent, default=0.0) + 2 * keeper.cost + MARGIN
-
-    def pause():
-        nonlocal before
-        recent.append(time.monotonic() - before)
-        if reason := session.reason_to_stop(needed()):
-            leave(reason)
-        if keeper.due:
-            save()
-        before = time.monotonic()
-
-    def leave(reason):
-        place = f"step {training.step} of {training.steps} in epoch {training.epoch + 1} of {epochs}"
-        if save(reason):
+    def train(self):
+        """Train what is left of the epochs."""
+        training, keeper = self.training, self.keeper
+        keeper.first_save(training)
+        left = self.session.seconds_left()
+        if left < self.seconds_needed():
+            self.save("too short")
             raise SessionEnded(
-                f"stopped at {place}: {reason}. All is saved: the same command goes on from here."
+                f"not trained: the {max(left, 0):.0f} s left of {self.session.limit} are too short for one step and one "
+                "save of this model. Give it more time and run the same command again."
             )
-        epoch, step = keeper.saved_at
-        raise SessionEnded(
-            f"stopped at {place}: {reason}, and the state cannot be saved ({keeper.trouble}). Once it can be, the "
-            f"same command goes on from step {step} in epoch {epoch + 1}."
-        )
+        self.step_began = time.monotonic()
+        while not training.complete:
+            training.run_epoch(self.after_batch)
+            row = training.history[-1]
+            values = [f"{name} {decimals(value, 4)}" for name, value in row.items() if name != "epoch"]
+            log.info("epoch %d: %s", row["epoch"], ", ".join(values))
+            self.board.add(row)
+        self.save("all done")
 
-    keeper.first_save(training)
-    if session.seconds_left() < needed():
-        save("too short")
+    def seconds_needed(self):
+        """Return what another step and a save may take, so that both still fit."""
+        return max(self.recent, default=0.0) + 2 * self.keeper.cost + MARGIN
+
+    def after_batch(self):
+        """Stop or save, where it is time to."""
+        self.recent.append(time.monotonic() - self.step_began)
+        if reason := self.session.reason_to_stop(self.seconds_needed()):
+            self.stop(reason)
+        if self.keeper.due:
+            self.save()
+        self.step_began = time.monotonic()
+
+    def save(self, reason=None):
+        """Save the state and note when, where and, at the end, why; return whether it could be saved."""
+        self.record.update(ended=now(), reason=reason, to=[self.training.epoch, self.training.step])
+        return self.keeper.save(self.training)
+
+    def stop(self, reason):
+        """Save and raise SessionEnded, which says where it resumes."""
+        training, epochs = self.training, self.training.settings["epochs"]
+        place = f"step {training.step} of {training.steps} in epoch {training.epoch + 1} of {epochs}"
+        if self.save(reason):
+            raise SessionEnded(
+                f"stopped at {place}: {reason}. The state is saved: run the same command again to resume here."
+            )
+        epoch, step = self.keeper.saved_at
         raise SessionEnded(
-            f"not trained: the {max(session.seconds_left(), 0):.0f} s left of {session.limit} are too short for one "
-            f"step and one save of this model. Give it more time and run the same command again."
+            f"stopped at {place}: {reason}, and the state cannot be saved ({self.keeper.trouble}). Once it can be, run "
+            f"the same command again: it resumes at step {step} in epoch {epoch + 1}."
         )
-    before = time.monotonic()
-    while not training.complete:
-        training.run_epoch(pause)
-        row = training.history[-1]
-        shown = {name: decimals(value, 4) for name, value in row.items() if name != "epoch"}
-        log.info("epoch %d: %s", row["epoch"], ", ".join(f"{name} {value}" for name, value in shown.items()))
-        board.add(row)
-    save("all done")
 
 
 def prepare(packed, weights, threads, settings, augmentation, seed, precision, gpus=0):
@@ -153,9 +165,9 @@ def write_outputs(training, set_up, model, history, curves, summary):
         writer = csv.DictWriter(file, training.history[0], lineterminator="\n")
         writer.writeheader()
         writer.writerows(training.history)
-    begun = [epoch + step / training.steps for epoch, step in (row["from"] for row in training.sessions[1:])]
+    starts = [epoch + step / training.steps for epoch, step in (row["from"] for row in training.sessions[1:])]
     title = f"{training.settings['name']}, seed {training.seed}"
-    save_figure(draw_curves(training.history, training.best_epoch, begun, title), curves)
+    save_figure(draw_curves(training.history, training.best_epoch, starts, title), curves)
     values = {
         "model": training.settings["name"],
         "seed": training.seed,
@@ -171,14 +183,9 @@ def write_outputs(training, set_up, model, history, curves, summary):
         "seconds": training.seconds,
         "sessions": training.sessions,
     }
-    with open(summary, "w", encoding="utf-8") as file:
-        json.dump(values, file, indent=2)
-        file.write("\n")
-    aside = Path(model).with_name("aside.keras")
-    with training.network_kept() as network:
+    write_json(summary, values)
+    with training.network_kept() as network, written_aside(model, flushed=True) as aside:
         network.save(aside)
-    flush(aside)
-    os.replace(aside, model)
 
 
 def main(
@@ -211,10 +218,10 @@ def main(
     with keeper.only_writer(lambda: is_job_lost(session)):
         if place := finished.find(folder, identity, settings):
             finished.give_back(place, folder)
-            log.info("trained already: the finished model is taken from %s", place)
+            log.info("trained already: the finished model is restored from %s", place)
             return
         training, set_up = prepare(packed, weights, threads, settings, augmentation, seed, precision, gpus)
-        go_on(training, keeper)
+        resume(training, keeper)
         log.info(
             "%d parameters, %s, %d threads, %d images",
             training.trainer.network.count_params(),
@@ -225,7 +232,7 @@ def main(
         if training.complete:
             log.info("all epochs are trained already")
         else:
-            train(training, keeper, session, TensorBoard(board, training.history))
+            TrainingSession(training, keeper, session, TensorBoard(board, training.history)).train()
         # Still the only writer: an orphan and its successor must not write one model at a time.
         write_outputs(training, set_up | {"identity": identity, "study": study}, **outputs)
         record = {"identity": identity, "study": study, "epochs": training.epoch}
@@ -237,16 +244,16 @@ def main(
             keeper.save(training)
 
 
-def take_precision(state, identity, asked):
-    """Return the precision to train in; what `auto` chose for a training that is begun stays its own.
+def take_precision(state, identity, setting):
+    """Return the precision to train in; what `auto` chose for a training run that is begun stays its own.
 
-    identity: the training's, but for its precision.
+    identity: the training run's, but for its precision.
     """
-    chosen = networks.choose_precision(asked)
-    if asked == "auto" and not Keeper(state, identity | {"precision": chosen}).begun:
+    chosen = networks.choose_precision(setting)
+    if setting == "auto" and not Keeper(state, identity | {"precision": chosen}).begun:
         for other in PRECISIONS:
             if Keeper(state, identity | {"precision": other}).begun:
-                log.info("begun in %s where that was the faster one: it goes on in it", other)
+                log.info("begun in %s, which was the faster format there: it resumes in it", other)
                 return other
     return chosen
 
@@ -254,31 +261,31 @@ def take_precision(state, identity, asked):
 def is_job_lost(session):
     """Whether another process that trains this may be a job that its cluster lost sight of, and will end by itself.
 
-    So it is when a node's daemon died or Snakemake was killed: the job goes on, and another is sent after it.
+    So it is when a node's daemon died or Snakemake was killed: the job continues, and another is submitted.
     Raises SessionEnded where this one has no more time to wait for it.
     """
     if reason := session.reason_to_stop(MARGIN):
-        raise SessionEnded(f"not trained, another process trains it still: {reason}.")
+        raise SessionEnded(f"not trained, another process still trains it: {reason}.")
     return "SLURM_JOB_ID" in os.environ
 
 
-def go_on(training, keeper):
-    """Give `training` what the last session left. Raises UserError where fewer epochs are asked than are trained."""
-    found = keeper.load()
-    if found is None:
+def resume(training, keeper):
+    """Give `training` what the last session left. Raises UserError where the config wants fewer epochs than are trained."""
+    state = keeper.load()
+    if state is None:
         return
-    training.restore(*found)
-    asked = training.settings["epochs"]
-    if training.epoch > asked:
+    training.restore(*state)
+    epochs = training.settings["epochs"]
+    if training.epoch > epochs:
         raise UserError(
-            f"{training.epoch} epochs are trained and the config asks for {asked}: a training cannot be shortened. "
-            f"Set epochs to {training.epoch} or more, or move {keeper.current} away to train anew."
+            f"{training.epoch} epochs are trained and the config asks for {epochs}: training cannot be shortened. "
+            f"Set epochs to {training.epoch} or more, or move {keeper.current} away to train from the start."
         )
-    log.info("going on from epoch %d, step %d", training.epoch + 1, training.step)
+    log.info("resuming from epoch %d, step %d", training.epoch + 1, training.step)
 
 
 if __name__ == "__main__":
-    logs.start(snakemake.log[0])
+    console.start(snakemake.log[0])
     main(
         dict(snakemake.input.items()),
         snakemake.input.weights,

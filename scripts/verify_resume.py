@@ -1,4 +1,4 @@
-"""Prove on this machine that a training that is killed and resumed is the uninterrupted one, bit for bit.
+"""Prove on this machine that a training run that is killed and resumed is the uninterrupted one, bit for bit.
 
 One model trains a few epochs straight through, and again with its process killed (SIGKILL) at random
 moments; then every variable, the best weights and the history are compared.
@@ -15,26 +15,27 @@ from pathlib import Path
 
 import numpy as np
 
-from baton import logs
-from baton.logs import UserError, log
-from baton.state import NEWEST, load_state
+from baton import console
+from baton.console import log
+from baton.errors import UserError
+from baton.training.state import NEWEST, load_state
 
 EPOCHS, KILLS = 3, 5
-ATTEMPTS = 5  # at a training that can be killed before it ends
+ATTEMPTS = 5  # at a training run that can be killed before it ends
 SAVING_SHARE = 0.5  # of the time: so often that every kill finds another state
 CHILD = """
 import json, sys
 sys.path[:0] = json.loads(sys.argv[1])
-from baton import logs
+from baton import console
 import train
-from baton.session import Session
-logs.start(sys.argv[2])
+from baton.study.session import Session
+console.start(sys.argv[2])
 train.main(**json.load(sys.stdin), session=Session())
 """
 
 
 class Trial:
-    """One training in processes of its own, in a folder of its own."""
+    """One training run in processes of its own, in a folder of its own."""
 
     def __init__(self, folder, arguments):
         self.folder = Path(folder)
@@ -76,7 +77,7 @@ class Trial:
     def finish(self):
         """Train to the end."""
         if self.start().wait() != 0:
-            raise UserError(f"the training failed: see {self.folder / 'output.txt'}.")
+            raise UserError(f"the training run failed: see {self.folder / 'output.txt'}.")
 
     def result(self):
         """Return (arrays, values) of the state."""
@@ -139,14 +140,14 @@ def main(packed, weights, threads, settings, augmentation, seed, folder):
         seconds /= 2  # the machine did more else before, or the moment was drawn late
     else:
         raise UserError(
-            "nothing is shown: the training was over before it could be killed. Try a larger model, with "
+            "nothing is shown: the training run was over before it could be killed. Try a larger model, with "
             "--config verify=MODEL."
         )
     resumed.finish()
     found = resumed.result()
     for session in found[1]["sessions"][1:]:
         epoch, step = session["from"]
-        log.info("killed, and gone on from step %d in epoch %d", step, epoch + 1)
+        log.info("killed, and resumed from step %d in epoch %d", step, epoch + 1)
     if difference := first_difference(expected, found):
         raise UserError(
             f"not equal: after {killed} kills, {difference} differs. Please report this with the files in {folder}."
@@ -162,5 +163,5 @@ def main(packed, weights, threads, settings, augmentation, seed, folder):
 
 
 if __name__ == "__main__":
-    logs.start(snakemake.log[0])
+    console.start(snakemake.log[0])
     main(dict(snakemake.input.items()), snakemake.input.weights, snakemake.threads, **snakemake.params)

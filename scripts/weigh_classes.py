@@ -1,17 +1,17 @@
 """Number the classes and weigh each by how rare it is in training."""
 
-import json
-
 import numpy as np
 from sklearn.utils.class_weight import compute_class_weight
 
-from baton import logs
-from baton.labels import normalize_label, sort_labels
-from baton.logs import UserError, log
+from baton import console
+from baton.console import log
+from baton.data.labels import normalize_label, sort_labels
+from baton.errors import UserError
+from baton.files import write_json
 from baton.manifests import read_manifest
 
 
-def order_classes(frame, asked):
+def order_classes(frame, order):
     """Return the classes in the order of their indices: as `asked` in data.classes, else sorted.
 
     Raises UserError when a split holds a class that training does not, whose index no model knows.
@@ -21,7 +21,7 @@ def order_classes(frame, asked):
         unknown = sorted(set(frame.loc[frame["split"] == split, "class"]) - set(classes))
         if unknown:
             raise UserError(f"{split} holds classes that training does not: {', '.join(unknown)}.")
-    return sorted(classes, key=asked.index) if asked else classes
+    return sorted(classes, key=order.index) if order else classes
 
 
 def main(images_csv, weights_json, classes):
@@ -31,17 +31,15 @@ def main(images_csv, weights_json, classes):
     (King & Zeng 2001; scikit-learn's "balanced").
     """
     frame = read_manifest(images_csv)
-    asked = [label if label in set(frame["class"]) else normalize_label(label) for label in map(str, classes)]
-    ordered = order_classes(frame, asked)
+    order = [label if label in set(frame["class"]) else normalize_label(label) for label in map(str, classes)]
+    ordered = order_classes(frame, order)
     labels = frame.loc[frame["split"] == "train", "class"].to_numpy(dtype=str)
     weights = compute_class_weight("balanced", classes=np.array(ordered), y=labels)
     for label, weight in zip(ordered, weights, strict=True):
         log.info("class %s: weight %.4f", label, weight)
-    with open(weights_json, "w", encoding="utf-8") as file:
-        json.dump({"classes": ordered, "weights": weights.tolist()}, file, indent=2, ensure_ascii=False)
-        file.write("\n")
+    write_json(weights_json, {"classes": ordered, "weights": weights.tolist()}, ensure_ascii=False)
 
 
 if __name__ == "__main__":
-    logs.start(snakemake.log[0])
+    console.start(snakemake.log[0])
     main(snakemake.input.images, snakemake.output.weights, **snakemake.params)

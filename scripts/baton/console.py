@@ -1,43 +1,105 @@
-"""What people read, in the report and on the terminal: numbers, and a few of many names."""
+"""Log records, errors and progress, sent to a rule's log file and to the terminal."""
 
-from math import copysign
+import contextlib
+import logging
+import sys
+from pathlib import Path
 
-MORE_PLACES = 2
-MOST_NUMBERED = 40  # classes of a confusion matrix that has its counts written into it
+from tqdm import tqdm
+
+from baton.errors import MENDABLE, MachineError, SessionEnded, UserError, forget_mistake, note_mistake
+
+log = logging.getLogger("baton")
 
 
-def decimals(value, places=3, most=1):
-    """Return a number with fixed decimals (never -0.000), a dash for None.
+class Lenient:
+    """The terminal, or what stands for it. Where it was closed or its disk is full, what is written is lost.
 
-    A share that is nearly 0 or nearly all (`most`, or its negative) is not printed as if it were: it gets up to two
-    more decimals ("0.9997"), and beyond them a bound ("> 0.99999").
+    A training run must not end because nobody can read of it.
     """
-    if value is None:
-        return "–"
-    for shown in range(places, places + MORE_PLACES + 1):
-        text = f"{value:z.{shown}f}"
-        end = float(text)
-        # Closer than this to an end is rounding; beyond the end it is no share.
-        if abs(end) not in (0, most) or abs(value - end) < 1e-12 or abs(value) > most:
-            return text
-    bound = end - copysign(10**-shown, value) if end else copysign(10**-shown, value)
-    return f"{'<' if bound > value else '>'} {bound:.{shown}f}"
+
+    def __init__(self, stream):
+        self.stream = stream
+
+    def write(self, text):
+        with contextlib.suppress(OSError):
+            self.stream.write(text)
+        return len(text)
+
+    def flush(self):
+        with contextlib.suppress(OSError):
+            self.stream.flush()
+
+    def __getattr__(self, name):
+        return getattr(self.stream, name)
 
 
-def percent(share, places=0):
-    """Return a share in per cent, without the sign, as `decimals` does."""
-    return decimals(100 * share, places, most=100)
+class Terminal(logging.Handler):
+    """Writes records to the terminal, above a progress bar if there is one."""
+
+    def emit(self, record):
+        tqdm.write(self.format(record), file=sys.stderr)
 
 
-def some(items, most=5):
-    """Return a few of `items` as text, and how many more there are."""
-    items = [str(item) for item in items]
-    more = f" and {len(items) - most} more" if len(items) > most else ""
-    return ", ".join(items[:most]) + more
+def warn_of_other_training(changes):
+    """Say that a model is used which was trained otherwise than the config says now; changes: sentences, if any."""
+    if changes:
+        log.warning(
+            "the existing model was trained with other settings than the config's: %s. It is used as it is.",
+            "; ".join(changes),
+        )
 
 
-def p_value(p):
-    """Return a p value to four decimals, or "< 0.0001" or "> 0.9999"; only 1 is printed as 1."""
-    if p < 0.0001:
-        return "< 0.0001"
-    return "> 0.9999" if 0.9999 < p < 1 else f"{p:.4f}"
+def show_progress(items, title, total, unit, initial=0):
+    """Iterate over `items` with a progress bar; where no terminal shows it, with a line now and then."""
+    wait = 0 if sys.stderr.isatty() else 30  # seconds
+    return tqdm(
+        items, title, total, leave=False, initial=initial, unit=unit, mininterval=max(wait, 0.5), delay=wait
+    )
+
+
+def start(path):
+    """Send log records to the file `path` (logs/RULE/...) and to the terminal, errors included."""
+    forget_mistake(path)
+    path = Path(path)
+    name = path.with_suffix("").as_posix().removeprefix("logs/")
+    to_file, to_terminal = logging.FileHandler(path, encoding="utf-8"), Terminal()
+    to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    to_terminal.setFormatter(logging.Formatter(f"{name}: %(message)s"))
+    escape_names(sys.stderr)
+    sys.stderr = Lenient(sys.stderr)
+    logging.raiseExceptions = False  # a log file that cannot be written is no reason to fill the terminal
+    escape_names(to_file.stream)
+    log.setLevel(logging.INFO)
+    log.propagate = False  # libraries set up the root logger as they like
+    log.handlers = [to_file, to_terminal]
+    sys.excepthook = log_error
+
+
+def escape_names(stream):
+    """Have a stream escape file names that are not UTF-8: to Python they are lone surrogates, which nothing can print."""
+    stream.reconfigure(errors="backslashreplace")
+
+
+def log_file() -> str:
+    """Return the path of the log file that records are sent to."""
+    return next(handler.baseFilename for handler in log.handlers if isinstance(handler, logging.FileHandler))
+
+
+def log_error(kind, error, traceback):
+    """Log an uncaught exception: one sentence where the user can mend it, else its traceback."""
+    if isinstance(error, UserError):
+        log.error("error: %s", error)
+        if not isinstance(error, MachineError):
+            note_mistake(log_file())
+    elif isinstance(error, SessionEnded):
+        log.warning("%s", error)
+    elif isinstance(error, KeyboardInterrupt):
+        log.error("interrupted from the keyboard")
+    elif isinstance(error, OSError) and error.errno in MENDABLE:
+        where = f"{error.filename}: " if error.filename else ""
+        log.error("error: %s%s", where, MENDABLE[error.errno])
+    else:
+        log.critical(
+            "this is a bug in Baton; please report it, with %s", log_file(), exc_info=(kind, error, traceback)
+        )

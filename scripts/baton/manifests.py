@@ -1,6 +1,4 @@
-"""Manifests: the small CSV and JSON files that the rules pass on, the same bytes from the same input."""
-
-import json
+"""Manifests: the small CSV files that the rules pass on, the same bytes from the same input."""
 
 import pandas as pd
 
@@ -25,9 +23,3 @@ def read_manifest(path, columns=None, rows=None):
 def write_manifest(frame, path):
     """Write a DataFrame to `path`; file names that are not UTF-8 survive the way there and back."""
     frame.to_csv(path, index=False, lineterminator="\n", encoding="utf-8", errors="surrogateescape")
-
-
-def read_json(path):
-    """Return what the JSON file at `path` holds."""
-    with open(path, encoding="utf-8") as file:
-        return json.load(file)

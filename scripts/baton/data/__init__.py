@@ -1,0 +1,1 @@
+"""Data: images, labels, and the folders of links."""

@@ -1,0 +1,78 @@
+"""Folders of links to images, one per class, for people and for other tools to look at."""
+
+import hashlib
+import os
+import re
+import shutil
+import unicodedata
+from collections import Counter
+from pathlib import Path, PurePosixPath
+
+# What some file system refuses in a name, and "%" itself, so that two labels never share a folder.
+UNSAFE = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|%]|^[. ]|[. ]$')
+LONGEST_NAME = 120  # bytes; file systems allow 255, encrypted ones 143
+
+
+def folder_name(label):
+    """Return `label` as a name that stays inside its folder on every file system ("a/b" -> "a%2Fb")."""
+    name = UNSAFE.sub(lambda match: f"%{ord(match[0]):02X}", label)
+    if not name or len(os.fsencode(name)) > LONGEST_NAME:
+        name = f"{_shorten(name)}%{short_digest(label)}"
+    return name
+
+
+def as_some_disks_see(name):
+    """Return a text that two names share which are one name on some disks, as on macOS and Windows: Cat and cat."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def name_folders(labels):
+    """Return a folder's name for each of the `labels`, of which no two are one name on any disk."""
+    names = {label: folder_name(label) for label in sorted(set(labels))}
+    times = Counter(map(as_some_disks_see, names.values()))
+    return {
+        label: name if times[as_some_disks_see(name)] == 1 else f"{_shorten(name)}%{short_digest(label)}"
+        for label, name in names.items()
+    }
+
+
+def link_images(folder, images, labels, root, classes=None):
+    """Fill `folder` with CLASS/NAME links to the files `root`/image; where no link can be made, a copy.
+
+    images: relative paths; labels: the class of each; classes: those of all folders that are filled in this way, None
+    for these alone: so a class has one folder's name in each. Images of one name in different folders get
+    different link names. What the folder held is removed first.
+    """
+    folder = Path(folder)
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    folders = name_folders(labels if classes is None else classes)
+    for label in sorted(set(labels)):
+        (folder / folders[label]).mkdir()
+    names = [PurePosixPath(image).name for image in images]
+    times = Counter((label, as_some_disks_see(name)) for label, name in zip(labels, names, strict=True))
+    for image, label, name in zip(images, labels, names, strict=True):
+        if times[label, as_some_disks_see(name)] > 1:
+            name = f"{_shorten(PurePosixPath(name).stem)} {short_digest(image)}{PurePosixPath(name).suffix}"
+        _link(os.path.abspath(os.path.join(root, image)), folder / folders[label] / name)
+
+
+def _link(target, link):
+    try:
+        link.symlink_to(target)
+    except OSError:  # no right to make links (Windows), or a file system without them
+        try:
+            os.link(target, link)
+        except OSError:
+            if os.path.isfile(target):
+                shutil.copy2(target, link)
+
+
+def _shorten(name):
+    return name.encode("utf-8", "surrogateescape")[:LONGEST_NAME].decode("utf-8", "ignore")
+
+
+def short_digest(text):
+    """Return eight characters that distinguish one text from others."""
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:8]

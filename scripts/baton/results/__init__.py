@@ -1,0 +1,1 @@
+"""Results: the metrics of a model, the comparison of several, and figures."""

@@ -1,0 +1,198 @@
+"""This call of snakemake: what it does before jobs start, its signals, and what it prints at the end."""
+
+import signal
+import sys
+import threading
+import time
+from contextlib import suppress
+
+import psutil
+
+from baton.errors import ConfigError, forget_mistakes
+from baton.study import slurm
+from baton.study.finished import keep_what_is_there
+from baton.study.lock import note_call, release_dead_lock
+from baton.study.runs import WEIGHTS
+from baton.study.session import announce_end, announce_snakemake
+from baton.study.status import describe_progress, how_far
+from baton.study.study import Study
+
+BEGAN = time.monotonic()
+# Logs of the jobs whose text is the result.
+SHOWN = ("logs/plan.log", "logs/predict.log", "logs/verify_resume.log")
+_begun: dict[int, "Call"] = {}  # the Call of a workflow, by its id
+
+
+class Call:
+    """A call of snakemake on a Study; workflow: Snakemake's. In a process for one job it is that job's."""
+
+    def __init__(self, workflow, study: Study):
+        self.workflow, self.study = workflow, study
+        self.logs: list[str] = []  # of a cluster's jobs, to be shown
+
+    # --- The moments: when the Snakefile is read, before the first job, after the last
+
+    def begin(self):
+        """When the Snakefile is read, in every process."""
+        if self.workflow.is_main_process:
+            for note in self.study.notes:
+                print(note, file=sys.stderr)
+        announce_snakemake()
+        hand_on_warnings()
+        name = None
+        if self.workflow.is_main_process and not self.workflow.dryrun:
+            end_before_the_start()
+            name = note_call()
+            for run in self.study.runs:
+                # Before a rule that runs again deletes what an earlier version left.
+                packed = run.packed
+                keep_what_is_there(run.files.models, packed.folder, WEIGHTS)
+        release_dead_lock(name)
+
+    def start(self):
+        """When it is known what is to be done, before the first job. Exits where the config forbids it."""
+        jobs = list(self.workflow.dag.needrun_jobs())
+        try:
+            self.refuse_fewer_epochs(jobs)
+        except ConfigError as error:
+            sys.exit(str(error))
+        # The jobs of a cluster have limits of their own, and no session; they resume where this call ends.
+        announce_end(None if self.workflow.non_local_exec else self.seconds_left())
+        if self.workflow.non_local_exec:
+            self.prepare_cluster(jobs)
+        else:
+            hand_on_the_end()
+
+    def succeed(self):
+        """When all is done: on a cluster, print the logs whose text is the result; there, the terminal is a file."""
+        for path in self.logs:
+            try:
+                with open(path, encoding="utf-8", errors="backslashreplace") as file:
+                    text = file.read()
+            except OSError as error:
+                text = f"cannot be read: {error.strerror}"
+            print(f"{path}:", text, sep="\n", file=sys.stderr)
+
+    def fail(self):
+        """When a job failed or a session ended."""
+        self.print_progress()
+
+    # --- What they do
+
+    def seconds_left(self) -> float | None:
+        """Return the seconds until the session ends, None for never."""
+        minutes = self.study.config["session_minutes"]
+        return None if minutes is None else BEGAN + 60 * minutes - time.monotonic()
+
+    def threads(self) -> int | None:
+        """Return with how many threads a model trains here, None where that is a cluster's choice."""
+        unknown = self.workflow.non_local_exec or not self.workflow.cores
+        return None if unknown else min(2, self.workflow.cores)
+
+    def print_progress(self):
+        """Print how far each run is, and how to resume."""
+        print(*describe_progress(self.study, self.threads()), sep="\n", file=sys.stderr)
+
+    def refuse_fewer_epochs(self, jobs):
+        """Refuse, before Snakemake deletes anything, to train what is trained for more epochs than are asked for."""
+        outputs = {str(path) for job in jobs for path in job.output}
+        for run in self.study.runs:
+            if run.files.model not in outputs:
+                continue
+            status = how_far(run, self.study.data, self.threads())
+            if not status.done and status.epoch > run.settings["epochs"]:
+                raise ConfigError(
+                    f"config: training.epochs: {run.name} is trained for {status.epoch} epochs and the config asks for "
+                    f"{run.settings['epochs']}: training cannot be shortened. Set epochs to {status.epoch} or more, or "
+                    f"move {run.files.state} and {run.files.models} away to train from the start. Nothing was changed."
+                )
+
+    def prepare_cluster(self, jobs):
+        """Make up for what the Slurm plugin lacks, where it runs this call's jobs, and note the logs to show."""
+        forget_mistakes()
+        plugin = sys.modules.get("snakemake_executor_plugin_slurm")
+        if plugin and not slurm.teach(plugin):
+            print(
+                "WARNING: this version of Snakemake's Slurm plugin is not the one that Baton knows (see "
+                "requirements.lock): a job that the cluster forgets may be waited for without end, and mistakes in the "
+                "config are submitted again.",
+                file=sys.stderr,
+            )
+        self.logs = [str(log) for job in jobs for log in job.log if str(log) in SHOWN]
+
+
+def begin_call(workflow, study: Study) -> Call:
+    """Return the Call of this workflow, begun; once, however often the Snakefile is read.
+
+    As a module of another workflow, it is read for each `use rule`, and Snakemake runs the handlers (onstart, onsuccess,
+    onerror) of the main Snakefile only: there, Baton's are joined to them.
+    """
+    if id(workflow) not in _begun:
+        call = _begun[id(workflow)] = Call(workflow, study)
+        call.begin()
+        if not workflow.modifier.is_main_snakefile():
+            join_handlers(workflow, onstart=call.start, onsuccess=call.succeed, onerror=call.fail)
+    return _begun[id(workflow)]
+
+
+def join_handlers(workflow, **handlers):
+    """Have Snakemake run each of `handlers` before the main Snakefile's own, whether that is set already or will be."""
+    for event, ours in handlers.items():
+        register = getattr(workflow, event)
+
+        def join(theirs, ours=ours):
+            def run(log):
+                ours()
+                theirs(log)
+
+            return run
+
+        # Snakemake keeps the handler under this name, and has no other way to have two.
+        setattr(workflow, f"_{event}", join(getattr(workflow, f"_{event}")))
+        setattr(workflow, event, lambda theirs, register=register, join=join: register(join(theirs)))
+
+
+# --- Signals
+
+
+def end_jobs(*_signal):
+    """Send SIGTERM to all that this Snakemake started: training runs save and leave."""
+    for job in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):  # gone already
+            job.terminate()
+
+
+def hand_on_warnings():
+    """From now on hand USR2 on to the jobs of this call, as SIGTERM.
+
+    Before a time limit Slurm warns only the first process of a job's step, which is its Snakemake.
+    """
+    if hasattr(signal, "SIGUSR2"):  # not on Windows
+        signal.signal(signal.SIGUSR2, end_jobs)
+
+
+def hand_on_the_end():
+    """From now on hand SIGTERM on to the jobs of this call, then leave as Snakemake does.
+
+    `docker stop`, Kubernetes and service managers signal one process, and kill all soon after. Snakemake starts
+    no more jobs then, but lets those that run finish.
+    """
+    leave = signal.getsignal(signal.SIGTERM)
+
+    def end(*arguments):
+        if callable(leave):
+            leave(*arguments)
+        while True:  # a job may have been about to start
+            end_jobs()
+            time.sleep(1)
+
+    def hand_on(*arguments):
+        # A thread: what leaves takes a lock that the interrupted thread may hold.
+        threading.Thread(target=end, args=arguments, daemon=True).start()
+
+    signal.signal(signal.SIGTERM, hand_on)
+
+
+def end_before_the_start():
+    """End on SIGTERM until there are jobs: the first process of a container ignores what it does not ask for."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("Ended by SIGTERM before anything was started."))

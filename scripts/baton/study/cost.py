@@ -1,0 +1,49 @@
+"""What a CNN costs, by its settings alone: weights, multiplications, and the memory that training takes."""
+
+from typing import NamedTuple
+
+from baton.study.identity import Settings
+
+
+class Size(NamedTuple):
+    """Of a network: its weights (biases included), and the multiplications of one image's forward pass."""
+
+    weights: int
+    multiplications: int
+
+
+def measure(settings: Settings, classes: int = 0) -> Size:
+    """Return the Size of a network; classes: 0 leaves its last layer out, where the data are not known yet.
+
+    Each layer is a convolution, kernel_size x kernel_size over all channels with padding, twice as many kernels as the
+    layer before, and a 2 x 2 max pooling that halves the side; then a dense layer and one to the classes.
+    """
+    channels, side, weights, multiplications = 3, settings["size"], 0, 0
+    for number in range(settings["layers"]):
+        kernels = settings["kernels"] * 2**number
+        kernel_weights = kernels * channels * settings["kernel_size"] ** 2
+        weights += kernel_weights + kernels
+        multiplications += side * side * kernel_weights
+        channels, side = kernels, side // 2
+    dense = settings["dense"]
+    for inputs, outputs in ((side * side * channels, dense), (dense, classes)):
+        weights += (inputs + 1) * outputs
+        multiplications += inputs * outputs
+    return Size(weights, multiplications)
+
+
+def count_activations(settings: Settings) -> float:
+    """Return the numbers that the convolutions put out for one image."""
+    pixels = settings["size"] ** 2
+    return pixels * settings["kernels"] * sum(0.5**number for number in range(settings["layers"]))
+
+
+def memory_of_training(settings: Settings) -> float:
+    """Return about what training and evaluating a model take, in MB.
+
+    TensorFlow and two Snakemakes take 1,500 MB; weights, gradients, Adam's two averages, the best weights and the
+    copies of a save 12 x 4 bytes per weight (7 to 12 were measured on the study's models at 150 px); a batch's
+    activations and their gradients 3 x 4 bytes per pixel and kernel.
+    """
+    activations = 12 * settings["batch_size"] * count_activations(settings)
+    return 1500 + (48 * measure(settings).weights + activations) / 1e6

@@ -1,0 +1,127 @@
+"""What a training run follows from: its identity, by which its state and its finished model are found again."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, TypedDict
+
+
+class Settings(TypedDict, total=False):
+    """All settings of a run: of its network, its training and its images; see config.yaml."""
+
+    name: str
+    kernels: int
+    kernel_size: int
+    dense: int
+    layers: int
+    size: int
+    synthetic_fraction: float
+    synthetic_seed: int
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    l2: float
+    dropout: float
+    initializer: str
+    stddev: float
+    class_weights: str
+    monitor: str
+    patience: int | None
+    precision: str
+
+
+# By name, what a training run follows from.
+Identity = dict[str, Any]
+
+# Decided by the machine and the call, not by the study. They decide bits, so a training run resumes only where they
+# are the same; once finished, it is the same training wherever it is looked at.
+OF_THE_MACHINE = ("threads", "devices")
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+MEANING = "the meaning of augmentation"
+SYNTHETIC = f"{MEANING} synthetic images"
+SYNTHETIC_BATCH, SYNTHETIC_BYTES = 256, 256 * 224 * 224 * 12  # images, and bytes of them in float32
+
+
+def identify(settings: Settings, augmentation: dict[str, Any], seed: int, **facts: Any) -> Identity:
+    """Return by name what a training run follows from; facts: what only the training itself finds out, its data and such.
+
+    Not its name, not its number of epochs, and not the precision that was asked for: the one in force counts.
+    """
+    identity = {key: value for key, value in settings.items() if key not in ("name", "epochs", "precision")}
+    if identity.get("synthetic_fraction") == 0:
+        del identity["synthetic_fraction"]  # so that states from before models had it are found
+    identity |= {f"augmentation.{key}": value for key, value in augmentation.items()}
+    # What these two do was another thing once: training runs of that time that used them are others.
+    if augmentation.get("contrast"):
+        identity[f"{MEANING} contrast"] = "less or more (before: more only)"
+    if augmentation.get("flip") == "horizontal_and_vertical":
+        identity[f"{MEANING} flip"] = "a draw for each direction (before: one for both)"
+    batch = synthetic_batch(settings.get("size", 1))  # the earliest versions did not record it
+    if identity.get("synthetic_fraction") and batch < SYNTHETIC_BATCH:
+        identity[SYNTHETIC] = f"drawn {batch} at a time (before: {SYNTHETIC_BATCH})"
+    return identity | {"seed": seed} | facts
+
+
+def synthetic_batch(size: int) -> int:
+    """Return how many synthetic images of a size are drawn at a time: fewer where they are large, as memory is finite.
+
+    Which ones come out depends on it.
+    """
+    return max(1, min(SYNTHETIC_BATCH, SYNTHETIC_BYTES // (12 * size * size)))
+
+
+def fingerprint(identity: Identity) -> str:
+    """Return the name of the folder for what has this identity."""
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def digest_data(*paths: str | Path) -> str:
+    """Return a SHA-256 over the files that say which images and labels a training run sees.
+
+    Read once, as long as their sizes and times are the same: the hundreds of models of a sweep share them.
+    """
+    facts = [os.stat(path) for path in paths]
+    return _digest(tuple((os.fspath(p), f.st_mtime_ns, f.st_size) for p, f in zip(paths, facts, strict=True)))
+
+
+@cache
+def _digest(files):
+    digest = hashlib.sha256()
+    for path, _, _ in files:
+        digest.update(Path(path).read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def list_changes(before: Mapping, now: Mapping, ignored: Iterable[str] = ()) -> list[str]:
+    """Return a sentence for each thing in which two identities differ, without those that are `ignored`."""
+    return [
+        f"{name} was {before.get(name)} and is {now.get(name)}"
+        for name in sorted((set(before) | set(now)) - set(ignored))
+        if before.get(name) != now.get(name)
+    ]
+
+
+def training_of(summary: dict[str, Any]) -> dict[str, Any]:
+    """Return what distinguishes the training run of a training.json from others of the same model and seed."""
+    return {
+        "identity": summary.get("identity"),
+        "epochs": summary["epochs"],
+        "kept": summary["kept"]["epoch"],
+    }
+
+
+def stopped_early(patience: int | None, epochs: int, best_epoch: int | None) -> bool:
+    """Whether a training run ended, or would end, since none of the last `patience` epochs was better than the best."""
+    return patience is not None and epochs - (best_epoch or 0) >= patience
+
+
+def ignored_when_finished(settings: Settings) -> tuple[str, ...]:
+    """Return what of an identity a finished training need not share with what these settings ask for.
+
+    `auto` asks for no precision of its own: the one that it chose where the training ran belongs to that training run. So
+    do the synthetic images that an earlier version drew for it.
+    """
+    return (*OF_THE_MACHINE, SYNTHETIC, *(["precision"] if settings["precision"] == "auto" else []))

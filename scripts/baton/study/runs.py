@@ -1,0 +1,174 @@
+"""The runs of a study: a run is one training run, of a model with one of its seeds."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+from baton.errors import ConfigError
+from baton.study import cost, memory
+from baton.study.finished import FILES, model_of
+from baton.study.identity import Settings
+from baton.study.models import find_twice, halves_to_nothing
+from baton.study.progress import PROGRESS, read_progress
+
+CLASSES = "results/data/classes.csv"
+IMAGES = "results/data/images.csv"
+WEIGHTS = "results/data/class_weights.json"
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """The paths of a run, relative to the study's folder. What is in a folder has a name that starts with it."""
+
+    models: str  # the folder of what training makes
+    evaluation: str  # of what the evaluation makes
+    exports: str  # of the exports
+    state: str  # of the states, and what says how far they are
+    board: str  # of the curves for TensorBoard
+
+    @property
+    def model(self):
+        return f"{self.models}/{FILES['model']}"
+
+    @property
+    def history(self):
+        return f"{self.models}/{FILES['history']}"
+
+    @property
+    def curves(self):
+        return f"{self.models}/{FILES['curves']}"
+
+    @property
+    def curves_png(self):
+        return f"{self.models}/{FILES['curves_png']}"
+
+    @property
+    def summary(self):
+        return f"{self.models}/{FILES['summary']}"
+
+    @property
+    def metrics(self):
+        return f"{self.evaluation}/metrics.json"
+
+    @property
+    def predictions(self):
+        return f"{self.evaluation}/predictions.csv"
+
+    @property
+    def progress(self):
+        return f"{self.state}/{PROGRESS}"
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A folder of packed images: those of one size and one share of synthetic ones."""
+
+    name: str
+    size: int
+    synthetic_fraction: float
+
+    @property
+    def folder(self):
+        return f"results/data/packed/{self.name}"
+
+    def images(self, split):
+        return f"{self.folder}/{split}.npy"
+
+    def manifest(self, split):
+        return f"{self.folder}/{split}.csv"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run. name: in rules; settings: architecture, images and training, without the seeds."""
+
+    name: str
+    model: str
+    seed: int
+    settings: Settings
+    augmentation: dict[str, Any]
+
+    @property
+    def folder(self) -> str:
+        """MODEL/seed_N, which is its place in every folder of results, states and logs."""
+        return f"{self.model}/seed_{self.seed}"
+
+    @cached_property
+    def files(self) -> RunFiles:
+        return RunFiles(
+            models=f"results/models/{self.folder}",
+            evaluation=f"results/evaluation/{self.folder}",
+            exports=f"results/exports/{self.folder}",
+            state=f"state/{self.folder}",
+            board=f"logs/tensorboard/{self.folder}",
+        )
+
+    @property
+    def packed(self) -> Packed:
+        """The packed images that it is trained and tested on."""
+        size, synthetic = self.settings["size"], self.settings["synthetic_fraction"]
+        return Packed(f"{size}px_synthetic_{synthetic}" if synthetic else f"{size}px", size, synthetic)
+
+    @property
+    def weights(self) -> int:
+        """About how many weights the network has: without its last layer, which depends on the data."""
+        return cost.measure(self.settings).weights
+
+    @property
+    def memory(self) -> float:
+        """About what training and evaluating it take, in MB."""
+        return cost.memory_of_training(self.settings)
+
+    def ask_memory(self, wildcards, attempt: int) -> int:
+        """Return, for `resources: mem_mb`, what to ask for: more after it was killed without a warning."""
+        # One that has not saved once left no trace of a kill: there every attempt counts.
+        killed = read_progress(self.files.progress).get("unended_sessions", attempt - 1)
+        return memory.doubled(self.memory, killed)
+
+    def find_model(self) -> str | None:
+        """Return the model that is there already, which is used as it is; None where it is to be made first."""
+        place = model_of(self.files.models)
+        return place and f"{place}/{FILES['model']}"
+
+    def digest_model(self) -> str | None:
+        """Return a text that changes when the model of `find_model` is another one; None where there is none."""
+        try:
+            summary = Path(self.find_model() or "").with_name(FILES["summary"])
+            return hashlib.sha256(summary.read_bytes()).hexdigest()[:12]
+        except (OSError, ValueError):  # ValueError: there is no path
+            return None
+
+
+def list_runs(models: list[dict[str, Any]], config: dict[str, Any]) -> list[Run]:
+    """Return the runs of the models, in their order and that of their seeds. Raises ConfigError."""
+    runs = []
+    for model in models:
+        settings = dict(sorted({**config["images"], **config["training"], **model}.items()))
+        check_model(settings, config)
+        if settings["synthetic_fraction"] and config["data"]["source"] == "split_folders":
+            # Which they are drawn with; where the holdout is drawn with it too, the manifests follow from it.
+            settings["synthetic_seed"] = config["holdout"]["seed"]
+        seeds = settings.pop("seeds")
+        for seed in seeds:
+            name = model["name"] if len(seeds) == 1 else f"{model['name']}_seed_{seed}"
+            runs.append(Run(name, model["name"], seed, cast(Settings, settings), config["augmentation"]))
+    if twice := find_twice(run.name for run in runs):
+        raise ConfigError(f"config: models: two training runs would be called {twice}.")
+    return runs
+
+
+def check_model(settings: dict[str, Any], config: dict[str, Any]) -> None:
+    """Refuse a model that cannot be built, or whose synthetic images would be copies; settings: all of a model's."""
+    size, layers, name = (settings[key] for key in ("size", "layers", "name"))
+    if halves_to_nothing(settings, config):
+        raise ConfigError(
+            f"config: models: {name} halves {size} px {layers} times, to nothing. "
+            "Give it fewer layers, or larger images (size)."
+        )
+    if settings["synthetic_fraction"] and not any(config["augmentation"].values()):
+        raise ConfigError(
+            "config: augmentation: all are off, and the images that synthetic_fraction adds for "
+            f"{name} would be copies. Turn one on, or set synthetic_fraction to 0."
+        )

@@ -1,0 +1,154 @@
+"""How far each run is, as its states and its finished models show; for `status`, the plan and the end of a session.
+
+A state or model of other settings or other data is none of this run's: what counts is the identity that training
+itself goes by.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any
+
+from baton.study import finished
+from baton.study.identity import (
+    PRECISIONS,
+    Identity,
+    digest_data,
+    fingerprint,
+    identify,
+    ignored_when_finished,
+    list_changes,
+    stopped_early,
+)
+from baton.study.progress import read_progress, read_state_values
+from baton.study.runs import CLASSES, WEIGHTS, Packed, Run
+
+
+@dataclass(frozen=True)
+class Status:
+    """How far a run is. epoch: how many are trained; changes: why what is there is another training run's."""
+
+    epoch: int = 0
+    done: bool = False
+    begun: bool = False
+    changes: list[str] = field(default_factory=list)
+
+
+def how_far(run: Run, data: dict[str, Any], threads: int | None = None) -> Status:
+    """Return the Status of a Run.
+
+    data: the settings that the data follow from; threads: of a training run, None where that is not known. The packed
+    images are believed to be those of the study, where they are there and it has not changed.
+    """
+    settings, last = run.settings, read_progress(run.files.progress)
+    wanted, reasons = identify(settings, run.augmentation, run.seed), []
+    digest = _digest_of(run.packed)
+    if digest:
+        wanted["data"] = digest
+    if settings["precision"] != "auto":
+        wanted["precision"] = settings["precision"]
+    unknown = set() if digest else {"data"}
+
+    for _, record in finished.records(run.files.models):
+        changes = list_changes(record["identity"], wanted, {*unknown, *ignored_when_finished(settings)})
+        changes += _changes_of_data(record.get("study"), data)
+        if not changes and finished.is_trained(record, settings["epochs"]):
+            return Status(record["epochs"], done=True, begun=True)
+        reasons.append(changes)
+    previous = last.get("identity") or {}
+    changes = _changes_of_data(last.get("study"), data)
+    for state in [] if changes else _find_states(run, wanted, previous, threads):
+        early = stopped_early(settings["patience"], state["epoch"], state["best_epoch"])
+        record = {"epochs": state["epoch"], "stopped_early": early}
+        done = finished.is_trained(record, settings["epochs"])
+        return Status(state["epoch"], done=done, begun=True)
+    if previous:
+        # What the machine decides is named only where it is known to differ.
+        known = {
+            "devices",
+            *(() if threads else ("threads",)),
+            *(() if "precision" in wanted else ("precision",)),
+        }
+        changes += list_changes(
+            previous, wanted | ({"threads": threads} if threads else {}), {*unknown, *known}
+        )
+        reasons.append(changes)
+    return Status(changes=min(reasons, key=len, default=[]))
+
+
+def _find_states(
+    run: Run, wanted: Identity, previous: Identity, threads: int | None
+) -> Iterator[dict[str, Any]]:
+    """Yield the values of the states that a run's training would resume from; previous: the last session's identity."""
+    if "data" not in wanted and "data" in previous:  # not packed: believed to be what it was
+        wanted = wanted | {"data": previous["data"]}
+    choices = {
+        "threads": [threads] if threads else dict.fromkeys([previous.get("threads", 2), 2, 1]),
+        "devices": dict.fromkeys([previous.get("devices", 1), 1]),
+        "precision": [wanted["precision"]] if "precision" in wanted else PRECISIONS,
+    }
+    for chosen in product(*choices.values()):
+        identity = wanted | dict(zip(choices, chosen, strict=True))
+        if values := read_state_values(f"{run.files.state}/{fingerprint(identity)}"):
+            yield values
+
+
+def _digest_of(packed: Packed) -> str | None:
+    """Return the digest of the data as packed, None where they are not."""
+    try:
+        return digest_data(packed.manifest("train"), packed.manifest("validation"), WEIGHTS)
+    except OSError:
+        return None
+
+
+def _changes_of_data(before: dict | None, now: dict) -> list[str]:
+    """Return in what the settings that data follow from differ; nothing where they were not noted down."""
+    return list_changes(_flatten(before), _flatten(now)) if before else []
+
+
+def _flatten(data: dict) -> dict[str, Any]:
+    """Return {"holdout.seed": 1, ...} from {"holdout": {"seed": 1}}, as it is after a way through JSON.
+
+    A path is the same from wherever it is written; the order of the classes' scale changes no data.
+    """
+    data = json.loads(json.dumps(data))
+    flat = {f"{section}.{key}": value for section, keys in data.items() for key, value in keys.items()}
+    flat.pop("data.ordered", None)
+    return {
+        key: os.path.abspath(value) if key in ("data.images", "data.annotations") and value else value
+        for key, value in flat.items()
+    }
+
+
+def describe_progress(study, threads: int | None) -> list[str]:
+    """Return lines that say how far each run of the Study is, and what to do about those that are not done."""
+    lines, unfinished = [], 0
+    for run in study.runs:
+        status = how_far(run, study.data, threads)
+        trained = f"{status.epoch} of {run.settings['epochs']} epochs" if status.begun else "not begun"
+        if status.changes:
+            trained = f"trains from the start: {'; '.join(status.changes)}"
+        unfinished += not status.done
+        lines.append(f"{run.name}: {'done, ' if status.done else ''}{trained}")
+    if is_data_changed(study):
+        lines.append(
+            "Images or labels have changed since they were read. Where that changes what a model is trained on, it "
+            "trains from the start, whatever is said here."
+        )
+    if unfinished:
+        lines.append(
+            f"{unfinished} of {len(study.runs)} training runs are not done: run snakemake again to resume."
+        )
+    return lines
+
+
+def is_data_changed(study) -> bool:
+    """Whether images or labels are newer than what was read of them, as Snakemake will find."""
+    try:
+        read_at = os.stat(CLASSES).st_mtime_ns
+        paths = [study.config["data"]["annotations"], *study.watched]
+        return any(os.stat(path).st_mtime_ns > read_at for path in paths if path)
+    except OSError:
+        return False

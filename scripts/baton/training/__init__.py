@@ -1,0 +1,1 @@
+"""Training: the networks, the steps, and the state from which a training resumes exactly."""

@@ -1,0 +1,295 @@
+"""Training one network: the steps, the epochs, and all that a state must hold to resume at any step."""
+
+import math
+import time
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import islice
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from baton.console import show_progress
+from baton.errors import UserError
+from baton.manifests import read_manifest
+from baton.study.identity import stopped_early
+from baton.training.batches import VALIDATION_BATCH
+from baton.training.networks import to_logits
+
+
+class Split:
+    """The images of a split, mapped from disk, with label and weight of each.
+
+    images: (n, size, size, 3) uint8; labels: (n,) int32; weights: (n,) float32.
+    """
+
+    def __init__(self, array, manifest, class_weights=None):
+        self.images = np.load(array, mmap_mode="r")
+        self.labels = read_manifest(manifest)["label"].to_numpy(np.int32)
+        self.weights = np.ones(len(self.labels), np.float32)
+        if class_weights is not None:
+            self.weights = np.asarray(class_weights, np.float32)[self.labels]
+
+    def __len__(self):
+        return len(self.labels)
+
+    def batches(self, batch_size, order=None, first=0):
+        """Yield (images, labels, weights) batches, read ahead of their use, from number `first` on.
+
+        order: the rows, in the order they are wanted; None: as they are.
+        """
+        order = np.arange(len(self)) if order is None else order
+
+        def read(number):
+            rows = order[number * batch_size : (number + 1) * batch_size]
+            columns = self.images, self.labels, self.weights
+            return [tf.convert_to_tensor(np.asarray(column[rows])) for column in columns]
+
+        # A thread, not tf.data: that compiles a pipeline for every epoch, which a short one feels.
+        numbers = iter(range(first, math.ceil(len(order) / batch_size)))
+        with ThreadPoolExecutor(1) as reader:
+            ahead = deque(reader.submit(read, number) for number in islice(numbers, 2))
+            while ahead:
+                batch = ahead.popleft().result()
+                ahead.extend(reader.submit(read, number) for number in islice(numbers, 1))
+                yield batch
+
+
+def order_of_epoch(count, seed, epoch):
+    """Return the order of `count` training images in an epoch: it follows from (seed, epoch) alone."""
+    return np.random.default_rng([seed, epoch]).permutation(count)
+
+
+class Trainer:
+    """A network, its optimizer and metrics, and the compiled steps on a batch."""
+
+    def __init__(self, network, learning_rate, strategy=None):
+        """strategy: the `tf.distribute` strategy that the network was built under; None for one device."""
+        self.network = network
+        self.strategy = strategy or tf.distribute.get_strategy()
+        with self.strategy.scope():
+            self.logits = to_logits(network)
+            self.weights = self.logits.trainable_variables
+            self.optimizer = keras.optimizers.Adam(float(learning_rate))  # Keras takes no whole number
+            if keras.config.dtype_policy().name == "mixed_float16":
+                self.optimizer = keras.optimizers.LossScaleOptimizer(self.optimizer)
+            self.optimizer.build(self.weights)
+        self.training_metrics = Metrics()
+        self.validation_metrics = Metrics()
+        size = network.input.shape[1]
+        batch = [
+            tf.TensorSpec((None, size, size, 3), tf.uint8),
+            tf.TensorSpec((None,), tf.int32),
+            tf.TensorSpec((None,), tf.float32),
+        ]
+        self.train_step = tf.function(self._train_step, input_signature=batch)
+        self.validation_step = tf.function(self._validation_step, input_signature=batch)
+        self.l2_penalty = tf.function(self._l2_penalty)
+
+    def _train_step(self, images, labels, weights):
+        """One step: the loss is the mean of weight x cross-entropy over the batch, plus the L2 penalty.
+
+        Of several devices each takes a share of the images; its loss is their part of the mean, and its part of the
+        penalty. The gradients are added up.
+        """
+        devices = self.strategy.num_replicas_in_sync
+        count = tf.shape(labels)[0]
+
+        def train_on_share():
+            if devices == 1:
+                return self._train_on(images, labels, weights, count, devices)
+            number = tf.distribute.get_replica_context().replica_id_in_sync_group
+            rows = tf.range(number, tf.maximum(count, devices), devices)
+            # A last batch may have fewer images than there are devices, and a network needs one: it counts for nothing.
+            real = rows < count
+            rows = tf.minimum(rows, count - 1)
+            share = tf.gather(images, rows), tf.gather(labels, rows)
+            weight = tf.gather(weights, rows) * tf.cast(real, tf.float32)
+            results = self._train_on(*share, weight, count, devices)
+            return [tf.boolean_mask(result, real) for result in results]
+
+        results = self.strategy.run(train_on_share)
+        entropy, labels, logits = (
+            tf.concat(self.strategy.experimental_local_results(result), 0) for result in results
+        )
+        self.training_metrics.update(entropy, labels, logits)
+
+    def _train_on(self, images, labels, weights, count, devices):
+        with tf.GradientTape() as tape:
+            logits = self.logits(images, training=True)
+            entropy = weights * keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+            loss = tf.reduce_sum(entropy) / tf.cast(count, tf.float32) + self._l2_penalty() / devices
+            loss = self.optimizer.scale_loss(loss)
+        self.optimizer.apply(tape.gradient(loss, self.weights), self.weights)
+        return entropy, labels, logits
+
+    def _validation_step(self, images, labels, weights):
+        logits = self.logits(images, training=False)
+        entropy = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+        self.validation_metrics.update(entropy, labels, logits)
+
+    def _l2_penalty(self):
+        return tf.add_n([tf.cast(loss, tf.float32) for loss in self.logits.losses] or [tf.zeros(())])
+
+    def variables(self):
+        """Return every variable of the training run by a name that says where it belongs.
+
+        The generators of dropout and augmentation are among the network's; the metrics' hold the
+        sums of the unfinished epoch.
+        """
+        groups = {
+            "network": self.network.variables,
+            "optimizer": self.optimizer.variables,
+            "metrics": self.training_metrics.variables,
+        }
+        return {
+            f"{group}/{number:03}/{variable.path}": variable
+            for group, variables in groups.items()
+            for number, variable in enumerate(variables)
+        }
+
+
+class Metrics:
+    """Mean loss and accuracy over the batches since the last reset."""
+
+    def __init__(self):
+        self.loss = keras.metrics.Mean("loss")
+        self.accuracy = keras.metrics.SparseCategoricalAccuracy("accuracy")
+        self.variables = self.loss.variables + self.accuracy.variables
+
+    def update(self, losses, labels, logits):
+        self.loss.update_state(losses)
+        self.accuracy.update_state(labels, logits)
+
+    def results(self):
+        return float(self.loss.result()), float(self.accuracy.result())
+
+    def reset(self):
+        self.loss.reset_state()
+        self.accuracy.reset_state()
+
+
+class Training:
+    """One training run: where it is, what it has seen, and the best weights so far.
+
+    `epoch` and `step` (from 0) are what comes next. After an epoch's last step, `step` is their
+    number until the epoch is validated, so that a session can end between the two. `history` has a
+    row an epoch, with loss and val_loss as cross-entropy and the L2 penalty apart; `best_epoch`
+    counts from 1, as the history does.
+    """
+
+    def __init__(self, trainer, train, validation, settings, seed):
+        self.trainer, self.train, self.validation = trainer, train, validation
+        self.settings, self.seed = settings, seed
+        self.steps = math.ceil(len(train) / settings["batch_size"])
+        self.epoch, self.step, self.history = 0, 0, []
+        self.best_epoch, self.best_weights = None, []
+        self.seconds, self.sessions = 0.0, []
+
+    def to_state(self):
+        """Return (arrays, values) for `save_state`."""
+        arrays = {name: np.asarray(variable) for name, variable in self.trainer.variables().items()}
+        arrays |= {f"best/{number:03}": weight for number, weight in enumerate(self.best_weights)}
+        kept = ("epoch", "step", "history", "best_epoch", "seconds", "sessions")
+        return arrays, {name: getattr(self, name) for name in kept}
+
+    def state_bytes(self):
+        """Return the size of a state in bytes, with the best weights that the first epoch adds."""
+        variables = list(self.trainer.variables().values()) + list(self.trainer.weights)
+        return sum(math.prod(variable.shape) * np.dtype(variable.dtype).itemsize for variable in variables)
+
+    def restore(self, arrays, values):
+        """Take everything from a state. Raises UserError when its arrays are not this network's."""
+        variables = self.trainer.variables()
+        if set(variables) != {name for name in arrays if not name.startswith("best/")}:
+            raise UserError("the state's variables are not this network's: were packages updated since?")
+        for name, variable in variables.items():
+            variable.assign(arrays[name])
+        self.best_weights = [arrays[name] for name in sorted(arrays) if name.startswith("best/")]
+        for name, value in values.items():
+            setattr(self, name, value)
+
+    @property
+    def complete(self):
+        """Whether all epochs are trained, or none of the last `patience` was better than the best."""
+        return self.epoch >= self.settings["epochs"] or self.stopped_early
+
+    @property
+    def stopped_early(self):
+        return stopped_early(self.settings["patience"], self.epoch, self.best_epoch)
+
+    def run_epoch(self, pause):
+        """Train what is left of the epoch, then validate it.
+
+        pause() is called after every batch; it may save the state, and ends the session by raising.
+        """
+        start = time.monotonic()
+
+        def turn():
+            nonlocal start
+            now = time.monotonic()
+            self.seconds += now - start
+            start = now
+            pause()
+
+        order = order_of_epoch(len(self.train), self.seed, self.epoch)
+        batches = self.train.batches(self.settings["batch_size"], order, self.step)
+        title = (
+            f"{self.settings['name']} seed {self.seed}, epoch {self.epoch + 1} of {self.settings['epochs']}"
+        )
+        for batch in show_progress(batches, title, self.steps, "step", initial=self.step):
+            self.trainer.train_step(*batch)
+            self.step += 1
+            turn()
+        self.trainer.validation_metrics.reset()
+        for batch in self.validation.batches(VALIDATION_BATCH):
+            self.trainer.validation_step(*batch)
+            turn()
+        self._end_epoch()
+
+    def _end_epoch(self):
+        loss, accuracy = self.trainer.training_metrics.results()
+        val_loss, val_accuracy = self.trainer.validation_metrics.results()
+        self.trainer.training_metrics.reset()
+        self.epoch += 1
+        self.step = 0
+        self.history.append(
+            {
+                "epoch": self.epoch,
+                "loss": loss,
+                "l2": float(self.trainer.l2_penalty()),
+                "accuracy": accuracy,
+                "val_loss": val_loss,
+                "val_accuracy": val_accuracy,
+            }
+        )
+        if self.best_epoch is None or self._better(self.history[-1], self.history[self.best_epoch - 1]):
+            self.best_epoch = self.epoch
+            self.best_weights = [weight.numpy() for weight in self.trainer.weights]
+
+    def _better(self, row, best):
+        """Whether an epoch is better than the best; NaN is worse than any number, a tie is not better."""
+        monitor = self.settings["monitor"]
+        value, best_value = row[monitor], best[monitor]
+        if math.isnan(value) or math.isnan(best_value):
+            return math.isnan(best_value) and not math.isnan(value)
+        return value > best_value if monitor == "val_accuracy" else value < best_value
+
+    @contextmanager
+    def network_kept(self):
+        """Give the network with the weights of the epoch that is kept, until the `with` ends.
+
+        Then it has those of the last epoch again: what is saved after this resumes from them.
+        """
+        last = [weight.numpy() for weight in self.trainer.weights]
+        self._set_weights(self.best_weights)
+        try:
+            yield self.trainer.network
+        finally:
+            self._set_weights(last)
+
+    def _set_weights(self, values):
+        for variable, value in zip(self.trainer.weights, values, strict=True):
+            variable.assign(value)

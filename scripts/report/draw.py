@@ -1,0 +1,79 @@
+"""The pictures of the report: figures as SVG and PNG, and the pictures of mistakes."""
+
+import base64
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from baton.results import figures
+
+THUMBNAIL = 96  # pixels
+
+
+def draw_figures(done, arranged, confusion, classes, folder):
+    """Draw the figures of the finished runs into `folder`, all in one, and of each that is shown in detail its own.
+
+    arranged: see report.collect.arrange; confusion: the matrix of each run that is shown in detail, by name.
+    """
+    detailed, place = arranged["detailed"], arranged["place"]
+    labels = {run["model"]: str(place[run["model"]]) for run in detailed} if arranged["many"] else None
+    (folder / "confusion").mkdir(parents=True, exist_ok=True)
+    figures.save_figure(
+        figures.draw_cost(
+            [
+                {
+                    "name": run["model"],
+                    "parameters": run["training"]["parameters"],
+                    "accuracy": run["test"]["accuracy"],
+                    "low": run["test"]["interval"][0],
+                    "high": run["test"]["interval"][1],
+                }
+                for run in done
+            ],
+            labels,
+        ),
+        folder / "accuracy_parameters.svg",
+    )
+    bins = [run["test"]["calibration"]["bins"] for run in detailed]
+    names = [run["name"] for run in detailed]
+    figures.save_figure(figures.draw_reliability(bins, names), folder / "reliability.svg")
+    for run in detailed:
+        figure = figures.draw_confusion(confusion[run["name"]], classes, run["name"])
+        figures.save_figure(figure, folder / f"confusion/{run['name']}.svg")
+
+
+def as_data_uri(kind, content):
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def embed_svg(path):
+    """Return an SVG file as a data URI: an image of its own, whose ids and styles meet no other's."""
+    return as_data_uri("image/svg+xml", Path(path).read_bytes())
+
+
+def thumbnail(pixels):
+    """Return a (size, size, 3) uint8 array as a small JPEG in a data URI."""
+    image = Image.fromarray(np.asarray(pixels))
+    image.thumbnail((THUMBNAIL, THUMBNAIL))
+    content = io.BytesIO()
+    image.save(content, "JPEG", quality=80)
+    return as_data_uri("image/jpeg", content.getvalue())
+
+
+def list_mistakes(run, images, pixels, classes):
+    """Return the run's most confident mistakes: file, true and predicted class, confidence, thumbnail or None.
+
+    images: the test images' names; pixels: their (n, size, size, 3) array, None for no pictures.
+    """
+    return [
+        {
+            "file": images[mistake["index"]],
+            "true": classes[mistake["true"]],
+            "predicted": classes[mistake["predicted"]],
+            "confidence": mistake["confidence"],
+            "picture": None if pixels is None else thumbnail(pixels[mistake["index"]]),
+        }
+        for mistake in run["test"]["mistakes"]
+    ]

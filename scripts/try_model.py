@@ -1,0 +1,124 @@
+"""Try one model out on images of noise: what its training, its saving and its evaluation take on this machine.
+
+A process of its own, which plan.py starts: it does all that a training run does (starts TensorFlow, compiles, steps,
+validates, saves, writes its outputs, evaluates). Its arguments are JSON on standard input, what it found is written
+to the file that is named.
+"""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import psutil
+
+import train
+from baton.files import write_json
+from baton.manifests import write_manifest
+from baton.training import networks
+from baton.training.batches import VALIDATION_BATCH
+from baton.training.keeper import Keeper
+from evaluate import time_prediction
+
+# isort: split
+import keras
+
+STEPS, VALIDATION_BATCHES = 4, 2  # of an epoch
+SECONDS = 4  # of epochs at full speed, and at least one
+
+
+def age():
+    """Return for how many seconds this process has been running."""
+    return time.time() - psutil.Process().create_time()
+
+
+def peak_memory():
+    """Return the most memory that this process ever held, in bytes."""
+    if os.name == "nt":
+        return psutil.Process().memory_info().peak_wset
+    import resource  # Windows has none
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def write_noise(folder, settings, classes):
+    """Write packed images of noise and class weights; return their paths, as train.prepare wants them."""
+    draw, size = np.random.default_rng(1), settings["size"]
+    counts = {"train": STEPS * settings["batch_size"], "validation": VALIDATION_BATCHES * VALIDATION_BATCH}
+    packed = {}
+    for split, count in counts.items():
+        packed |= {split: folder / f"{split}.npy", f"{split}_manifest": folder / f"{split}.csv"}
+        np.save(packed[split], draw.integers(0, 256, (count, size, size, 3), np.uint8))
+        labels = pd.DataFrame({"label": draw.integers(0, classes, count)})
+        write_manifest(labels, packed[f"{split}_manifest"])
+    weights = folder / "class_weights.json"
+    write_json(weights, {"classes": list(range(classes)), "weights": [1] * classes})
+    return packed, weights
+
+
+def time_epochs(training):
+    """Train some epochs; return the seconds of each batch of a typical one and of what is beyond, and when the first ended."""
+    epochs, full_speed = [], 0.0
+    while len(epochs) < 2 or sum(map(sum, epochs[1:])) < SECONDS:
+        moments = [time.monotonic()]
+        training.run_epoch(lambda: moments.append(time.monotonic()))  # noqa: B023
+        epochs.append(np.diff([*moments, time.monotonic()]).tolist())
+        if len(epochs) == 1:
+            full_speed = age()
+    return np.median(epochs[1:], axis=0), full_speed
+
+
+def try_out(settings, augmentation, classes, threads, gpus, folder):
+    """Train on noise for some seconds and return what everything took.
+
+    folder: for its files, on the disk that states are saved to. Seconds: start (all but the steps until training
+    is at full speed), step, validation_batch, epoch (what an epoch takes beyond these), save, finish, evaluate
+    (but for the predictions), predict (of an image); bytes: memory at most, state, model; parameters.
+    """
+    imported, folder = age(), Path(folder)
+    packed, weights = write_noise(folder, settings, classes)
+    precision = networks.choose_precision(settings["precision"])
+    training, set_up = train.prepare(packed, weights, threads, settings, augmentation, 1, precision, gpus)
+    typical, full_speed = time_epochs(training)
+
+    keeper = Keeper(folder / "state", {})
+    keeper.current.mkdir(parents=True)
+    for _ in range(2):  # the second replaces one, as all but the first do
+        keeper.save(training)
+    memory = peak_memory()
+    finish = time.monotonic()
+    outputs = {"model": "model.keras", "history": "h.csv", "curves": "c.svg", "summary": "s.json"}
+    outputs = {name: folder / path for name, path in outputs.items()}
+    train.write_outputs(training, set_up, **outputs)
+    finish = time.monotonic() - finish
+
+    images = np.load(packed["validation"])[:64]
+    evaluate = time.monotonic()
+    network = keras.saving.load_model(outputs["model"], compile=False)
+    time_prediction(network, images[:32])
+    evaluate = time.monotonic() - evaluate
+    predict = time.monotonic()
+    networks.predict(network, images)
+    predict = (time.monotonic() - predict) / len(images)
+    return {
+        "start": full_speed - typical.sum(),
+        "step": np.mean(typical[:STEPS]),
+        "validation_batch": np.mean(typical[STEPS:-1]),
+        "epoch": typical[-1],
+        "save": keeper.cost,
+        "finish": finish,
+        "evaluate": imported + evaluate,
+        "predict": predict,
+        "memory_bytes": memory,
+        "state_bytes": training.state_bytes(),
+        "model_bytes": outputs["model"].stat().st_size,
+        "parameters": training.trainer.network.count_params(),
+    }
+
+
+if __name__ == "__main__":
+    write_json(sys.argv[1], try_out(**json.load(sys.stdin)))
