@@ -17,9 +17,9 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from baton import networks
 from baton.manifests import write_manifest
-from baton.training import Split, Trainer
+from baton.training import networks
+from baton.training.training import Split, Trainer
 
 # isort: split
 import keras

@@ -46,7 +46,7 @@ def note(file, **what):
 
 def train_keras(folder):
     """The way of the manual: model.fit with BackupAndRestore, and EarlyStopping for the best weights."""
-    from baton import networks
+    from baton.training import networks
 
     # isort: split
     import keras
@@ -82,8 +82,8 @@ def train_baton(folder):
 
     import train
     from baton.manifests import write_manifest
-    from baton.session import Session
-    from baton.training import Trainer
+    from baton.study.session import Session
+    from baton.training.training import Trainer
 
     pixels, labels = make_images()
     packed = {}
@@ -113,7 +113,7 @@ def train_baton(folder):
 
 
 def start(kind, folder):
-    """Start (or go on with) a training in `folder` and return its process once it has begun a step."""
+    """Start (or go on with) a training run in `folder` and return its process once it has begun a step."""
     folder.mkdir(exist_ok=True)
     steps = folder / "steps.jsonl"
     before = steps.stat().st_size if steps.exists() else 0
@@ -151,7 +151,7 @@ def variables_of(kind, folder):
     if kind == "keras":
         with np.load(folder / "variables.npz") as file:
             return dict(file)
-    from baton.state import NEWEST, load_state
+    from baton.training.state import NEWEST, load_state
 
     arrays, _ = load_state(next(path.parent for path in (folder / "state").glob(f"*/{NEWEST}")))
     return arrays

@@ -1,6 +1,6 @@
 """Print how often studies of planted accuracies get the right winner, and a wrong one. Run it with `make bench`.
 
-An image is hard or easy for all models, for one model, and for one training; a training reaches its model's accuracy
+An image is hard or easy for all models, for one model, and for one training run; a training reaches its model's accuracy
 and a normal deviation from it. The tables say for how many studies in a hundred a model was named best.
 """
 
@@ -11,11 +11,11 @@ from itertools import product
 import numpy as np
 from scipy import stats
 
-from baton import comparison, pooled
+from baton.results import comparison, pooled
 
 gc.collect = lambda *_: 0  # statsmodels collects garbage at every call: a tenth of a second
 STUDIES = int(sys.argv[1]) if len(sys.argv) > 1 else 400
-SHARED, OWN = 1.0, 0.5  # standard deviations of the images' parts, beside 1 for a training's own
+SHARED, OWN = 1.0, 0.5  # standard deviations of the images' parts, beside 1 for a training run's own
 
 
 def plant(draw, accuracies, seeds, images, spread, unstable=None, diverged=None):

@@ -21,9 +21,9 @@ import numpy as np
 import yaml
 from conftest import REPOSITORY, Study
 from PIL import Image
-from test_report import Made, answers, run
+from report_builder import Made, answers, run
 
-from baton import memory
+from baton.study import memory
 
 SIZE, SYNTHETIC = 320, 0.2
 PROFILE = yaml.safe_load((REPOSITORY / "profiles/slurm/profile.yaml").read_text(encoding="utf-8"))[
@@ -31,7 +31,7 @@ PROFILE = yaml.safe_load((REPOSITORY / "profiles/slurm/profile.yaml").read_text(
 ]
 PATHS = f"{REPOSITORY / 'scripts'}{os.pathsep}{REPOSITORY / 'tests'}"
 DISTINCT = 500  # pictures; every file has bytes of its own
-HELD_OUT = 10  # images a class, for validation and for test
+HELD_OUT = 10  # images per class, for validation and for test
 
 
 def make_images(folder, count, classes):
@@ -117,7 +117,7 @@ def run_report(folder, models, classes, images, stages):
     with open(folder / "runs.json", "w") as file:
         json.dump({"runs": made.runs, "config": made.config}, file)
     code = (
-        "import json, sys; from test_report import Made\n"
+        "import json, sys; from report_builder import Made\n"
         "told = json.load(open('runs.json')); made = object.__new__(Made); made.folder = __import__('pathlib').Path('.')\n"
         "made.runs, made.config = told['runs'], told['config']\n"
         "made.write(read=False)"

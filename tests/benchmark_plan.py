@@ -50,7 +50,7 @@ def main(folder, config=None):
     run(folder, config, "plan")
     plan = json.loads((folder / "results/plan.json").read_text())
     run(folder, config)
-    print("model: seconds an epoch, and of the training in all; planned / measured = ratio")
+    print("model: seconds per epoch, and of the training run in all; planned / measured = ratio")
     took_all = 0
     for row in plan["runs"]:
         epoch = seconds_an_epoch(folder, row["name"])

@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from baton import keeper as keeping
-from baton import networks
-from baton.keeper import Keeper
 from baton.manifests import write_manifest
-from baton.state import NEWEST
-from baton.training import Split, Trainer, Training
+from baton.training import keeper as keeping
+from baton.training import networks
+from baton.training.keeper import Keeper
+from baton.training.state import NEWEST
+from baton.training.training import Split, Trainer, Training
 
 # isort: split
 import pandas as pd
@@ -31,18 +31,8 @@ CONFIG = yaml.safe_load((Path(__file__).parents[1] / "config.yaml").read_text())
 CLASSES, BATCH = 9, 32
 
 
-def count_weights(model, size):
-    """Return the weights of a model's convolutions and of its first dense layer, which holds most of them."""
-    channels, weights = 3, 0
-    for number in range(model["layers"]):
-        kernels = model["kernels"] * 2**number
-        weights += kernels * (channels * model["kernel_size"] ** 2 + 1)
-        channels, size = kernels, size // 2
-    return weights + model["dense"] * (size * size * channels + 1)
-
-
 def make_training(folder, name, size, images):
-    """Return a training of a model of config.yaml on `images` random images, half as many for validation."""
+    """Return a training run of a model of config.yaml on `images` random images, half as many for validation."""
     model = next(model for model in CONFIG["models"] if model["name"] == name)
     settings = {**CONFIG["training"], **model, "size": size, "epochs": 10_000}
     precision = networks.choose_precision(settings["precision"])
@@ -69,7 +59,7 @@ def make_keeper(folder):
 
 def largest(size, steps, saves):
     """Print the cost of a step and of a save, with the best weights that a state has after its first epoch."""
-    name = max(CONFIG["models"], key=lambda model: count_weights(model, size))["name"]
+    name = max(CONFIG["models"], key=lambda model: cost.measure(model | {"size": size}).weights)["name"]
     with tempfile.TemporaryDirectory() as folder:
         training = make_training(Path(folder), name, size, BATCH)
         batch = next(iter(training.train.batches(BATCH)))

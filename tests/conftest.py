@@ -1,4 +1,4 @@
-"""What the tests share: images made here, a study that runs `snakemake` itself, what came of a training.
+"""What the tests share: images made here, a study that runs `snakemake` itself, what came of a training run.
 
 A study is a temporary folder with a config.yaml of its own; nothing here reads images or labels from
 anywhere else, and nothing needs a network.
@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,11 +28,11 @@ import pytest
 import yaml
 from PIL import Image
 
-from baton.state import NEWEST, load_state
+from baton.training.state import NEWEST, load_state
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 COLOURS = {"red": (200, 60, 60), "green": (60, 200, 60), "blue": (60, 60, 200)}
-ENDLESS = 1_000_000  # epochs: however late it is stopped, a training is not over before
+ENDLESS = 1_000_000  # epochs: however late it is stopped, a training run is not over before
 PATIENCE = 600  # seconds until a process counts as hung; nothing here waits for them to pass
 
 
@@ -122,6 +123,12 @@ class Study:
         }
 
 
+def copy_study(study, folder, config):
+    """Return another study with all that `study` has so far, and a config of its own: to pack the same images once."""
+    shutil.copytree(study.folder, folder, symlinks=True, dirs_exist_ok=True)
+    return Study(folder, config)
+
+
 class Call:
     """A call of snakemake in the background, in a process group of its own; what it started is dead after `with`.
 
@@ -151,7 +158,7 @@ class Call:
         self.output.close()
 
     def training(self):
-        """Return the training that runs, or None."""
+        """Return the training run that runs, or None."""
         with contextlib.suppress(psutil.NoSuchProcess):
             for child in psutil.Process(self.process.pid).children(recursive=True):
                 command = child.cmdline()
@@ -174,7 +181,7 @@ class Call:
 
 
 def newest_states(folder, run):
-    """Return the newest state's file of each training that a run (MODEL/seed_N) has begun below `folder`."""
+    """Return the newest state's file of each training run that a run (MODEL/seed_N) has begun below `folder`."""
     return list(Path(folder).glob(f"{run}/*/{NEWEST}"))
 
 

@@ -2,7 +2,7 @@
 
 Cosmic Ray makes the mutants and tests them, in a copy of the repository in a temporary folder. The draw is seeded,
 and a smaller sample is the beginning of a larger one. What was tested is kept beside the copy: a run that was
-stopped goes on. Where a file of the repository changed, all begins anew.
+stopped resumes. Where a file of the repository changed, all begins again.
 """
 
 import ast
@@ -37,7 +37,7 @@ SEED = 1
 LOG = "output.txt"
 MARK = "BATON_MUTANTS"  # in the environment of all that a test starts
 
-# Left out is what fails wherever it is run (<< for +) and what cannot be told from the original (`is` for ==).
+# Left out is what fails wherever it is run (<< for +) and what cannot be distinguished from the original (`is` for ==).
 OPERATORS = re.compile(
     "core/(NumberReplacer|AddNot|ZeroIterationForLoop|ExceptionReplacer|Replace(And|Or|True|False|Break|Continue)With.*"
     "|ReplaceUnaryOperator_Delete_.*|ReplaceComparisonOperator_(Eq_NotEq|NotEq_Eq|Is_IsNot|IsNot_Is)"
@@ -49,25 +49,48 @@ HARMLESS = {"strict", "parents", "leave", "mininterval", "delay"}  # arguments t
 
 # The tests of the modules that have no test file of their name, or need others besides; the quickest first.
 TESTS = {
+    "call": "calls.py module.py",
+    "collect": "report.py many_models.py --deselect=tests/test_report.py::TestWorkflow",
     "comparison": "comparison.py many_models.py::TestComparison",
+    "config": "sweep.py bad_input.py",
+    "console": "slurm_plugin.py::TestMistakes bad_input.py",
+    "cost": "plan.py profiles.py",
+    "draw": "report.py --deselect=tests/test_report.py::TestWorkflow",
+    "errors": "slurm_plugin.py::TestMistakes bad_input.py",
     "evaluate": "report.py workflow.py::TestModels --deselect=tests/test_report.py::TestWorkflow",
-    "export": "use_model.py::TestExport",
-    "figures": "many_models.py::TestFigures report.py --deselect=tests/test_report.py::TestWorkflow",
+    "export": "use_model.py::TestExport use_model.py::TestFailing",
+    "files": "state.py keeper.py",
     "finished": "finished.py::TestPlaces finished.py::TestEarlierVersions finished.py::TestHowFar",
+    "formatting": "large_studies.py::TestNumbers plan.py report.py",
+    "groups": "comparison.py many_models.py::TestComparison",
+    "guessing": "metrics.py comparison.py",
     "identity": "keeper.py finished.py::TestPlaces finished.py::TestHowFar report.py::TestOtherStudies",
     "labels": "sort_into_classes.py weigh_classes.py",
     "links": "sort_into_classes.py filter_corrupt.py",
-    "logs": "bad_input.py",
+    "lock": "calls.py",
     "manifests": "split_holdout.py filter_corrupt.py weigh_classes.py",
+    "memory": "profiles.py large_studies.py slurm_plugin.py",
+    "models": "sweep.py bad_input.py",
     "networks": "training.py several_devices.py use_model.py::TestPredict",
     "pooled": "comparison.py",
     "predict": "use_model.py::TestPredict use_model.py::TestRefusals",
-    "progress": "finished.py::TestHowFar report.py::TestUnhappy",
+    "progress": "finished.py::TestHowFar report.py::TestUnhappy plan.py",
+    "runs": "sweep.py profiles.py bad_input.py",
+    "scale": "metrics.py",
+    "show": "report.py many_models.py --deselect=tests/test_report.py::TestWorkflow",
+    "slurm": "slurm_plugin.py",
+    "status": "finished.py::TestHowFar plan.py",
+    "study": "sweep.py profiles.py bad_input.py",
     "train": "training.py several_devices.py resume.py",
     "training": "training.py several_devices.py workflow.py::TestModels",
+    "try_model": "plan.py",
     "write_report": "report.py many_models.py --deselect=tests/test_report.py::TestWorkflow",
 }
-UNTESTED = {"__init__", "verify_resume"}  # verify_resume is run by the interruptions, minutes for each mutant
+UNTESTED = {
+    "__init__",
+    "batches",
+    "verify_resume",
+}  # verify_resume is run by the interruptions, minutes for each mutant
 
 
 def copy_repository():

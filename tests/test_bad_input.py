@@ -1,15 +1,23 @@
 """Bad input: each is refused with one clear sentence, no traceback, and nothing half-written.
 
-The cases run two at a time, each in a folder of its own, since most of their time is the start of
-Snakemake. What is the user's is compared before and after.
+Each case calls what the Snakefile and the rules call, in a folder of its own; a few are run as a user runs them. What is
+the user's is compared before and after.
 """
 
+import contextlib
 import re
-import subprocess
-from types import SimpleNamespace
+from pathlib import Path
 
 import pytest
-from conftest import PATIENCE, Outcome, Study, save_image, save_images, take_stock, write_csv
+import yaml
+from conftest import REPOSITORY, Study, save_image, save_images, take_stock, write_csv
+from snakemake.utils import validate
+
+import filter_corrupt
+import sort_into_classes
+import split_holdout
+from baton.errors import ConfigError, UserError
+from baton.study.study import make_study
 
 MODEL = {"name": "net", "kernels": 2, "kernel_size": 3, "dense": 4, "layers": 1}
 ROWS = [[f"{label}/{number}.png", label] for label in ("red", "green") for number in range(1, 7)]
@@ -43,6 +51,7 @@ def text(line):
 
 # Of the config: what is wrong in it, and what the sentence must say.
 CONFIGS = {
+    "model for models": (config(model=[MODEL]), ["unknown key: model", "did you mean models?"]),
     "unknown section": (text("trainning: {epochs: 3}"), ["trainning", "did you mean training?"]),
     "unknown key in data": (
         text("data: {lable_column: x}"),
@@ -185,7 +194,7 @@ DATA = {
         "sort_into_classes",
         with_csv(*ROWS),
         config({"where": {"label": "blue"}}),
-        ["answers.csv", "blue", "column label", "There: green, red"],
+        ["answers.csv", "blue", "column label", "It has: green, red"],
     ),
     "no UTF-8": (
         "sort_into_classes",
@@ -316,81 +325,103 @@ def users_own(study):
     return {path: entry for path, entry in stock.items() if path != "." and path.split("/")[0] not in made}
 
 
-class Refusals:
-    """The outcomes of all cases, each begun while the one before it still runs: the machine has two cores."""
-
-    def __init__(self, folder):
-        self.folder, self.names, self.begun, self.done = folder, [*CONFIGS, *DATA], {}, {}
-
-    def __getitem__(self, name):
-        at = self.names.index(name)
-        for case in self.names[at : at + 2]:
-            if case not in self.begun:
-                self.begin(case)
-        if name not in self.done:
-            study, before, process = self.begun[name]
-            code = process.wait(PATIENCE)
-            outcome = Outcome(code, (study / "logs.txt").read_text(encoding="utf-8"))
-            self.done[name] = SimpleNamespace(
-                study=study, outcome=outcome, untouched=before == users_own(study)
-            )
-        return self.done[name]
-
-    def begin(self, name):
-        """Make a study that is right, spoil it, and start it."""
-        settings, spoil = (CONFIGS[name][0], None) if name in CONFIGS else (DATA[name][2], DATA[name][1])
-        study = Study(self.folder / str(self.names.index(name)), settings)
-        save_images(study / "photos/red", "red", 6)
-        save_images(study / "photos/green", "green", 6)
-        write_csv(study / "answers.csv", [["image", "label"], *ROWS])
-        if spoil:
-            spoil(study)
-        before = users_own(study)
-        command = study.command("pack") if spoil else study.command("--dry-run")
-        with open(study / "logs.txt", "w", encoding="utf-8") as output:
-            process = subprocess.Popen(command, cwd=study.folder, stdout=output, stderr=subprocess.STDOUT)
-        self.begun[name] = study, before, process
-
-    def stop(self):
-        for _, _, process in self.begun.values():
-            process.kill()
-            process.wait()
+RULES = [
+    rule
+    for path in (REPOSITORY / "rules").glob("*.smk")
+    for rule in re.findall(r"^rule (\w+):", path.read_text(encoding="utf-8"), re.MULTILINE)
+]
 
 
-@pytest.fixture(scope="module")
-def refusals(tmp_path_factory):
-    refusals = Refusals(tmp_path_factory.mktemp("bad"))
-    yield refusals
-    refusals.stop()
+def make_case(folder, name):
+    """Return the right study that is spoilt for a case, in a folder of its own."""
+    settings, spoil = (CONFIGS[name][0], None) if name in CONFIGS else (DATA[name][2], DATA[name][1])
+    study = Study(folder, settings)
+    save_images(study / "photos/red", "red", 6)
+    save_images(study / "photos/green", "green", 6)
+    write_csv(study / "answers.csv", [["image", "label"], *ROWS])
+    if spoil:
+        spoil(study)
+    return study
+
+
+def read_study(study):
+    """Return what the Snakefile makes of the study's config, where the study is."""
+    given = yaml.safe_load((study / "config.yaml").read_text(encoding="utf-8"))
+    found = make_study(given or {}, validate, [study / "config.yaml"])
+    found.check_names(RULES)
+    return found
+
+
+def run_stages(study):
+    """Call what the rules up to filter_corrupt call, one after the other, with what they would be handed."""
+    settings = read_study(study).config
+    holdout = None if settings["data"]["source"] == "split_folders" else settings["holdout"]
+    data = Path("results/data")
+    data.mkdir(parents=True)
+    yield "sort_into_classes"
+    sort_into_classes.main(settings["data"], data / "classes.csv", data / "left_out.csv", data / "classes")
+    yield "split_holdout"
+    split_holdout.main(data / "classes.csv", data / "split.csv", holdout)
+    yield "filter_corrupt"
+    made = (data / "images.csv", data / "corrupt.csv", data / "dataset")
+    filter_corrupt.main(data / "split.csv", *made, settings["data"]["images"], 2, holdout)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_a_bad_config_is_refused_by_its_key(name, refusals):
-    refusal = refusals[name]
-    output = refusal.outcome.output
-    assert refusal.outcome.code != 0
-    said = re.findall(r"^config: .*$", output, re.MULTILINE)
-    assert len(said) == 1, output
-    assert [part for part in CONFIGS[name][1] if part not in said[0]] == [], said[0]
-    assert said[0].endswith((".", ".)")) and "given schemas" not in said[0], said[0]
-    assert "Traceback" not in output
-    assert not (refusal.study / "results").exists()
-    assert refusal.untouched
+def test_a_bad_config_is_refused_by_its_key(name, tmp_path):
+    study = make_case(tmp_path, name)
+    before = take_stock(study.folder)
+    with contextlib.chdir(study.folder), pytest.raises(ConfigError) as refusal:
+        read_study(study)
+    said = str(refusal.value)
+    assert said.startswith("config: ") and "\n" not in said
+    assert [part for part in CONFIGS[name][1] if part not in said] == [], said
+    assert said.endswith((".", ".)")) and "given schemas" not in said, said
+    assert take_stock(study.folder) == before
 
 
 @pytest.mark.parametrize("name", DATA)
-def test_bad_data_is_refused_by_file_and_row(name, refusals):
-    refusal = refusals[name]
-    output, (rule, _, _, parts) = refusal.outcome.output, DATA[name]
-    assert refusal.outcome.code != 0, output
-    said = re.findall(r"^(\w+): error: (.*)$", output, re.MULTILINE)
-    assert [who for who, _ in said] == [rule], output
-    assert [part for part in parts if part not in said[0][1]] == [], said[0][1]
-    assert f"ERROR error: {said[0][1]}" in refusal.study.log(rule)
-    assert "Traceback" not in output
-    left = [name for name in OUTPUTS[rule] if (refusal.study / "results/data" / name).exists()]
+def test_bad_data_is_refused_by_file_and_row(name, tmp_path):
+    study = make_case(tmp_path, name)
+    before, (rule, _, _, parts), begun = users_own(study), DATA[name], []
+    with contextlib.chdir(study.folder), pytest.raises(UserError) as refusal:
+        for stage in run_stages(study):
+            begun.append(stage)
+    said = str(refusal.value)
+    assert begun[-1] == rule and "\n" not in said
+    assert [part for part in parts if part not in said] == [], said
+    left = [name for name in OUTPUTS[rule] if (study / "results/data" / name).exists()]
     assert left == []
-    assert refusal.untouched
+    assert users_own(study) == before
+
+
+@pytest.mark.parametrize("name", ["unknown key in data", "no CSV", "text for a number"])
+def test_a_user_sees_one_sentence_on_the_config_and_no_place_in_the_code(name, tmp_path):
+    study = make_case(tmp_path, name)
+    before = users_own(study)
+    outcome = study.try_run("--dry-run")
+    assert outcome.code != 0
+    said = re.findall(r"^config: .*$", outcome.output, re.MULTILINE)
+    assert len(said) == 1 and all(part in said[0] for part in CONFIGS[name][1]), outcome.output
+    assert "Traceback" not in outcome.output and "line " not in outcome.output.replace("command line", "")
+    assert 'Snakefile"' not in outcome.output and ".py" not in outcome.output
+    assert not (study / "results").exists() and users_own(study) == before
+
+
+@pytest.mark.parametrize("name", ["a ragged row", "classes too small", "too many damaged images"])
+def test_a_user_sees_one_sentence_on_the_data_and_it_is_in_the_log(name, tmp_path):
+    """A case for each of the rules."""
+    study = make_case(tmp_path, name)
+    before, (rule, _, _, parts) = users_own(study), DATA[name]
+    outcome = study.try_run("pack")
+    assert outcome.code != 0, outcome.output
+    said = re.findall(r"^(\w+): error: (.*)$", outcome.output, re.MULTILINE)
+    assert [who for who, _ in said] == [rule], outcome.output
+    assert [part for part in parts if part not in said[0][1]] == [], said[0][1]
+    assert f"ERROR error: {said[0][1]}" in study.log(rule)
+    assert "Traceback" not in outcome.output
+    assert [name for name in OUTPUTS[rule] if (study / "results/data" / name).exists()] == []
+    assert users_own(study) == before
 
 
 def test_missing_images_that_are_skipped_are_counted(tmp_path):

@@ -13,7 +13,7 @@ import psutil
 import pytest
 from conftest import ENDLESS, PATIENCE, Call, Study, newest_states, save_images, wait_until
 
-from baton.state import load_state
+from baton.training.state import load_state
 
 CONFIG = {
     "data": {"source": "class_folders", "images": "photos"},
@@ -41,7 +41,7 @@ def sessions(study):
 
 def wait_for_training(study, text):
     """Wait until this call trains: text() is what it has printed."""
-    wait_until(lambda: "epoch 2: loss" in text() or "going on from" in text(), "the training")
+    wait_until(lambda: "epoch 2: loss" in text() or "resuming from" in text(), "the training run")
 
 
 @pytest.fixture(scope="module")
@@ -73,11 +73,11 @@ class TestSigterm:
     def test_the_training_saves_and_all_end(self, stopped):
         assert stopped.code not in (0, -signal.SIGTERM)
         assert stopped.gone
-        assert stopped.session["reason"] == "it got SIGTERM"
-        assert "it got SIGTERM. All is saved: the same command goes on" in stopped.text
+        assert stopped.session["reason"] == "it received SIGTERM"
+        assert "it received SIGTERM. The state is saved: run the same command again to resume" in stopped.text
 
     def test_how_far_it_is_is_told_and_no_name_is_left(self, stopped, study):
-        assert "1 of 1 trainings are not done" in stopped.text
+        assert "1 of 1 training runs are not done" in stopped.text
         assert os.listdir(study / ".snakemake/baton") == []
         assert not list((study / ".snakemake/locks").glob("*.lock"))
 
@@ -100,7 +100,7 @@ class TestSigterm:
         finally:
             outer.kill()
         assert len(sessions(study)) == before + 1
-        assert sessions(study)[-1]["reason"] == "it got SIGTERM"
+        assert sessions(study)[-1]["reason"] == "it received SIGTERM"
 
 
 def leave_lock(study, name, age, content=None):
@@ -109,7 +109,7 @@ def leave_lock(study, name, age, content=None):
     for folder in (locks, names):
         folder.mkdir(parents=True, exist_ok=True)
     for kind in ("input", "output"):
-        (locks / f"0.{kind}.lock").write_text("results/data/class_weights.json\n")
+        (locks / f"0.{kind}.lock").write_text("results/data/classes.csv\n")
     path = names / name
     path.write_text("" if content is None else json.dumps(content))
     now = time.time()
@@ -129,27 +129,27 @@ class TestLocks:
 
     def test_one_that_gave_no_sign_of_life_is_dead(self, study):
         path = leave_lock(study, "elsewhere 1 5.0", 600, OTHER)
-        study.run("pack")
+        study.run("sort_into_classes")
         assert not path.exists() and os.listdir(study / ".snakemake/baton") == []
 
     def test_a_restarted_container_of_the_same_name_is_another(self, study):
         leave_lock(study, f"{socket.gethostname()} 1 5.0", 600, OTHER)
-        study.run("pack")
+        study.run("sort_into_classes")
 
     def test_one_that_may_live_is_told_of_and_not_touched(self, study):
         path = leave_lock(study, "elsewhere 1 5.0", 60, OTHER)
-        outcome = study.try_run("pack")
+        outcome = study.try_run("sort_into_classes")
         assert outcome.code != 0 and "LockException" in outcome.output
         assert "This folder is locked by a call on elsewhere" in outcome.output
         assert "takes the lock away in 1" in outcome.output  # 180 - 60, less what this took
         assert os.listdir(study / ".snakemake/baton") == [path.name]  # the call that failed left no name
         assert list((study / ".snakemake/locks").glob("*.lock"))
         os.utime(path, (1, 1))
-        study.run("pack")
+        study.run("sort_into_classes")
 
     def test_of_an_earlier_version_on_another_machine_nobody_knows(self, study):
         leave_lock(study, "elsewhere 1", 6000)
-        outcome = study.try_run("pack")
+        outcome = study.try_run("sort_into_classes")
         assert outcome.code != 0 and "LockException" in outcome.output
         shutil.rmtree(study / ".snakemake/baton")
         shutil.rmtree(study / ".snakemake/locks")

@@ -1,6 +1,6 @@
 """The notebook in profiles/colab, executed as it is, with a folder in place of the drive.
 
-Its story: the machine vanishes in the middle of a training, and with it all but the drive; on the next one the
+Its story: the machine vanishes in the middle of a training run, and with it all but the drive; on the next one the
 drive is away for a while and then the stop button is pressed; all is run again, to an end. What comes of it is
 compared with a run that was left alone.
 """
@@ -38,7 +38,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import DeadKernelError
 
 import verify_resume
-from baton.state import load_state
+from baton.training.state import load_state
 
 NOTEBOOK = REPOSITORY / "profiles/colab/baton.ipynb"
 RUN = "net/seed_1"
@@ -108,7 +108,7 @@ class Machine:
         return psutil.Process(self.client.km.provisioner.pid)
 
     def amid_training(self, do):
-        """Do something in a thread once the training has saved twice, its first state and a later one."""
+        """Do something in a thread once the training run has saved twice, its first state and a later one."""
         seen, before = set(), {0, self.saved()}
 
         def watch():
@@ -221,18 +221,18 @@ class TestStory:
 
     def test_the_stop_button_saves_and_is_told_in_a_sentence(self, story):
         run = printed(story.stopped["run"])
-        assert "Stopping. A training saves first.\n" in run
-        assert "it got SIGINT. All is saved: the same command goes on from here." in run
-        assert run.endswith("Not finished; why is said above. Run this cell again and it goes on.\n")
+        assert "Stopping. A training run saves first.\n" in run
+        assert "it received SIGINT. The state is saved: run the same command again to resume here." in run
+        assert run.endswith("Not finished; the reason is above. Run this cell again to resume.\n")
         assert "Traceback" not in run
-        assert story.stopped_state["sessions"][1]["reason"] == "it got SIGINT"
+        assert story.stopped_state["sessions"][1]["reason"] == "it received SIGINT"
         epoch = story.stopped_state["epoch"]
         assert f"net: {epoch} of {ENDLESS} epochs\n" in printed(story.stopped["status"])
         assert f"net is not finished</strong>: {epoch} of {ENDLESS} epochs" in story.report_now
 
     def test_the_report_is_shown_in_a_frame_and_is_on_the_drive(self, story):
         page = (story.drive / "results/report.html").read_text(encoding="utf-8")
-        assert "1 training on 24 images of 2 classes" in re.sub(r"\s+", " ", page)
+        assert "1 training run on 24 images of 2 classes" in re.sub(r"\s+", " ", page)
         assert page == (story.second.study / "results/report.html").read_text(encoding="utf-8")
         (shown,) = [
             output.data["text/html"]
@@ -318,7 +318,7 @@ class TestCells:
         before = unpacked.stat().st_mtime_ns
         photos.unlink()  # it is not needed any more
         out = run("data", DATA=str(photos))
-        assert out.startswith(f"{photos} was unpacked before. To unpack it anew, delete {unpacked}.\n")
+        assert out.startswith(f"{photos} was unpacked before. To unpack it again, delete {unpacked}.\n")
         assert unpacked.stat().st_mtime_ns == before
 
     def test_an_unpacking_that_was_cut_leaves_no_half(self, run, tmp_path, photos):
@@ -432,7 +432,7 @@ class TestCells:
         (tmp_path / "baton/Snakefile").touch()
         commands.fail = "--require-hashes"
         for tries in (1, 2):
-            with pytest.raises(Exception, match="could not be installed; why is said above"):
+            with pytest.raises(Exception, match="could not be installed; the reason is above"):
                 run("install", BATON=str(tmp_path / "baton"))
             assert len(commands.called) == 3 * tries
 
@@ -451,7 +451,7 @@ class TestCells:
         before = signal.getsignal(signal.SIGINT)
         program = "print('saved'); print('finished'); raise SystemExit(3)"
         assert names["call"](sys.executable, "-c", program) == 3
-        assert lines == ["Stopping. A training saves first.", "saved\n", "finished\n"]
+        assert lines == ["Stopping. A training run saves first.", "saved\n", "finished\n"]
         assert signal.getsignal(signal.SIGINT) == before
 
     def test_without_baton_and_an_address_it_stops(self, run, tmp_path):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 
-from baton import comparison, pooled
+from baton.results import comparison, groups, guessing, pooled
 
 pytestmark = pytest.mark.usefixtures("no_warning")
 
@@ -157,10 +157,10 @@ def test_equal_accuracy_is_not_a_matter_of_images():
 def test_groups_overlap_where_the_middle_differs_from_neither_end():
     names = ["a", "b", "c", "d"]
     different = {frozenset(pair) for pair in (("a", "c"), ("a", "d"), ("b", "d"))}
-    assert comparison.group_models(names, different) == [["a", "b"], ["b", "c"], ["c", "d"]]
-    assert comparison.group_models(names, set()) == [names]
+    assert groups.group_models(names, different) == [["a", "b"], ["b", "c"], ["c", "d"]]
+    assert groups.group_models(names, set()) == [names]
     every = {frozenset(pair) for pair in combinations(names, 2)}
-    assert comparison.group_models(names, every) == [["a"], ["b"], ["c"], ["d"]]
+    assert groups.group_models(names, every) == [["a"], ["b"], ["c"], ["d"]]
 
 
 def test_groups_are_all_and_only_the_largest_sets_without_a_difference():
@@ -175,7 +175,7 @@ def test_groups_are_all_and_only_the_largest_sets_without_a_difference():
             if not any(frozenset(pair) in different for pair in combinations(some, 2))
         ]
         largest = {frozenset(some) for some in alike if not any(some < other for other in alike)}
-        found = comparison.group_models(names, different)
+        found = groups.group_models(names, different)
         assert {frozenset(group) for group in found} == largest
         assert len(found) == len(largest)
 
@@ -384,18 +384,18 @@ def judged(accuracy_p, dependence_p, accuracy=0.4, blind=0.3, rho=None, verdict=
     ],
 )
 def test_the_verdict_on_one_run(test, verdict):
-    assert comparison.judge([test]) == [verdict]
+    assert guessing.judge([test]) == [verdict]
 
 
 def test_claims_are_corrected_for_all_runs_and_what_cannot_be_claimed_is_not():
     # Ten runs, twenty tests: the smallest p times 20, the next times 19.
     others = [judged(0.5, 0.5)] * 9
-    assert comparison.judge([judged(0.002, 0.5), *others])[0] == "above chance"
-    assert comparison.judge([judged(0.003, 0.5), *others])[0] == "not shown"
-    assert comparison.judge([judged(0.0001, 0.0026), *others])[0] == "above chance"
-    assert comparison.judge([judged(0.5, 0.002), *others])[0] == "depends on the class"
-    assert comparison.judge([judged(0.003, 0.5), *others])[1:] == ["not distinguishable from guessing"] * 9
-    assert comparison.judge([]) == []
+    assert guessing.judge([judged(0.002, 0.5), *others])[0] == "above chance"
+    assert guessing.judge([judged(0.003, 0.5), *others])[0] == "not shown"
+    assert guessing.judge([judged(0.0001, 0.0026), *others])[0] == "above chance"
+    assert guessing.judge([judged(0.5, 0.002), *others])[0] == "depends on the class"
+    assert guessing.judge([judged(0.003, 0.5), *others])[1:] == ["not distinguishable from guessing"] * 9
+    assert guessing.judge([]) == []
 
 
 @pytest.mark.parametrize(
@@ -514,7 +514,7 @@ def plant_pair(draw, models, seeds, images):
 
 @pytest.mark.parametrize("models, seeds", [(2, 5), (3, 6)])
 def test_so_many_images_or_seeds_have_the_power_they_promise(models, seeds):
-    # A population of images tells the images' parts; the training's is the planted one.
+    # A population of images tells the images' parts; the training run's is the planted one.
     design = pooled.Design(plant_pair(np.random.default_rng(19), models, seeds, 200_000), 0, 1)
     design.training, design.difference, design.images, level = 0.01**2, 0.03, 100, 0.05 / models
     images = design.images_needed(level, 0.8)
@@ -539,7 +539,7 @@ def test_what_a_number_of_images_follows_from_is_that_of_the_two_models():
     assert design.rest == pytest.approx(rest)
     assert design.training == pytest.approx(np.var(accuracies, axis=1, ddof=1).mean() - rest / 500)
     assert design.image == pytest.approx(max(np.var(shares[0] - shares[2], ddof=1) - 2 * rest / 4, 0))
-    # With so many images that they tell nothing any more, and seeds as good as known: a z-test of the trainings.
+    # With so many images that they tell nothing any more, and seeds as good as known: a z-test of the training runs.
     design.pair, design.training, design.difference = [0, 2], 0.03**2, 0.03
     expected = stats.norm.sf(stats.norm.isf(0.025) - 0.03 / math.sqrt(2 * 0.03**2 / 100))
     assert design.power(10**9, 0.05, seeds=100) == pytest.approx(expected, abs=0.03)
@@ -600,8 +600,8 @@ def test_the_images_needed_follow_from_the_seeds_that_there_are(seeds):
 
 
 def test_luck_in_training_is_not_taken_for_a_difference():
-    # Two models, equal on average; each training is wrong in 5 to 25 % of the images. At one seed most
-    # pairs differ, truly so for that training; over four seeds the models must not.
+    # Two models, equal on average; each training run is wrong in 5 to 25 % of the images. At one seed most
+    # pairs differ, truly so for that training run; over four seeds the models must not.
     draw = np.random.default_rng(16)
     one = several = 0
     for _ in range(100):

@@ -15,8 +15,6 @@ CONFIG = yaml.safe_load(TEXT)
 SCHEMA = yaml.safe_load((REPOSITORY / "rules/schemas/config.schema.yaml").read_text(encoding="utf-8"))
 SECTIONS = [name for name, value in CONFIG.items() if isinstance(value, dict)]
 ARCHITECTURE = ["name", "kernels", "kernel_size", "dense", "layers"]
-# Keys whose value is the user's own: what is in them are no keys of the config.
-OPEN = ("where", "classes")
 
 
 def resolve(entry):
@@ -191,7 +189,9 @@ def test_the_demo_tells_how_many_scans_it_is_made_of():
     assert f"{scans:,} real scans" in (REPOSITORY / "examples/demo.yaml").read_text(encoding="utf-8")
 
 
-LOCK = (REPOSITORY / "requirements.lock").read_text(encoding="utf-8")
+LOCK = "".join(
+    (REPOSITORY / name).read_text(encoding="utf-8") for name in ("requirements.lock", "export.lock")
+)
 # An entry is a line `name==version [; marker] \` and the indented lines after it.
 LOCKED = re.findall(r"^([A-Za-z0-9][\w.-]*)(?:\[[^]]*\])?==([^\s;]+)(.*(?:\n .*)*)", LOCK, re.MULTILINE)
 
@@ -219,7 +219,9 @@ class TestPackages:
         locked = {}
         for name, version, _ in LOCKED:
             locked.setdefault(canonicalize_name(name), set()).add(version)
-        asked = {canonicalize_name(Requirement(line).name) for line in pyproject["project"]["dependencies"]}
+        project = pyproject["project"]
+        lines = [*project["dependencies"], *project["optional-dependencies"]["export"]]
+        asked = {canonicalize_name(Requirement(line).name) for line in lines}
         assert asked - set(pinned) == set() == set(pinned) - asked
         for name, version in pinned.items():
             assert version in locked[name], name

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import filter_corrupt
-from baton.logs import UserError
+from baton.errors import UserError
 
 HOLDOUT = {"validation": 1, "test": 1, "seed": 1}
 DRAWN = ["validation", "test", "train", "train", "train", "train"]

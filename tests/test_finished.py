@@ -7,13 +7,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from conftest import COLOURS, REPOSITORY, Study, save_image, save_images, take_stock
+from conftest import COLOURS, REPOSITORY, Study, copy_study, save_image, save_images, take_stock
 
-from baton import finished
-from baton.finished import FILES, RECORD
-from baton.identity import digest_data, fingerprint, identify
-from baton.progress import how_far
-from baton.state import save_state
+from baton.study import finished
+from baton.study.finished import FILES, RECORD
+from baton.study.identity import digest_data, fingerprint, identify
+from baton.study.runs import Run
+from baton.study.status import how_far
+from baton.training.state import save_state
 
 RUN = "results/models/net/seed_1"
 CONFIG = {
@@ -23,7 +24,7 @@ CONFIG = {
     "training": {"epochs": 3, "batch_size": 4, "precision": "float32", "initializer": "he_normal"},
     "models": [{"name": "net", "kernels": 2, "kernel_size": 3, "dense": 4, "layers": 1}],
 }
-TAKEN = "trained already: the finished model is taken from"
+TAKEN = "trained already: the finished model is restored from"
 
 
 def clone(folder):
@@ -37,7 +38,7 @@ def clone(folder):
 
 
 def contents(study):
-    """Return the bytes of each of a training's outputs."""
+    """Return the bytes of each of a training run's outputs."""
     return {name: study.read(f"{RUN}/{file}") for name, file in FILES.items()}
 
 
@@ -49,7 +50,7 @@ def with_training(**settings):
 
 
 def leave(folder, epochs=4, kept=4, patience=None, identity=None, **facts):
-    """Write what a finished training leaves in `folder`; return its identity."""
+    """Write what a finished training run leaves in `folder`; return its identity."""
     folder.mkdir(parents=True, exist_ok=True)
     finished.clear(folder)
     for name, file in FILES.items():
@@ -223,7 +224,7 @@ class TestEarlierVersions:
         assert sorted(record["identity"]["threads"] for record in kept) == [1, 2]
 
     def test_the_classes_are_those_of_that_time(self, tmp_path):
-        # Written down as long as the data are those of the training; later the config may say another order.
+        # Written down as long as the data are those of the training run; later the config may say another order.
         self.adopt(tmp_path)
         folder = tmp_path / "net/seed_1"
         (tmp_path / "weights.json").write_text('{"classes": ["green", "red"]}')
@@ -296,16 +297,15 @@ class TestEarlierVersions:
 
 
 class TestHowFar:
-    """What status and the plan say: by the identity that training goes by."""
+    """What status and the plan say: by the identity that training run goes by."""
 
     STUDY = {"data": {"images": "photos"}, "holdout": {"seed": 1}}
 
     @pytest.fixture
     def run(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
-        packed = tmp_path / "packed"
-        packed.mkdir()
-        (tmp_path / "results/data").mkdir(parents=True)
+        packed = tmp_path / "results/data/packed/8px"
+        packed.mkdir(parents=True)
         for path in (
             packed / "train.csv",
             packed / "validation.csv",
@@ -313,12 +313,14 @@ class TestHowFar:
         ):
             path.write_text(path.name)
         settings = {"epochs": 9, "precision": "auto", "l2": 0.1, "name": "net", "patience": None}
-        return SimpleNamespace(name="net", seed=1, folder="net/seed_1", packed=str(packed), settings=settings)
+        settings |= {"size": 8, "synthetic_fraction": 0}
+        return Run("net", "net", 1, settings, {"flip": None})
 
     def write(self, run, epoch, best_epoch=1, study=None, **identity):
-        """Leave the state and the progress.json that a training does; return its identity."""
+        """Leave the state and the progress.json that a training run does; return its identity."""
+        packed = "results/data/packed/8px"
         data = digest_data(
-            f"{run.packed}/train.csv", f"{run.packed}/validation.csv", "results/data/class_weights.json"
+            f"{packed}/train.csv", f"{packed}/validation.csv", "results/data/class_weights.json"
         )
         found = identify(
             run.settings, {"flip": None}, 1, precision="float32", threads=2, devices=1, data=data
@@ -332,7 +334,7 @@ class TestHowFar:
         return found
 
     def ask(self, run, study=None, threads=None):
-        at = how_far(run, {"flip": None}, study or self.STUDY, threads)
+        at = how_far(run, study or self.STUDY, threads)
         return at.epoch, at.done, at.changes
 
     def test_a_training_that_goes_on(self, run):
@@ -350,14 +352,14 @@ class TestHowFar:
         assert self.ask(run) == (4, False, [])
 
     def test_begun_is_more_than_nothing(self, run):
-        assert not how_far(run, {"flip": None}, self.STUDY).begun
+        assert not how_far(run, self.STUDY).begun
         self.write(run, 0)
-        assert how_far(run, {"flip": None}, self.STUDY).begun
+        assert how_far(run, self.STUDY).begun
         self.write(run, 0, l2=0.3)
-        assert how_far(run, {"flip": None}, self.STUDY).begun  # its own state is there as well
+        assert how_far(run, self.STUDY).begun  # its own state is there as well
         shutil.rmtree("state")
         self.write(run, 4, l2=0.3)
-        assert not how_far(run, {"flip": None}, self.STUDY).begun
+        assert not how_far(run, self.STUDY).begun
 
     def test_what_another_training_did_last_hides_no_state(self, run):
         self.write(run, 6)
@@ -424,11 +426,19 @@ class TestHowFar:
 
 
 @pytest.fixture(scope="module")
-def story(tmp_path_factory):
-    """A study that is finished, and what came of it in each of these events, one after the other."""
-    study = Study(tmp_path_factory.mktemp("finished"), CONFIG)
+def packed(tmp_path_factory):
+    """A study whose images are packed, of which each test here gets a copy."""
+    study = Study(tmp_path_factory.mktemp("packed"), CONFIG)
     for colour in list(COLOURS)[:2]:
         save_images(study / "photos" / colour, colour, 12)
+    study.run("pack")
+    return study
+
+
+@pytest.fixture(scope="module")
+def story(packed, tmp_path_factory):
+    """A study that is finished, and what came of it in each of these events, one after the other."""
+    study = copy_study(packed, tmp_path_factory.mktemp("finished"), CONFIG)
     study.run("evaluate_net")
     events, before = {}, contents(study)
 
@@ -503,13 +513,13 @@ class TestStory:
     def test_a_model_of_other_settings_is_used_and_that_is_said(self, story):
         event = story.events["other"]
         assert "l2 was 0.0001 and is 0.5" in event.outcome.output
-        assert "It is taken as it is." in event.outcome.output
+        assert "It is used as it is." in event.outcome.output
         assert set(event.outcome.jobs()) == {"predict"}
 
     def test_status_does_not_take_it_for_done(self, story):
         output = story.events["status"].output
-        assert "net: trains anew: l2 was 0.0001 and is 0.5" in output
-        assert "1 of 1 trainings are not done" in output
+        assert "net: trains from the start: l2 was 0.0001 and is 0.5" in output
+        assert "1 of 1 training runs are not done" in output
 
     def test_an_upgrade_keeps_what_the_version_before_left(self, story):
         assert story.events["upgraded"]
@@ -517,10 +527,8 @@ class TestStory:
         assert TAKEN in story.study.log("train/net/seed_1")
 
 
-def test_fewer_epochs_than_are_trained_are_refused_and_nothing_is_lost(tmp_path):
-    study = Study(tmp_path, CONFIG)
-    for colour in list(COLOURS)[:2]:
-        save_images(study / "photos" / colour, colour, 12)
+def test_fewer_epochs_than_are_trained_are_refused_and_nothing_is_lost(packed, tmp_path):
+    study = copy_study(packed, tmp_path, CONFIG)
     study.run("train_net")
     before = take_stock(study / "results/models")
     study.configure(with_training(epochs=2))
@@ -540,15 +548,13 @@ def test_fewer_epochs_than_are_trained_are_refused_and_nothing_is_lost(tmp_path)
     } | {".": None}
 
 
-def test_two_folders_have_two_tables_and_a_diverged_model_has_none(tmp_path):
-    study = Study(tmp_path, with_training(epochs=1, learning_rate=1e30))
-    for colour in list(COLOURS)[:2]:
-        save_images(study / "photos" / colour, colour, 12)
+def test_two_folders_have_two_tables_and_a_diverged_model_has_none(packed, tmp_path):
+    study = copy_study(packed, tmp_path, with_training(epochs=1, learning_rate=1e30))
     study.run("train_net")
     save_image(study / "a/new/1.png", "red", 100)
     outcome = study.try_run("predict", "--config", "model=net", "images=a/new")
     assert outcome.code == 1
-    assert "net diverged in its training" in outcome.output and "Nothing was written" in outcome.output
+    assert "net diverged in training" in outcome.output and "Nothing was written" in outcome.output
     assert not list((study / "results/predictions/net").iterdir())
     study.configure(CONFIG)
     study.run("train_net")

@@ -13,7 +13,6 @@ import os
 import random
 import re
 import resource
-import shutil
 import signal
 import subprocess
 import sys
@@ -29,6 +28,7 @@ from conftest import (
     ENDLESS,
     Call,
     Study,
+    copy_study,
     newest_states,
     packed_for_training,
     result_of,
@@ -40,16 +40,16 @@ from conftest import (
 )
 
 import verify_resume
-from baton import logs
-from baton.logs import UserError
-from baton.state import load_state
+from baton import console
+from baton.errors import UserError
+from baton.training.state import load_state
 
 SEED = int(os.environ.get("BATON_TEST_SEED", 20261124))  # of the moments and the victims
-KILLS = 6  # a story, in `make test`
+KILLS = 4  # per story, in `make test`
 SOAK_KILLS, SOAK_STUDIES = 25, 4
 SESSION_SECONDS = 30  # of the session that stops midway; a busy machine needs half of it to start
 SEEDS = (1, 2)
-PATIENT = 600  # epochs; the training lasts more than these, long enough for all the kills on a fast machine
+PATIENT = 400  # epochs; the training lasts more than these, long enough for all the kills on a fast machine
 EPOCHS = 2000  # none gets so far: patience ends it
 CONFIG = {
     "data": {"source": "class_folders", "images": "photos"},
@@ -77,12 +77,6 @@ def pack(folder, config=CONFIG):
     save_images(study / "photos/green", "green", 16)
     study.run("pack", "weigh_classes", cores=1)
     return study
-
-
-def copy(packed, folder, config=CONFIG):
-    """Return another study with the packed images of `packed`."""
-    shutil.copytree(packed.folder, folder, symlinks=True)
-    return Study(folder, config)
 
 
 def saved(study):
@@ -115,17 +109,19 @@ class Victim(Call):
         super().__init__(study, *arguments)
 
     def wait_for_training(self):
-        """Wait until a training has saved once and ended an epoch, and return it; None where snakemake ended."""
+        """Wait until a training run has saved once and ended an epoch, and return it; None where snakemake ended."""
 
         def begun():
             if self.process.poll() is not None:
                 return True
-            with contextlib.suppress(FileNotFoundError):  # Snakemake removes it before it starts a training
+            with contextlib.suppress(
+                FileNotFoundError
+            ):  # Snakemake removes it before it starts a training run
                 logs = [path.read_text() for path in (self.study / "logs/train/net").glob("*.log")]
                 return saved(self.study) != self.before and any(": loss" in text for text in logs)
             return False
 
-        wait_until(begun, "the training to begin")
+        wait_until(begun, "the training run to begin")
         return self.training()
 
 
@@ -145,10 +141,10 @@ def is_left(process, group):
 
 
 def kill_at_random(study, target, kills, draw, anywhere=0.0):
-    """Run `target` until `kills` SIGKILLs have hit: the training, snakemake or all; return what was killed.
+    """Run `target` until `kills` SIGKILLs have hit: the training run, snakemake or all; return what was killed.
 
     anywhere: share of the kills that may come at any time from snakemake's start on; the others
-    come once the training has begun.
+    come once the training run has begun.
     """
     killed = []
     while len(killed) < kills:
@@ -231,7 +227,7 @@ def signalled(study):
             training = call.wait_for_training()
             sent = time.monotonic()
             training.send_signal(getattr(signal, name))
-            wait_until(lambda: is_gone(training), "the training to end")  # noqa: B023
+            wait_until(lambda: is_gone(training), "the training run to end")  # noqa: B023
             seconds = time.monotonic() - sent
             outcome = call.end()
         values = state_of(study, 1)
@@ -253,14 +249,14 @@ def left(study):
         call.process.kill()
         call.process.wait()
         wait_until(lambda: is_gone(training), "the orphan to end")
-        went_on = "going on from epoch" in call.text()
+        went_on = "resuming from epoch" in call.text()
         locks = list((study / ".snakemake/locks").iterdir())
         said = study.log("train/net/seed_2")
     orphan = SimpleNamespace(went_on=went_on, locks=locks, said=said, values=state_of(study, 2))
 
     with Victim(study, "train_net_seed_2") as call:
         young = wait_until(
-            lambda: call.training() or call.process.poll() is not None, "the training's process"
+            lambda: call.training() or call.process.poll() is not None, "the training run's process"
         )
         call.process.kill()
         call.process.wait()
@@ -302,7 +298,7 @@ def clocked(study):
     first = state_of(study, 1)
     study.configure(ENDLESS_CONFIG | {"session_minutes": SESSION_SECONDS / 60})
     with Victim(study, "train") as call:
-        environment = wait_until(call.training, "the training's process").environ()
+        environment = wait_until(call.training, "the training run's process").environ()
         ends = float(environment["BATON_SESSION_ENDS"].split(" ")[0])
         midway = call.end()
     states = states_of(study)
@@ -330,7 +326,7 @@ def states_of(study):
 
 
 def progress_lines(states):
-    """Return what is printed of how far the trainings are."""
+    """Return what is printed of how far the training runs are."""
     return [
         f"net_seed_{seed}: {state['epoch']} of {ENDLESS} epochs" if state else f"net_seed_{seed}: not begun"
         for seed, state in states.items()
@@ -338,9 +334,9 @@ def progress_lines(states):
 
 
 def wait_for_computing(training, seconds):
-    """Wait until a training that may write nothing, no log either, has computed for so long, or is gone."""
+    """Wait until a training run that may write nothing, no log either, has computed for so long, or is gone."""
     enough = training.cpu_times().user + seconds
-    wait_until(lambda: is_gone(training) or training.cpu_times().user > enough, "the training to go on")
+    wait_until(lambda: is_gone(training) or training.cpu_times().user > enough, "the training run to go on")
 
 
 def filled(study):
@@ -364,8 +360,8 @@ def verified(study):
     settings = {key: value for key, value in CONFIG["training"].items() if key != "seeds"}
     script = (
         "import json, sys; sys.path[:0] = json.loads(sys.argv[1])\n"
-        "import verify_resume; from baton import logs\n"
-        "logs.start(sys.argv[2]); verify_resume.EPOCHS, verify_resume.KILLS = 50, 2\n"
+        "import verify_resume; from baton import console\n"
+        "console.start(sys.argv[2]); verify_resume.EPOCHS, verify_resume.KILLS = 50, 2\n"
         "verify_resume.main(**json.load(sys.stdin))\n"
     )
     arguments = {
@@ -411,7 +407,9 @@ def stories(packed):
     """Ask for a story by name and get what came of it."""
     with ThreadPoolExecutor(2) as pool:
         futures = {
-            name: pool.submit(lambda tell=tell, name=name: tell(copy(packed, packed.folder.with_name(name))))
+            name: pool.submit(
+                lambda tell=tell, name=name: tell(copy_study(packed, packed.folder.with_name(name), CONFIG))
+            )
             for name, tell in STORIES.items()
         }
         yield lambda name: futures[name].result()
@@ -426,12 +424,12 @@ def expected(stories):
 
 
 def said_by(outcome, seed):
-    """Return the sentences of a training in what a call of snakemake printed, each once."""
+    """Return the sentences of a training run in what a call of snakemake printed, each once."""
     return list(dict.fromkeys(re.findall(rf"^train/net/seed_{seed}: (.*)$", outcome.output, re.MULTILINE)))
 
 
 def ends_in_one_sentence(outcome, seed, sentence):
-    """Assert that the training's last line is `sentence` (a pattern), that no other is like it, and no traceback."""
+    """Assert that the training run's last line is `sentence` (a pattern), that no other is like it, and no traceback."""
     said = [line for line in said_by(outcome, seed) if line.startswith(("stopped", "not trained"))]
     assert len(said) == 1 and re.fullmatch(sentence, said[0]), outcome.output
     assert "Traceback" not in outcome.output
@@ -485,13 +483,13 @@ class TestSignalled:
         assert end.seconds < 10
         assert end.outcome.code != 0
         last = end.values["sessions"][-1]
-        assert last["reason"] == f"it got {name}"
+        assert last["reason"] == f"it received {name}"
         assert last["to"] == [end.values["epoch"], end.values["step"]]
         epoch, step = last["to"]
         ends_in_one_sentence(
             end.outcome,
             1,
-            rf"stopped at step {step} of 6 in epoch {epoch + 1} of {EPOCHS}: it got {name}\. All is saved: .*",
+            rf"stopped at step {step} of 6 in epoch {epoch + 1} of {EPOCHS}: it received {name}\. The state is saved: .*",
         )
 
     def test_it_goes_on_to_the_same_end(self, stories, expected):
@@ -508,8 +506,10 @@ class TestLeft:
         keyboard = stories("left").keyboard
         assert keyboard.outcome.code != 0
         assert keyboard.alive == []
-        assert keyboard.values["sessions"][-1]["reason"] == "it got SIGINT"
-        ends_in_one_sentence(keyboard.outcome, 2, r"stopped at step .*: it got SIGINT\. All is saved: .*")
+        assert keyboard.values["sessions"][-1]["reason"] == "it received SIGINT"
+        ends_in_one_sentence(
+            keyboard.outcome, 2, r"stopped at step .*: it received SIGINT\. The state is saved: .*"
+        )
 
     def test_the_next_call_goes_on_after_ctrl_c(self, stories):
         story = stories("left")
@@ -520,7 +520,7 @@ class TestLeft:
         orphan = stories("left").orphan
         assert orphan.values["sessions"][-1]["reason"] == "its Snakemake is gone"
         assert orphan.values["sessions"][-1]["to"] == [orphan.values["epoch"], orphan.values["step"]]
-        assert "its Snakemake is gone. All is saved" in orphan.said
+        assert "its Snakemake is gone. The state is saved" in orphan.said
 
     def test_the_lock_of_a_killed_snakemake_does_not_block(self, stories):
         story = stories("left")
@@ -563,7 +563,7 @@ class TestClocked:
         ends_in_one_sentence(
             story.midway,
             story.seed,
-            r"stopped at step .*: the time is up \(session_minutes\)\. All is saved: .*",
+            r"stopped at step .*: the time is up \(session_minutes\)\. The state is saved: .*",
         )
         state = story.states[story.seed]
         last = state["sessions"][-1]
@@ -575,7 +575,9 @@ class TestClocked:
         story = stories("clocked")
         for line in progress_lines(story.states):
             assert line in story.midway.output
-        assert "2 of 2 trainings are not done: the same command goes on" in story.midway.output
+        assert (
+            "2 of 2 training runs are not done: Run the same command again to resume" in story.midway.output
+        )
 
     def test_status_prints_the_same_and_trains_nothing(self, stories):
         story = stories("clocked")
@@ -598,7 +600,9 @@ class TestClocked:
         assert re.fullmatch(who, error)
         assert story.still
         sessions = [session for session in story.first["sessions"] if session["to"] != [0, 0]]
-        assert [session["reason"] for session in sessions] == ["it got SIGTERM"], "none by the one beside"
+        assert [session["reason"] for session in sessions] == ["it received SIGTERM"], (
+            "none by the one beside"
+        )
 
 
 class TestFilled:
@@ -628,13 +632,13 @@ class TestFilled:
         monkeypatch.setattr(sys, "stderr", Closed())
         monkeypatch.setattr(sys, "excepthook", sys.excepthook)
         for name in ("handlers", "level", "propagate"):
-            monkeypatch.setattr(logs.log, name, getattr(logs.log, name))
+            monkeypatch.setattr(console.log, name, getattr(console.log, name))
         monkeypatch.setattr(logging, "raiseExceptions", True)
-        logs.start(tmp_path / "training.log")
-        logs.log.handlers[0].stream = Closed()
-        logs.log.warning("epoch 1")
-        assert list(logs.show_progress(range(3), "steps", 3, "step")) == [0, 1, 2]
-        logs.log.handlers[0].stream = None
+        console.start(tmp_path / "training.log")
+        console.log.handlers[0].stream = Closed()
+        console.log.warning("epoch 1")
+        assert list(console.show_progress(range(3), "steps", 3, "step")) == [0, 1, 2]
+        console.log.handlers[0].stream = None
 
 
 class TestVerified:
@@ -693,7 +697,7 @@ class TestVerified:
         assert tried == [seconds, seconds / 2, seconds / 4, seconds / 8, seconds / 16]
 
     def test_a_difference_is_a_failure_that_names_it(self, tmp_path, monkeypatch, expected):
-        """The two trainings are played: the second one comes back with a bit of its optimizer flipped."""
+        """The two training runs are played: the second one comes back with a bit of its optimizer flipped."""
         arrays, values = expected[1].state
         name = next(name for name in sorted(arrays) if name.startswith("optimizer/"))
         bad = arrays[name].copy()
@@ -708,15 +712,15 @@ class TestVerified:
 
 @pytest.mark.soak
 class TestSoak:
-    """`make soak`: 100 kills in four studies, some of them before the training has begun."""
+    """`make soak`: 100 kills in four studies, some of them before the training run has begun."""
 
     @pytest.mark.parametrize("number", range(SOAK_STUDIES))
     def test_studies_killed_a_hundred_times_are_the_one_left_alone(self, packed, tmp_path, number):
         long = CONFIG["training"] | {"epochs": 5000, "patience": 1800}
         config = CONFIG | {"training": long | {"seeds": [2 * number + 1, 2 * number + 2]}}
-        straight = copy(packed, tmp_path / "straight", config)
+        straight = copy_study(packed, tmp_path / "straight", config)
         straight.run("evaluate", cores=1)
-        study = copy(packed, tmp_path / "killed", config)
+        study = copy_study(packed, tmp_path / "killed", config)
         draw = random.Random(SEED + 100 + number)
         victims = kill_at_random(study, "evaluate", SOAK_KILLS, draw, anywhere=0.3)
         study.run("evaluate", cores=1)

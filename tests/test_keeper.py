@@ -2,6 +2,7 @@
 
 import builtins
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -19,12 +20,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from baton import keeper as module
-from baton import state
-from baton.identity import digest_data, identify, ignored_when_finished, list_changes
-from baton.keeper import SOONEST_RETRY, Keeper
-from baton.logs import UserError
-from baton.state import NEWEST, PREVIOUS, load_state
+from baton.errors import UserError
+from baton.study.identity import digest_data, identify, ignored_when_finished, list_changes
+from baton.training import keeper as module
+from baton.training import state
+from baton.training.keeper import SOONEST_RETRY, Keeper
+from baton.training.state import NEWEST, PREVIOUS, load_state
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 IDENTITY = {"l2": 0.1, "seed": 1, "threads": 2}
@@ -41,7 +42,7 @@ class Clock:
 
 
 def make_training(epoch=3, step=7, size=1000):
-    """Return what a keeper needs of a training, with a state of about `size` bytes."""
+    """Return what a keeper needs of a training run, with a state of about `size` bytes."""
     weights = np.full(size // 4, epoch, np.float32)
     return SimpleNamespace(
         epoch=epoch,
@@ -50,7 +51,7 @@ def make_training(epoch=3, step=7, size=1000):
         settings={"epochs": 9},
         complete=False,
         seconds=12.5,
-        sessions=[{"reason": "it got SIGTERM"}, {"reason": None}],
+        sessions=[{"reason": "it received SIGTERM"}, {"reason": None}],
         to_state=lambda: ({"weights": weights}, {"epoch": epoch, "step": step}),
         state_bytes=lambda: weights.nbytes,
     )
@@ -73,7 +74,7 @@ def fail_with(number):
 HOLDER = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from baton.keeper import Keeper
+from baton.training.keeper import Keeper
 with Keeper(sys.argv[2], {"l2": 0.1}).only_writer():
     print("held", flush=True)
     sys.stdin.read()
@@ -109,6 +110,27 @@ class TestOnlyWriter:
             with pytest.raises(UserError), Keeper(tmp_path, IDENTITY).only_writer():
                 pass
         assert (tmp_path / "lock").read_text() == before
+
+    def test_the_lock_of_an_earlier_version_is_respected(self, tmp_path):
+        """It was a flock on the same file, with the holder's name in it."""
+        with open(tmp_path / "lock", "a+", encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file.write("process 7 on old since 2026-01-02T03:04:05+00:00")
+            file.flush()
+            with (
+                pytest.raises(UserError, match="in use by process 7 on old since 2026-01-02"),
+                Keeper(tmp_path, IDENTITY).only_writer(),
+            ):
+                pytest.fail("two writers")
+        with Keeper(tmp_path, IDENTITY).only_writer():
+            assert (tmp_path / "lock").read_text().startswith(f"process {os.getpid()} on ")
+            with open(tmp_path / "lock", "a+", encoding="utf-8") as file, pytest.raises(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def test_no_marker_file_is_left_in_place_of_a_lock(self, tmp_path):
+        with Keeper(tmp_path, IDENTITY).only_writer():
+            pass
+        assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["lock"]
 
     def test_another_identity_of_the_same_run_is_refused_too(self, tmp_path, holder):
         with pytest.raises(UserError, match="is in use"), Keeper(tmp_path, {"l2": 0.2}).only_writer():
@@ -148,16 +170,16 @@ class TestOnlyWriter:
     def test_a_file_system_without_locks_is_trained_on_with_a_warning(
         self, tmp_path, monkeypatch, caplog, number
     ):
-        monkeypatch.setattr(module.fcntl, "flock", fail_with(number))
+        monkeypatch.setattr(fcntl, "flock", fail_with(number))
         with Keeper(tmp_path, IDENTITY).only_writer():
             (record,) = caplog.records
         assert record.levelname == "WARNING"
         assert f"{tmp_path} cannot be locked" in record.getMessage()
         assert os.strerror(number) in record.getMessage()
-        assert "do not train it twice at a time" in record.getMessage()
+        assert "do not train it twice at the same time" in record.getMessage()
 
     def test_a_system_without_locks_is_trained_on_with_a_warning(self, tmp_path, monkeypatch, caplog):
-        monkeypatch.setattr(module, "fcntl", None)
+        monkeypatch.setattr(module, "FileLock", module.SoftFileLock)  # as filelock itself does there
         with Keeper(tmp_path, IDENTITY).only_writer():
             assert "this system has no such locks" in caplog.text
 
@@ -356,7 +378,7 @@ class TestFailingDisk:
 
     def test_a_progress_file_that_cannot_be_written_harms_no_state(self, keeper, monkeypatch):
         keeper.save(make_training(epoch=1))
-        monkeypatch.setattr(Keeper, "_tell_progress", fail_with(errno.ENOSPC))
+        monkeypatch.setattr(module, "write_progress", fail_with(errno.ENOSPC))
         keeper.save(make_training(epoch=2))
         assert load_state(keeper.current)[1]["epoch"] == 2
         assert (keeper.current / PREVIOUS).exists()
@@ -366,7 +388,7 @@ AWAY = "Transport endpoint is not connected"
 # What a save does on the drive, in turn: (where it is called from, its name, which call of it).
 CALLS = [
     *((state.os, "listdir", 1), (state, "save_file", 1), (state.os, "fsync", 1), (state.os, "replace", 1)),
-    *((state.os, "replace", 2), (state.os, "fsync", 2), (Path, "write_text", 1), (module.os, "replace", 3)),
+    *((state.os, "replace", 2), (state.os, "fsync", 2), (builtins, "open", 1), (module.os, "replace", 3)),
 ]
 
 
@@ -418,8 +440,8 @@ class TestDriveThatIsNotConnected:
             with pytest.raises(UserError) as refusal, keeper.only_writer():
                 pytest.fail("without a drive")
         assert str(refusal.value) == (
-            f"{keeper.folder} cannot be used ({AWAY}). Nothing was changed: once its disk or drive is back, the same "
-            "command goes on."
+            f"{keeper.folder} cannot be used ({AWAY}). Nothing was changed: once its disk or drive is back, run "
+            "the same command again to resume."
         )
         with keeper.only_writer():
             assert keeper.save(make_training(epoch=1))
@@ -449,23 +471,17 @@ class TestDriveThatIsNotConnected:
             keeper.first_save(make_training())
 
     def test_a_lock_that_cannot_be_closed_does_not_undo_what_is_done(self, tmp_path, monkeypatch):
-        class Gone:
-            """A file on a drive that went away: it can only be told so."""
+        release, done = module.FileLock.release, []
 
-            def __init__(self, file):
-                self.file = file
+        def fail(lock, *arguments, **options):
+            """As on a drive that went away: the lock is gone, and it can only be told so."""
+            release(lock, *arguments, **options)
+            raise OSError(errno.ENOTCONN, AWAY)
 
-            def close(self):
-                self.file.close()
-                raise OSError(errno.ENOTCONN, AWAY)
-
-            def __getattr__(self, name):
-                return getattr(self.file, name)
-
-        real, done = open, []
-        monkeypatch.setattr(builtins, "open", lambda *arguments, **options: Gone(real(*arguments, **options)))
+        monkeypatch.setattr(module.FileLock, "release", fail)
         with Keeper(tmp_path, IDENTITY).only_writer():
             done.append("all")
+        assert done == ["all"]
         with pytest.raises(KeyError), Keeper(tmp_path, IDENTITY).only_writer():
             raise KeyError("what really happened")
         assert done == ["all"]

@@ -5,13 +5,15 @@ import threading
 
 import numpy as np
 import pytest
-from test_report import LABELS, VEGETABLES, Made, answers, problems, run
+from report_builder import LABELS, VEGETABLES, Made, answers, problems, run
 
 import write_report
-from baton import figures, memory
-from baton.console import decimals, p_value, percent
-from baton.images import map_images
-from baton.keeper import count_unended
+from baton.data.images import map_images
+from baton.formatting import decimals, p_value, percent
+from baton.results import figures
+from baton.study import memory
+from baton.training.keeper import count_unended
+from report import show
 
 CLASSES = [f"class {number:02}" for number in range(45)]
 CONFUSED = [("class 07", "class 08", "2", "100"), ("class 03", "class 04", "1", "50")]
@@ -30,7 +32,7 @@ class TestManyClasses:
         assert made.page.confusions() == []
         alts = [alt for alt in made.page.attributes("img", "alt") if alt.startswith("Confusion matrix of")]
         assert [alt.split()[3].rstrip(";") for alt in alts] == ["net", "right"]
-        rows = [tuple(row.values()) for row in made.page.table("taken for")]
+        rows = [tuple(row.values()) for row in made.page.table("predicted as")]
         assert rows == CONFUSED
         assert "45 classes are too many for numbers here; they are in results/report.json" in made.text
 
@@ -53,7 +55,7 @@ class TestManyClasses:
 
 
 def test_shares_of_a_class_of_one_image_and_of_none():
-    found = write_report.shares([[1, 0], [0, 0]])
+    found = show.shares([[1, 0], [0, 0]])
     assert found == [[(1, 1), (0, 0)], [(0, 0), (0, 0)]]
 
 
@@ -212,7 +214,7 @@ class TestMemory:
             ([None, None], 2),
             (["the time is up", None], 1),
             ([None, None, "the time is up"], 0),
-            ([None, "it got SIGTERM", None, None], 2),
+            ([None, "it received SIGTERM", None, None], 2),
         ],
     )
     def test_kills_count_until_a_session_ended_well(self, reasons, count):

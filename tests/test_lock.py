@@ -13,7 +13,9 @@ from packaging.version import Version
 from wheels import PLATFORMS, PYTHONS, tags_of
 
 SOURCE = {"connection-pool"}  # plain Python that is published without a wheel: pip makes one anywhere
-LOCK = (REPOSITORY / "requirements.lock").read_text(encoding="utf-8")
+LOCK = "".join(
+    (REPOSITORY / name).read_text(encoding="utf-8") for name in ("requirements.lock", "export.lock")
+)
 
 
 def locked():

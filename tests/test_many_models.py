@@ -5,11 +5,10 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from matplotlib.text import Text
-from test_report import LABELS, VEGETABLES, Made, answers, embedded, files_below, problems, run, saying
+from report_builder import LABELS, VEGETABLES, Made, answers, embedded, files_below, problems, run, saying
 
-from baton import comparison, figures
-from write_report import SHOWN
+from baton.results import comparison, groups
+from report.collect import DETAILED as SHOWN
 
 WRONG = np.random.default_rng(4).permutation(100)  # the images in the order in which models fail at them
 TRAINED = 30  # models that learned something: number n is wrong on 2 n images and one of its own
@@ -74,7 +73,8 @@ class TestTables:
         }
         assert found == {BEST[0]: "–"} | apart
         assert len(apart) == 35 and set(apart.values()) == {"yes", "no"}
-        assert not many.page.has_table("group")
+        letters = [row["group"] for row in many.page.table("group")]
+        assert all(letters[:26]) and set(letters[26:]) == {"–"}
 
     def test_the_files_hold_all_and_in_the_order_of_the_config(self, many):
         assert [row["name"] for row in many.models[:2]] == [name_of(TRAINED), name_of(TRAINED - 1)]
@@ -124,14 +124,14 @@ class TestDetail:
 
     def test_it_says_where_the_others_are(self, many):
         assert "All 36 models, the most accurate first" in many.text
-        assert "tells of the 12 most accurate in detail" in many.text
+        assert "shows the 12 most accurate in detail" in many.text
         assert "all are in results/report/models.csv and results/report.json" in many.text
         for rest in (
             "the bins of all are in results/report.json",
             "those of all are results/models/MODEL/seed_N/curves.svg",
             "the tables of all are in results/report.json",
         ):
-            assert f"Of the 12 most accurate models; {rest}." in many.text
+            assert f"Shown for the 12 most accurate models; {rest}." in many.text
 
     def test_it_says_that_the_highest_is_partly_luck(self, many):
         assert "The highest of so many accuracies is partly luck" in many.text
@@ -153,17 +153,17 @@ class TestDetail:
 
 class TestFindings:
     def test_what_went_wrong_is_counted_not_listed(self, many):
-        assert "4 of 36 trainings say one class always" in many.text
+        assert "4 of 36 training runs always predict one class" in many.text
         assert "Among them stuck_0, stuck_1, stuck_2; all are in results/report/models.csv" in many.text
-        assert "2 of 36 trainings diverged" in many.text and "They are broken_0, broken_1." in many.text
-        assert "5 of 41 trainings are not finished" in many.text and "late_3" not in many.text
+        assert "2 of 36 training runs diverged" in many.text and "They are broken_0, broken_1." in many.text
+        assert "5 of 41 training runs are not finished" in many.text and "late_3" not in many.text
         verdicts = [row["verdict"] for row in many.models]
         assert verdicts.count("constant") == STUCK and verdicts.count("no answers") == BROKEN
 
     def test_how_many_cannot_be_told_from_the_first(self, many):
         alike = [row for row in many.page.table("test accuracy") if row["differs from the first"] == "no"]
         assert 0 < len(alike) < 35
-        said = f"{len(alike)} of the other models cannot be told apart from {BEST[0]}, the most accurate. That is no proof"
+        said = f"{len(alike)} of the other models cannot be distinguished from {BEST[0]}, the most accurate. That is no proof"
         assert said in many.text
 
     def test_of_several_seeds_it_says_what_the_pairs_are_tested_by(self, several_seeds):
@@ -173,9 +173,9 @@ class TestFindings:
 
     def test_when_few_are_finished_it_is_still_a_study_of_many(self, tmp_path):
         made = make_many(tmp_path, trained=2, stuck=0, broken=0, late=20).write("results/report_now")
-        assert "20 of 22 trainings are not finished" in made.text and "late_1" not in made.text
+        assert "20 of 22 training runs are not finished" in made.text and "late_1" not in made.text
         assert [row["place"] for row in made.page.table("test accuracy")] == ["1", "2"]
-        assert "tells of each in detail" in made.text and "most accurate models;" not in made.text
+        assert "shows each in detail" in made.text and "most accurate models;" not in made.text
         assert "results/report_now/models.csv" in made.text and "results/report/" not in made.text
 
     @pytest.mark.parametrize("trained", [0, 1])
@@ -214,10 +214,29 @@ def plant(models, images, seed=1):
 
 
 class TestComparison:
+    def test_the_26_most_accurate_are_in_groups(self):
+        """By brute force: two of them share a group exactly where they do not differ."""
+        found = comparison.compare(plant(150, 4500))
+        ranked = [row["model"] for row in found["models"]]
+        assert sorted({model for group in found["groups"] for model in group}) == sorted(ranked[:26])
+        assert [row["groups"] for row in found["models"][26:]] == [[]] * 124
+        assert all(row["groups"] for row in found["models"][:26])
+        assert 1 < len(found["groups"]) <= 26
+        numbers = {row["model"]: set(row["groups"]) for row in found["models"]}
+        for pair in found["pairs"]:
+            one, other = pair["models"]
+            if {one, other} <= set(ranked[:26]):
+                assert bool(numbers[one] & numbers[other]) is not pair["different"]
+
     def test_more_groups_than_letters_are_none(self):
-        found = comparison.compare(plant(150, 450))
+        """13 couples, each of which differs (16 images to none) and from no other model (216 to 200): 2^13 groups."""
+        right = np.ones((26, 13 * 216), bool)
+        for couple in range(13):
+            right[2 * couple : 2 * couple + 2, 216 * couple : 216 * couple + 200] = False
+            right[2 * couple + 1, 216 * couple + 200 : 216 * couple + 216] = False
+        found = comparison.compare({f"model_{number}": row[None] for number, row in enumerate(right)})
+        assert sum(pair["different"] for pair in found["pairs"]) == 13
         assert found["groups"] is None and {row["groups"] for row in found["models"]} == {None}
-        assert sum(pair["different"] for pair in found["pairs"]) > 1000
 
     def test_300_models_take_no_more_than_a_minute(self):
         correct = plant(300, 450)
@@ -239,126 +258,17 @@ class TestComparison:
             zip(names[::2], names[1::2], strict=True)
         )  # each differs from its partner: 2^300 groups
         begun = time.monotonic()
-        assert comparison.group_models(names, partners, 26) is None
+        assert groups.group_models(names, partners, 26) is None
         assert time.monotonic() - begun < 30
-        assert comparison.group_models(names, [], 26) == [names]
-        assert len(comparison.group_models(names[:8], partners[:4], 16)) == 16
-        assert comparison.group_models(names[:8], partners[:4], 15) is None
+        assert groups.group_models(names, [], 26) == [names]
+        assert len(groups.group_models(names[:8], partners[:4], 16)) == 16
+        assert groups.group_models(names[:8], partners[:4], 15) is None
 
     def test_the_best_of_many_is_named(self):
         right = np.arange(1000)
         correct = {f"model_{number}": (right < 500 + number)[None] for number in range(40)}
         correct["best"] = (right < 900)[None]
         assert comparison.compare(correct)["best"] == "best"
-
-
-class TestFigures:
-    RUNS = [
-        {
-            "name": f"model_{number}",
-            "parameters": 10**5 + 2000 * (number % 3),
-            "accuracy": 0.9 - number / 2000,
-            "low": 0.85,
-            "high": 0.95,
-        }
-        for number in range(60)
-    ]
-
-    def test_the_labels_of_the_shown_do_not_lie_on_one_another(self):
-        labels = {f"model_{number}": str(number + 1) for number in range(SHOWN)}
-        figure = figures.draw_cost(self.RUNS, labels)
-        figure.draw_without_rendering()
-        texts = figure.axes[0].texts
-        assert [text.get_text() for text in texts] == [str(number) for number in range(1, SHOWN + 1)]
-        boxes = [Text.get_window_extent(text) for text in texts]  # without the line to its dot
-        assert not [pair for pair in combinations(boxes, 2) if pair[0].overlaps(pair[1])]
-        for box in boxes:
-            assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1
-            assert figure.bbox.y0 <= box.y0 and box.y1 <= figure.bbox.y1
-
-    def test_names_of_a_few_lie_on_no_other_name_no_dot_and_no_interval(self):
-        """Five models of 32 to 96 px: three as accurate, two of nearly as many parameters."""
-        found = [
-            ("narrow_size_32", 155_558, 0.544),
-            ("narrow_size_64", 548_774, 0.606),
-            ("narrow_size_96", 1_204_134, 0.622),
-            ("wide_size_32", 356_294, 0.606),
-            ("wide_size_64", 1_142_726, 0.606),
-        ]
-        keys = ("name", "parameters", "accuracy")
-        runs = [dict(zip(keys, row, strict=True)) | {"low": 0.47, "high": 0.69} for row in found]
-        figure = figures.draw_cost(runs)
-        figure.draw_without_rendering()
-        (axes,) = figure.axes
-        boxes = {text.get_text(): Text.get_window_extent(text) for text in axes.texts}
-        assert list(boxes) == [row[0] for row in found]
-        assert not [pair for pair in combinations(boxes.values(), 2) if pair[0].overlaps(pair[1])]
-        for name, box in boxes.items():
-            assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1, name
-            for _, parameters, accuracy in found:
-                x, y = axes.transData.transform((parameters, accuracy))
-                assert not box.x0 <= x <= box.x1, f"{name} crosses an interval"
-                assert not (box.x0 <= x + 3 and x - 3 <= box.x1 and box.y0 <= y + 3 and y - 3 <= box.y1), name
-
-    def test_every_model_is_a_dot_and_only_the_shown_have_an_interval(self):
-        labels = {f"model_{number}": str(number + 1) for number in range(SHOWN)}
-        axes = figures.draw_cost(self.RUNS, labels).axes[0]
-        pale = axes.lines[0]
-        assert list(pale.get_ydata()) == [one["accuracy"] for one in self.RUNS[SHOWN:]]
-        assert len(axes.containers) == SHOWN
-
-    @pytest.mark.parametrize(
-        "name, folded",
-        [
-            ("model_1", "model_1"),
-            ("narrow_kernels_8_l2_1em05", "narrow_kernels_\n8_l2_1em05"),
-            ("a model, seed 1", "a model, seed 1"),
-            ("one_word_" + "x" * 30, "one_word_\n" + "x" * 30),
-            ("", ""),
-            ("__init__", "__init__"),
-        ],
-    )
-    def test_long_names_are_folded_between_words(self, name, folded):
-        assert figures.fold(name, 16) == folded
-        assert figures.fold(name, 16).replace("\n", "") == name
-
-    def test_titles_stay_within_their_figure(self):
-        name = "narrow_dense_256_dropout_0p25_kernel_size_3_kernels_128_l2_0p0001_layers_4"
-        confusion = figures.draw_confusion([[5, 1], [2, 4]], ["red", "green"], name)
-        table = [{"count": 5, "confidence": 0.7, "accuracy": 0.8}]
-        reliability = figures.draw_reliability([table] * 3, [name] * 3)
-        for figure in (confusion, reliability):
-            figure.draw_without_rendering()
-            boxes = [axes.title.get_window_extent() for axes in figure.axes]
-            assert all(figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 for box in boxes)
-            assert not [pair for pair in combinations(boxes, 2) if pair[0].overlaps(pair[1])]
-
-    def test_the_reliability_diagram_shows_accuracy_and_the_share_of_the_images(self):
-        bins = [
-            {"count": 30, "confidence": 0.95, "accuracy": 0.9},
-            {"count": 0, "confidence": 0.5, "accuracy": None},
-            {"count": 10, "confidence": 0.25, "accuracy": 0.3},
-        ]
-        axes = figures.draw_reliability([bins], ["net"]).axes[0]
-        assert [(bar.get_x() + bar.get_width() / 2, bar.get_height()) for bar in axes.patches] == [
-            (pytest.approx(0.95), 0.75),
-            (pytest.approx(0.25), 0.25),
-        ]
-        assert axes.lines[1].get_xydata().tolist() == [[0.95, 0.9], [0.25, 0.3]]
-        assert axes.get_xlim() == axes.get_ylim() == (0, 1)
-
-    def test_an_interval_is_drawn_from_its_low_to_its_high_end(self):
-        one = {"name": "net", "parameters": 1000, "accuracy": 0.6, "low": 0.5, "high": 0.65}
-        (line,) = figures.draw_cost([one]).axes[0].collections
-        (segment,) = line.get_segments()
-        np.testing.assert_allclose(segment, [[1000, 0.5], [1000, 0.65]])
-
-    def test_a_confusion_matrix_grows_with_its_classes(self):
-        sizes = [
-            figures.draw_confusion(np.eye(n, dtype=int), [f"{i}" for i in range(n)], "net").get_size_inches()
-            for n in (2, 20)
-        ]
-        assert (sizes[1] - sizes[0]).tolist() == [9, 9]  # half an inch a class
 
 
 def test_the_page_of_many_is_small(many):

@@ -1,4 +1,4 @@
-"""The plan: its arithmetic, and what it says of a study before and after it is run."""
+"""The plan: its arithmetic, and what it predicts for a study before and after it is run."""
 
 import json
 import re
@@ -9,9 +9,12 @@ import pytest
 from conftest import Study, save_images
 
 import plan
-from baton.identity import fingerprint
-from baton.logs import UserError
-from baton.state import save_state
+from baton.errors import UserError
+from baton.formatting import duration, file_size
+from baton.study import cost
+from baton.study.identity import fingerprint
+from baton.study.runs import Run
+from baton.training.state import save_state
 
 SETTINGS = {
     "name": "net",
@@ -33,10 +36,9 @@ SETTINGS = {
     "patience": None,
     "precision": "float32",
 }
-RUN = {"name": "net", "model": "net", "seed": 1, "folder": "net/seed_1", "settings": SETTINGS}
-RUN |= {"packed": "results/data/packed/16px"}
-STUDY = {"data": {"images": "photos"}, "holdout": {"seed": 1}}
 AUGMENTATION = {"flip": None, "rotation": 0, "zoom": 0, "brightness": 0, "contrast": 0}
+RUN = Run("net", "net", 1, SETTINGS, AUGMENTATION)
+DATA = {"data": {"images": "photos"}, "holdout": {"seed": 1}}
 VALUES = {
     "start": 5.0,
     "step": 0.5,
@@ -56,7 +58,7 @@ IMAGES = {"train": 100, "validation": 65, "test": 50}
 
 
 def run_of(name="net", **settings):
-    return RUN | {"name": name, "model": name, "settings": SETTINGS | {"name": name} | settings}
+    return Run(name, name, 1, SETTINGS | {"name": name} | settings, AUGMENTATION)
 
 
 @pytest.fixture
@@ -66,7 +68,7 @@ def here(tmp_path, monkeypatch):
 
 
 def leave_progress(folder, best_epoch=1, **changes):
-    """Leave the state and the progress.json of a training of RUN in `folder`."""
+    """Leave the state and the progress.json of a training run of RUN in `folder`."""
     aside = ("name", "epochs", "precision", "synthetic_fraction")
     identity = {key: value for key, value in SETTINGS.items() if key not in aside}
     identity |= {f"augmentation.{key}": value for key, value in AUGMENTATION.items()}
@@ -80,37 +82,37 @@ def leave_progress(folder, best_epoch=1, **changes):
 
 
 def test_training_is_its_epochs_and_what_comes_before_and_after(here):
-    row = plan.plan_run(RUN, VALUES, IMAGES, AUGMENTATION, STUDY, 2)
+    row = plan.plan_run(RUN, VALUES, IMAGES, DATA, 2)
     # 13 steps of 8 images and 2 batches of validation, and 1 % for saving
     assert row["epoch_seconds"] == pytest.approx(1.01 * (13 * 0.5 + 2 * 0.25 + 1))
     assert row["training_seconds"] == pytest.approx(5 + 40 * row["epoch_seconds"] + 2 * 2 + 3)
     assert row["evaluation_seconds"] == pytest.approx(10 + 0.5)
     assert (row["epochs_left"], row["source"]) == (40, "measured")
     # 125 images with the synthetic ones
-    row = plan.plan_run(run_of(synthetic_fraction=0.25), VALUES, IMAGES, AUGMENTATION, STUDY, 2)
+    row = plan.plan_run(run_of(synthetic_fraction=0.25), VALUES, IMAGES, DATA, 2)
     assert row["epoch_seconds"] == pytest.approx(1.01 * (16 * 0.5 + 2 * 0.25 + 1))
 
 
 def test_what_is_trained_is_not_planned_again(here):
     leave_progress(here)
-    row = plan.plan_run(RUN, VALUES, IMAGES, AUGMENTATION, STUDY, 2)
+    row = plan.plan_run(RUN, VALUES, IMAGES, DATA, 2)
     assert (row["epochs_left"], row["epoch_seconds"], row["source"]) == (30, 7, "last session")
     leave_progress(here, complete=True, epoch=40)
-    row = plan.plan_run(RUN, VALUES, IMAGES, AUGMENTATION, STUDY, 2)
+    row = plan.plan_run(RUN, VALUES, IMAGES, DATA, 2)
     assert (row["epochs_left"], row["training_seconds"], row["evaluation_seconds"]) == (0, 0, 0)
 
 
 def test_finished_training_goes_on_where_more_epochs_are_asked_for(here):
     leave_progress(here, complete=True, epoch=25, epochs=25)
-    assert plan.plan_run(RUN, VALUES, IMAGES, AUGMENTATION, STUDY, 2)["epochs_left"] == 15
+    assert plan.plan_run(RUN, VALUES, IMAGES, DATA, 2)["epochs_left"] == 15
 
 
 def test_early_stopped_training_has_nothing_left(here, monkeypatch):
     monkeypatch.setitem(SETTINGS, "patience", 5)
     leave_progress(here, complete=True, epoch=12, best_epoch=7)
-    assert plan.plan_run(RUN, VALUES, IMAGES, AUGMENTATION, STUDY, 2)["epochs_left"] == 0
+    assert plan.plan_run(RUN, VALUES, IMAGES, DATA, 2)["epochs_left"] == 0
     leave_progress(here, epoch=12, best_epoch=8)
-    assert plan.plan_run(RUN, VALUES, IMAGES, AUGMENTATION, STUDY, 2)["epochs_left"] == 28
+    assert plan.plan_run(RUN, VALUES, IMAGES, DATA, 2)["epochs_left"] == 28
 
 
 @pytest.mark.parametrize(
@@ -120,33 +122,41 @@ def test_early_stopped_training_has_nothing_left(here, monkeypatch):
 )
 def test_session_that_tells_no_speed_still_tells_how_far_it_is(here, changes):
     leave_progress(here, **changes)
-    row = plan.plan_run(RUN, VALUES, IMAGES, AUGMENTATION, STUDY, 2)
+    row = plan.plan_run(RUN, VALUES, IMAGES, DATA, 2)
     assert row["epochs_left"] == 40 - changes.get("epoch", 10)
     assert row["source"] == "measured"
 
 
 def test_session_on_other_data_counts_for_nothing(here):
     leave_progress(here, study={"data": {"images": "photos"}, "holdout": {"seed": 2}})
-    assert plan.plan_run(RUN, VALUES, IMAGES, AUGMENTATION, STUDY, 2)["epochs_left"] == 40
-    leave_progress(here, study=STUDY)
-    assert plan.plan_run(RUN, VALUES, IMAGES, AUGMENTATION, STUDY, 2)["epochs_left"] == 30
+    assert plan.plan_run(RUN, VALUES, IMAGES, DATA, 2)["epochs_left"] == 40
+    leave_progress(here, study=DATA)
+    assert plan.plan_run(RUN, VALUES, IMAGES, DATA, 2)["epochs_left"] == 30
 
 
 @pytest.mark.parametrize("change", [{"l2": 0.5}, {"batch_size": 4}])
 def test_session_of_other_settings_counts_for_nothing(here, change):
     leave_progress(here)
-    assert plan.plan_run(run_of(**change), VALUES, IMAGES, AUGMENTATION, STUDY, 2)["epochs_left"] == 40
+    assert plan.plan_run(run_of(**change), VALUES, IMAGES, DATA, 2)["epochs_left"] == 40
 
 
 def test_damaged_progress_leaves_what_the_state_says_and_a_damaged_state_nothing(here):
     leave_progress(here)
     (here / "state/net/seed_1/progress.json").write_text("{")
-    row = plan.plan_run(RUN, VALUES, IMAGES, AUGMENTATION, STUDY, 2)
+    row = plan.plan_run(RUN, VALUES, IMAGES, DATA, 2)
     assert row["epochs_left"] == 40  # the data are not packed: only progress.json tells of which they were
     leave_progress(here)
     for state in here.glob("state/net/seed_1/*/*.safetensors"):
         state.write_bytes(state.read_bytes()[:20])
-    assert plan.plan_run(RUN, VALUES, IMAGES, AUGMENTATION, STUDY, 2)["epochs_left"] == 40
+    assert plan.plan_run(RUN, VALUES, IMAGES, DATA, 2)["epochs_left"] == 40
+
+
+def step_of(settings):
+    """Return the multiplications of a step and the parameters of a network, added up by hand for two layers of 16 px."""
+    first, second, dense = 2 * 3 * 9, 4 * 2 * 9, settings["dense"]
+    multiplications = 16 * 16 * first + 8 * 8 * second + 4 * 4 * 4 * dense + dense * 3
+    parameters = first + 2 + second + 4 + (64 + 1) * dense + (dense + 1) * 3
+    return 8 * multiplications, parameters
 
 
 def test_of_many_models_some_are_tried_and_the_others_lie_between(here, monkeypatch):
@@ -156,7 +166,7 @@ def test_of_many_models_some_are_tried_and_the_others_lie_between(here, monkeypa
         settings = arguments["settings"]
         tried.append(settings["dense"])
         # What takes time in proportion to the multiplications lies on a line in logarithms.
-        return VALUES | {"step": plan.work(settings, 3)[0] / 1e9}
+        return VALUES | {"step": step_of(settings)[0] / 1e9}
 
     monkeypatch.setattr(plan, "measure", measure)
     runs = [run_of(f"net_{dense}", dense=dense) for dense in range(10, 1010, 10)]
@@ -164,9 +174,9 @@ def test_of_many_models_some_are_tried_and_the_others_lie_between(here, monkeypa
     assert len(tried) == plan.MOST_TRIALS
     assert {10, 1000} <= set(tried)
     for run, values in zip(runs, found, strict=True):
-        multiplications, parameters = plan.work(run["settings"], 3)
+        multiplications, parameters = step_of(run.settings)
         assert values["step"] == pytest.approx(multiplications / 1e9)
-        was_tried = run["settings"]["dense"] in tried
+        was_tried = run.settings["dense"] in tried
         assert values["source"] == ("measured" if was_tried else "interpolated")
         if not was_tried:
             assert (values["parameters"], values["state_bytes"]) == (parameters, 16 * parameters)
@@ -209,7 +219,9 @@ def a_plan(**changes):
 def test_warns_of_memory_disk_and_sessions_only_where_they_are_too_small():
     assert plan.warn_of(a_plan(), memory=5e9) == []
     (memory,) = plan.warn_of(a_plan(), memory=4.9e9)
-    assert memory.startswith("2 trainings at a time take up to 5 GB of memory, and this machine has 4.9 GB")
+    assert memory.startswith(
+        "2 training runs at a time take up to 5 GB of memory, and this machine has 4.9 GB"
+    )
     (packing,) = plan.warn_of(a_plan(packing_memory_bytes=5.1e9), memory=5e9)
     assert packing.startswith("packing the images takes up to 5.1 GB of memory, and this machine has 5 GB")
     (disk,) = plan.warn_of(a_plan(disk=a_plan()["disk"] | {"free": 3e9}), memory=5e9)
@@ -234,14 +246,22 @@ def test_warns_of_memory_disk_and_sessions_only_where_they_are_too_small():
     ],
 )
 def test_durations_are_said_as_people_say_them(seconds, said):
-    assert plan.show_seconds(seconds) == said
+    assert duration(seconds) == said
 
 
 @pytest.mark.parametrize(
-    ("count", "said"), [(512_000, "512 kB"), (58_540_000, "58.5 MB"), (1_365e6, "1.36 GB")]
+    ("count", "said"),
+    [
+        (300, "300 bytes"),
+        (999.6e6, "1 GB"),
+        (999_700, "1 MB"),
+        (512_000, "512 kB"),
+        (58_540_000, "58.5 MB"),
+        (1_365e6, "1.36 GB"),
+    ],
 )
 def test_sizes_are_said_as_people_say_them(count, said):
-    assert plan.show_bytes(count) == said
+    assert file_size(count) == said
 
 
 def test_model_that_cannot_be_tried_out_is_named(here):
@@ -280,7 +300,7 @@ def test_plan_counts_what_the_study_will_have(planned):
     assert len(np.load(study / "results/data/packed/16px_synthetic_0.5/train.npy")) == 36
     (row,) = plan_before["runs"]
     summary = study.json("models/net/seed_1/training.json")
-    assert row["parameters"] == summary["parameters"] == plan.work(summary["settings"], 2)[1]
+    assert row["parameters"] == summary["parameters"] == cost.measure(summary["settings"], 2).weights
     assert row["model_bytes"] == (study / "results/models/net/seed_1/model.keras").stat().st_size
     assert (
         "24 images and up to 12 synthetic ones for training, 8 for validation, 8 for test; 2 classes; 16 px"
@@ -289,7 +309,7 @@ def test_plan_counts_what_the_study_will_have(planned):
     assert f"{row['parameters']:,}" in first.output
     assert plan_before["warnings"] == []
     (kept,) = (study / "benchmarks/plan").glob("*.json")
-    assert 0 < json.loads(kept.read_text())["predict"] < 0.1  # seconds an image
+    assert 0 < json.loads(kept.read_text())["predict"] < 0.1  # seconds per image
 
 
 def test_plan_is_near_what_then_happens(planned):

@@ -79,16 +79,16 @@ def test_more_memory_is_asked_for_after_kills_without_a_warning(study, kills, ti
     ids=["first", "never saved", "never saved again", "ends in good order", "killed once"],
 )
 def test_killed_before_its_first_save_every_attempt_counts(tmp_path, monkeypatch, saved, attempt, times):
-    common = read({"data": {"source": "demo", "images": "digits", "annotations": "digits.csv"}})
-    run = common.RUNS[0]
+    study = read({"data": {"source": "demo", "images": "digits", "annotations": "digits.csv"}})
+    run = study.runs[0]
     monkeypatch.chdir(tmp_path)
-    once = common.memory_of(run)(None, attempt=1)
+    once = run.ask_memory(None, attempt=1)
     if saved is not None:
         (tmp_path / "state" / run.folder).mkdir(parents=True)
         (tmp_path / "state" / run.folder / "progress.json").write_text(
             json.dumps({"unended_sessions": saved})
         )
-    assert common.memory_of(run)(None, attempt=attempt) == pytest.approx(times * once, abs=times)
+    assert run.ask_memory(None, attempt=attempt) == pytest.approx(times * once, abs=times)
 
 
 def test_gpus_are_asked_for_by_trainings_alone(study):

@@ -1,379 +1,48 @@
 """The report on studies made by hand: what it says, for people and for programs, and what it must not do.
 
 Nothing here trains but TestWorkflow: the answers of the models are made up, and what evaluate.measure makes
-of them, with made-up trainings, is written where the report looks for it.
+of them, with made-up training runs, is written where the report looks for it.
 """
 
-import base64
-import contextlib
 import csv
-import hashlib
-import importlib
 import io
 import json
 import re
 import shutil
 import subprocess
-import sys
 import xml.etree.ElementTree as ElementTree
 import zipfile
 from pathlib import Path
-from types import ModuleType
 
 import jsonschema
 import numpy as np
-import pandas
 import pytest
-import yaml
 from conftest import REPOSITORY, Study, save_images
 from html_page import Page
 from PIL import Image
+from report_builder import (
+    DEFAULTS,
+    GOOD,
+    HOSTILE,
+    LABELS,
+    SCHEMA,
+    VEGETABLES,
+    WORSE,
+    Made,
+    answers,
+    embedded,
+    evaluate,
+    files_below,
+    make_rich,
+    name_everything,
+    problems,
+    run,
+    saying,
+    strict_json,
+)
 
 import write_report
-from baton import figures, statistics
-from baton.identity import digest_data, identify
-from baton.logs import UserError
-from baton.manifests import write_manifest
-
-SCHEMA = json.loads((REPOSITORY / "rules/schemas/report.schema.json").read_text(encoding="utf-8"))
-DEFAULTS = yaml.safe_load((REPOSITORY / "config.yaml").read_text(encoding="utf-8"))
-VEGETABLES = ["Bean", "Carrot", "Potato", "Tomato"]
-HOSTILE = [
-    "<script>alert(1)</script>",
-    '"><img src=x onerror=alert(1)>',
-    "{{ 7*7 }}{% raw %}",
-    "$x^2$ $",
-    "مرحبا\u202eabc",
-    "</td></table></main><h1>&lt;&amp;",
-]
-
-
-def import_evaluate():
-    """Return evaluate without TensorFlow, which only its main function needs."""
-    absent = [name for name in ("baton.networks", "keras") if name not in sys.modules]
-    for name in absent:
-        sys.modules[name] = ModuleType(name)
-    try:
-        return importlib.import_module("evaluate")
-    finally:
-        for name in absent:
-            del sys.modules[name]
-        if absent:
-            del sys.modules["evaluate"]
-
-
-evaluate = import_evaluate()
-measure = evaluate.measure
-
-
-# --- Studies made by hand
-
-
-def answers(labels, classes, wrong=(), sure=0.8):
-    """Return probabilities that are right but for the images in `wrong`, where the next class is said."""
-    said = np.array(labels)
-    said[list(wrong)] = (said[list(wrong)] + 1) % classes
-    return saying(said, classes, sure)
-
-
-def saying(said, classes, sure=0.8):
-    """Return probabilities whose highest is, for each image, the class that `said` gives, by `sure`."""
-    probabilities = np.full((len(said), classes), (1 - sure) / (classes - 1))
-    probabilities[np.arange(len(said)), said] = sure
-    return probabilities
-
-
-def run(name, probabilities, model=None, seed=1, **more):
-    """Return a run of a made-up study; probabilities None: it is not finished."""
-    return {"name": name, "model": model or name, "seed": seed, "probabilities": probabilities, **more}
-
-
-class Made:
-    """A study of which only what the report reads is there.
-
-    classes: names; labels: the class indices of the test images; runs: of run(); files: names of the test
-    images; corrupt: rows of corrupt.csv; left_out: rows of left_out.csv; train: images a class for training;
-    size: of the images; asked: what differs from the config, section by section; curves: whether curves are
-    drawn (slow) or a line stands for them.
-    """
-
-    def __init__(
-        self,
-        folder,
-        classes,
-        labels,
-        runs,
-        files=None,
-        corrupt=(),
-        left_out=(),
-        train=40,
-        synthetic=0,
-        size=16,
-        asked=None,
-        ordered=None,
-        curves=False,
-    ):
-        self.folder, self.classes, self.labels, self.runs = Path(folder), classes, np.array(labels), runs
-        self.files = files or [f"test {number}.png" for number in range(len(labels))]
-        self.config = {
-            key: value for key, value in DEFAULTS.items() if key not in ("session_minutes", "verify")
-        }
-        self.config["data"] = DEFAULTS["data"] | {
-            "source": "annotations",
-            "images": "photos",
-            "annotations": "answers.csv",
-        }
-        for section, values in (asked or {}).items():
-            self.config[section] = self.config[section] | values
-        self.ordered, self.curves = ordered, curves
-        self._write_data(corrupt, left_out, train, synthetic, size)
-        for one in runs:
-            self._write_run(one)
-
-    def __truediv__(self, path):
-        return self.folder / path
-
-    def _path(self, path):
-        (self / path).parent.mkdir(parents=True, exist_ok=True)
-        return self / path
-
-    def _json(self, path, value):
-        self._path(path).write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-    def _csv(self, path, columns, rows):
-        write_manifest(pandas.DataFrame(list(rows), columns=columns, dtype=str), self._path(path))
-
-    def _write_data(self, corrupt, left_out, train, synthetic, size):
-        rows = [
-            (f"{split} {label} {number}.png", label, split)
-            for label in self.classes
-            for split, count in (("train", train), ("validation", 5))
-            for number in range(count)
-        ]
-        rows += [
-            (file, self.classes[label], "test") for file, label in zip(self.files, self.labels, strict=True)
-        ]
-        rows = [(*row, hashlib.sha256(row[0].encode("utf-8", "replace")).hexdigest()) for row in rows]
-        self._csv("results/data/images.csv", ["image", "class", "split", "sha256"], rows)
-        labelled = [row[:2] for row in rows] + [row[:2] for row in corrupt]
-        self._csv("results/data/classes.csv", ["image", "class"], labelled)
-        self._csv("results/data/left_out.csv", ["reason", "unit", "count"], left_out)
-        self._csv("results/data/corrupt.csv", ["file", "class", "split", "reason"], corrupt)
-        for split in ("train", "validation", "test"):
-            packed = [
-                (image, label, self.classes.index(label), digest, "")
-                for image, label, place, digest in rows
-                if place == split
-            ]
-            if split == "train":
-                packed += [
-                    (f"synthetic {number}", label, index, "", f"train {label} {number}.png")
-                    for index, label in enumerate(self.classes)
-                    for number in range(synthetic)
-                ]
-            columns = ["image", "class", "label", "sha256", "parent"]
-            self._csv(f"results/data/packed/{split}.csv", columns, packed)
-        weights = {"classes": self.classes, "weights": [1.0] * len(self.classes)}
-        self._json("results/data/class_weights.json", weights)
-        draw = np.random.default_rng(1)
-        self.pixels = draw.integers(0, 256, (len(self.labels), size, size, 3), np.uint8)
-        np.save(self._path("results/data/packed/test.npy"), self.pixels)
-
-    def settings(self, one):
-        """Return the settings that the config gives a run of run()."""
-        settings = {key: value for key, value in DEFAULTS["training"].items() if key != "seeds"}
-        shape = {
-            "name": one["model"],
-            "size": one.get("size", 16),
-            "synthetic_fraction": one.get("synthetic_fraction", 0),
-            "kernels": 8,
-            "kernel_size": 3,
-            "dense": 16,
-            "layers": 2,
-            "epochs": one.get("epochs", 4),
-        }
-        return dict(sorted((settings | shape).items()))
-
-    def identity(self, one):
-        """Return what train.py notes a run's training to follow from."""
-        data = [self / f"results/data/{name}" for name in ("packed/train.csv", "packed/validation.csv")]
-        return identify(
-            self.settings(one),
-            self.config["augmentation"],
-            one["seed"],
-            precision="float32",
-            threads=2,
-            devices=one.get("devices", 1),
-            data=digest_data(*data, self / "results/data/class_weights.json"),
-        )
-
-    def _write_run(self, one):
-        folder = f"{one['model']}/seed_{one['seed']}"
-        if one["probabilities"] is None:
-            if "progress" in one:
-                self._json(f"state/{folder}/progress.json", one["progress"])
-            return
-        test = measure(self.labels, one["probabilities"], self.classes, self.ordered)
-        test |= {"milliseconds": {"1": 2.5, "32": 0.25}, "model_bytes": one.get("parameters", 12345) * 4}
-        epochs = one.get("epochs", 4)
-        test["training"] = {"identity": self.identity(one), "epochs": epochs, "kept": epochs}
-        self._json(f"results/evaluation/{folder}/metrics.json", test)
-        names = [*self.classes, ""]
-        said = [names[index] for index in statistics.predicted_classes(one["probabilities"])]
-        true = (self.classes[label] for label in self.labels)
-        rows = [
-            (*row, *one["probabilities"][n]) for n, row in enumerate(zip(self.files, true, said, strict=True))
-        ]
-        columns = ["image", "class", "predicted", *(f"probability {label}" for label in self.classes)]
-        self._csv(f"results/evaluation/{folder}/predictions.csv", columns, rows)
-        self._write_training(one, folder)
-
-    def _write_training(self, one, folder):
-        epochs = one.get("epochs", 4)
-        loss = one.get("loss", 1.0)
-        history = [
-            {
-                "epoch": epoch,
-                "loss": loss / epoch,
-                "l2": 0.1,
-                "accuracy": 1 - 0.5 / epoch,
-                "val_loss": 1.2 * loss / epoch,
-                "val_accuracy": one.get("val_accuracy", 0.9) - 0.3 / epoch,
-            }
-            for epoch in range(1, epochs + 1)
-        ]
-        session = {"started": "2026-01-02T03:04:05+00:00", "ended": "2026-01-02T03:14:05+00:00"}
-        sessions = [session | {"reason": "all done", "from": [0, 0], "to": [epochs, 0]}]
-        training = {
-            "model": one["model"],
-            "seed": one["seed"],
-            "settings": self.settings(one),
-            "identity": self.identity(one),
-            "study": {},
-            "classes": self.classes,
-            "augmentation": self.config["augmentation"],
-            "parameters": one.get("parameters", 12345),
-            "training_images": 40 * len(self.classes),
-            "precision": "float32",
-            "threads": 2,
-            "devices": one.get("devices", 1),
-            "versions": {"python": "3.11.9", "tensorflow": "2.20.0", "keras": "3.11.0"},
-            "epochs": epochs,
-            "kept": history[-1],
-            "last": history[-1],
-            "seconds": one.get("seconds", 42.0),
-            "sessions": one.get("sessions", sessions),
-        }
-        self._json(f"results/models/{folder}/training.json", training)
-        curves = self._path(f"results/models/{folder}/curves.svg")
-        if self.curves:
-            figures.save_figure(figures.draw_curves(history, epochs, [1.5], one["name"]), curves)
-        else:
-            curves.write_text(
-                '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 810 306"/>', encoding="utf-8"
-            )
-
-    def write(self, base="results/report", whole=False, read=True):
-        """Have the report written, and read it: page, text, numbers, models and pairs."""
-        data = "results/data"
-        files = {name: f"{data}/{name}.csv" for name in ("left_out", "classes", "images", "corrupt")} | {
-            "template": str(REPOSITORY / "scripts/write_report.html.j2"),
-            "weights": f"{data}/class_weights.json",
-            "train_manifest": f"{data}/packed/train.csv",
-            "test_manifest": f"{data}/packed/test.csv",
-            "test": f"{data}/packed/test.npy",
-        }
-        told = [
-            {key: one[key] for key in ("name", "model", "seed")}
-            | {"folder": f"{one['model']}/seed_{one['seed']}", "packed": f"{data}/packed"}
-            | {"settings": self.settings(one)}
-            for one in self.runs
-        ]
-        with contextlib.chdir(self.folder):
-            write_report.main(files, base, told, self.config, str(self.folder), whole)
-        if not read:
-            return self
-        self.html = (self / f"{base}.html").read_text(encoding="utf-8")
-        self.page = Page(self.html)
-        self.text = self.page.text
-        self.numbers = strict_json((self / f"{base}.json").read_text(encoding="utf-8"))
-        self.models, self.pairs = (read_csv(self / f"{base}/{name}.csv") for name in ("models", "pairs"))
-        return self
-
-
-def strict_json(text):
-    """Return what a JSON text holds; NaN and Infinity, which Python reads and JSON has not, are an error."""
-
-    def refuse(name):
-        raise ValueError(f"{name} in JSON")
-
-    return json.loads(text, parse_constant=refuse)
-
-
-def read_csv(path):
-    with open(path, encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def embedded(page, kind):
-    """Return the content of the page's images of a kind (svg+xml, jpeg)."""
-    start = f"data:image/{kind};base64,"
-    sources = page.attributes("img", "src")
-    return [base64.b64decode(source.removeprefix(start)) for source in sources if source.startswith(start)]
-
-
-def files_below(folder):
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-
-
-def problems(numbers):
-    """Return what the schema finds wrong with a report, a text each."""
-    errors = jsonschema.Draft202012Validator(SCHEMA).iter_errors(numbers)
-    return [
-        f"{error.json_path}: {error.message[:300]} {[c.message[:200] for c in error.context]}"
-        for error in errors
-    ]
-
-
-LABELS = np.repeat(np.arange(4), 25)  # of the vegetables
-GOOD = answers(LABELS, 4, wrong=range(0, 100, 20))  # 5 wrong
-WORSE = answers(LABELS, 4, wrong=range(0, 100, 2))  # 50 wrong, those 5 among them
-
-
-def make_rich(folder, **how):
-    """Return a made-up study that has everything: seeds, a scale, damaged files, an unfinished run, ..."""
-    scale = ["1", "2", "3", "4", "5", "10"]
-    labels = np.repeat(np.arange(6), 30)
-    draw = np.random.default_rng(3)
-    runs = []
-    for model, share, parameters in (
-        ("small", 0.3, 1234),
-        ("middle", 0.28, 98765),
-        ("large", 0.05, 23456789),
-    ):
-        for seed in (1, 2):
-            wrong = draw.choice(180, int(180 * share) + seed, replace=False)
-            sure = 0.5 + 0.1 * seed
-            seconds = 59.0 if model == "small" else 185.0 if model == "middle" else 7800.0
-            more = {"parameters": parameters, "seconds": seconds + seed, "epochs": 12}
-            more |= {"synthetic_fraction": 0.2} if model == "large" else {}
-            probabilities = answers(labels, 6, wrong, sure)
-            runs.append(run(f"{model}_seed_{seed}", probabilities, model, seed, **more))
-    stuck = saying(np.zeros(180, int), 6, 0.3)
-    runs += [run("stuck", stuck, parameters=345678), run("broken", np.full((180, 6), np.nan), loss=np.nan)]
-    runs.append(run("late", None, epochs=9, progress={"epoch": 3, "step": 0, "epochs": 9}))
-    corrupt = [(f"folder/{n}.jpg", "2", "train", "the end of the JPEG file is missing") for n in range(3)]
-    left_out = [("not what data.where asks for", "rows", "12345"), ("no answer", "images", "7")]
-    asked = {"data": {"where": {"question": "beauty"}, "combine": "median"}}
-    more = {
-        "train": 1200,
-        "synthetic": 240,
-        "curves": True,
-        "corrupt": corrupt,
-        "left_out": left_out,
-        "asked": asked,
-    }
-    return Made(folder, scale, labels, runs, **(more | how))
+from baton.errors import UserError
 
 
 @pytest.fixture(scope="session")
@@ -405,29 +74,6 @@ def seeds(tmp_path_factory):
         for seed, images in zip((1, 2), both, strict=True)
     ]
     return Made(tmp_path_factory.mktemp("seeds"), VEGETABLES, LABELS, runs).write()
-
-
-def name_everything(folder, names):
-    """Return a report on a study in which everything that a user may name is named by six `names`."""
-    classes, labels = list(names), np.repeat(np.arange(6), 3)
-    files = [f"{name} {number}.jpg" for name in names for number in range(3)]
-    corrupt = [(f"{name} damaged.jpg", name, "train", f"broken: {name}") for name in names]
-    left_out = [(f"because of {name}", "rows", "3") for name in names]
-    runs = [run("one", answers(labels, 6, range(12))), run("two", saying([0] * 18, 6))]
-    where = {name: name for name in names}
-    asked = {"data": {"where": where, "annotations": names[0], "label_column": names[1], "classes": classes}}
-    made = Made(
-        folder,
-        classes,
-        labels,
-        runs,
-        files=files,
-        corrupt=corrupt,
-        left_out=left_out,
-        asked=asked,
-        curves=True,
-    )
-    return made.write()
 
 
 @pytest.fixture(scope="session")
@@ -561,7 +207,7 @@ class TestFindings:
 
     def test_a_best_one_is_named_where_there_is_one(self, different):
         assert different.numbers["comparison"]["best"] == "good"
-        assert "good is the best: it is better than every other model" in different.text
+        assert "good is the best model: it is better than every other one" in different.text
         assert "among 100 images" in different.text
         assert "No winner" not in different.text
         groups = {row["model"]: row["group"] for row in different.page.table("test accuracy")}
@@ -598,11 +244,11 @@ class TestFindings:
             "above chance",
         ]
         assert (
-            "stuck gives one answer: it says Potato for 100 % of the images "
-            "(entropy of its answers 0.00 bits; the test split has 2.00)" in made.text
+            "stuck always predicts one class: Potato for 100 % of the images "
+            "(entropy of its predictions 0.00 bits; of the test split 2.00)" in made.text
         )
         assert (
-            "coin cannot be distinguished from guessing: its answers, dealt out among the images at"
+            "coin cannot be distinguished from guessing: its predictions, shuffled among the images,"
             in made.text
         )
         assert "That does not show that it has learned nothing." in made.text
@@ -614,7 +260,7 @@ class TestFindings:
         said = np.where(np.arange(100) % 4, (np.array(LABELS) + 2) % 4, LABELS)
         made = Made(tmp_path, VEGETABLES, LABELS, [run("odd", saying(said, 4))]).write()
         assert made.numbers["runs"][0]["test"]["accuracy"] == 0.25
-        assert "odd has learned something: its answers depend on the true class (p = 0.0001)" in made.text
+        assert "odd has learned something: its predictions depend on the true class (p = 0.0001)" in made.text
         assert "(0.250 against 0.250), 100 images do not show (p = 1.0000)" in made.text
         assert made.models[0]["verdict"] == "depends on the class"
 
@@ -624,12 +270,12 @@ class TestFindings:
         made = Made(tmp_path, ["rare", "often"][::-1], labels, [run("blind", saying(said, 2))]).write()
         assert made.numbers["runs"][0]["test"]["accuracy"] == 0.85
         assert "blind cannot be distinguished from guessing" in made.text
-        assert "would be right for 0.844 of them on average, and are for 0.850" in made.text
+        assert "would be right for 0.844 of them on average, and are right for 0.850" in made.text
 
     def test_a_model_worse_than_guessing(self, tmp_path):
         made = Made(tmp_path, VEGETABLES, LABELS, [run("mixed", answers(LABELS, 4, range(100)))]).write()
-        assert "mixed is worse than guessing (0.000; its answers dealt out at random would be" in made.text
-        assert "look for labels that were mixed up" in made.text
+        assert "mixed is worse than guessing (0.000; its predictions shuffled would be" in made.text
+        assert "check for swapped labels" in made.text
 
     def test_chance_and_majority_stand_beside_the_accuracies(self, tmp_path):
         labels = [0] * 60 + [1] * 20 + [2] * 10 + [3] * 10
@@ -637,14 +283,14 @@ class TestFindings:
         made = Made(tmp_path, VEGETABLES, labels, runs).write()
         assert "Test accuracy on 100 images: 0.910 to 0.990." in made.text
         assert "Guessing at random gives 0.250" in made.text
-        assert "always saying the most frequent class of the test split 0.600" in made.text
+        assert "always predicting the most frequent class of the test split 0.600" in made.text
 
     def test_the_training_time_is_in_hours_minutes_and_seconds(self, tmp_path):
         seconds = {"a": 42.4, "b": 185, "c": 3599.6, "d": 7805}
         runs = [run(name, GOOD, seconds=value) for name, value in seconds.items()]
         made = Made(tmp_path, VEGETABLES, LABELS, runs).write()
         found = [row["training time"] for row in made.page.table("training time")]
-        assert found == ["42 s", "3 min 5 s", "1 h 0 min", "2 h 10 min"]
+        assert found == ["42 s", "3 min 05 s", "60 min", "2 h 10 min"]
 
     def test_the_size_on_disk_has_a_unit(self, tmp_path):
         runs = [run("small", GOOD, parameters=12_487), run("large", WORSE, parameters=12_487_000)]
@@ -654,7 +300,7 @@ class TestFindings:
     def test_one_model_only(self, tmp_path):
         made = Made(tmp_path, VEGETABLES, LABELS, [run("only", GOOD)]).write()
         assert problems(made.numbers) == []
-        assert "1 training on 160 images of 4 classes. Test accuracy on 100 images: 0.950." in made.text
+        assert "1 training run on 160 images of 4 classes. Test accuracy on 100 images: 0.950." in made.text
         assert "No winner" not in made.text and "is the best" not in made.text
         assert not made.page.has_table("corrected p")
         assert made.pairs == [] and len(made.models) == 1
@@ -669,7 +315,7 @@ class TestClasses:
         made = Made(tmp_path, classes, labels, [run("one", saying(said, 3))]).write()
         assert made.page.confusions() == [
             [
-                ["true \\ says", "1", "2", "10"],
+                ["true \\ predicted", "1", "2", "10"],
                 ["1", "7", "3", "0"],
                 ["2", "2", "8", "0"],
                 ["10", "1", "0", "9"],
@@ -678,7 +324,7 @@ class TestClasses:
         row = made.page.table("mean absolute error")[0]
         assert row["mean absolute error"].startswith("0.467")  # (9 + 2 * 1 + 3 * 1) / 30
         assert row["at most one place off"].startswith("0.967")  # 29 / 30
-        assert "Error in the scale’s units" in made.text
+        assert "Errors are in the scale’s units" in made.text
         assert problems(made.numbers) == []
 
     def test_classes_the_config_calls_ordered_keep_its_order(self, tmp_path):
@@ -686,9 +332,9 @@ class TestClasses:
         said = [0] * 9 + [2] + [1] * 10 + [2] * 10
         runs = [run("one", saying(said, 3))]
         made = Made(tmp_path, classes, labels, runs, ordered=True).write()
-        assert made.page.confusions()[0][0] == ["true \\ says", "low", "middle", "high"]
+        assert made.page.confusions()[0][0] == ["true \\ predicted", "low", "middle", "high"]
         assert made.page.table("mean absolute error")[0]["mean absolute error"].startswith("0.067")
-        assert "Error in steps" in made.text
+        assert "Errors are in steps" in made.text
 
     def test_other_classes_have_no_scale(self, equal):
         assert not equal.page.has_table("mean absolute error")
@@ -704,14 +350,14 @@ class TestClasses:
         first = next(one for one in different.numbers["runs"] if one["name"] == "worse")
         confusion = np.array(first["test"]["confusion"])
         assert different.page.confusions()[0] == [
-            ["true \\ says", *VEGETABLES],
+            ["true \\ predicted", *VEGETABLES],
             *[[label, *map(str, row)] for label, row in zip(VEGETABLES, confusion, strict=True)],
         ]
         top = different.numbers["confused"]["worse"][0]
         off = confusion - np.diag(np.diag(confusion))
         assert top["count"] == off.max()
         assert (
-            f"Most often confused: {top['true']} taken for {top['predicted']} ({top['count']}, "
+            f"Most often confused: {top['true']} predicted as {top['predicted']} ({top['count']}, "
             in different.text
         )
 
@@ -739,7 +385,7 @@ class TestSeeds:
         rows = {row["model"]: row for row in seeds.page.table("standard deviation")}
         # Of 0.98 and 0.96: 0.02 / sqrt(2) = 0.01414.
         expected = {"seeds": "2", "mean accuracy": "0.970", "standard deviation": "0.014"}
-        assert rows["one"] == {"model": "one", **expected, "least": "0.960", "most": "0.980"}
+        assert rows["one"] == {"model": "one", **expected, "lowest": "0.960", "highest": "0.980"}
         assert rows["two"]["mean accuracy"] == "0.945" and rows["two"]["standard deviation"] == "0.007"
 
     def test_pairs_tell_each_seed(self, seeds):
@@ -821,7 +467,7 @@ class TestUnhappy:
     def test_no_run_is_finished(self, tmp_path):
         made = Made(tmp_path, VEGETABLES, LABELS, [run("never", None, epochs=7)]).write()
         assert problems(made.numbers) == []
-        assert "No training is finished yet." in made.text
+        assert "No training run is finished yet." in made.text
         assert made.models == made.pairs == []
         targets = made.page.attributes("a", "href")
         assert {target[1:] for target in targets} <= set(made.page.attributes("h2", "id"))
@@ -877,7 +523,7 @@ class TestOtherStudies:
         made = self.made(tmp_path)
         changes = {f"identity__{setting}": value, f"settings__{setting}": value}
         self.change(made, "results/models/old/seed_1/training.json", **changes)
-        assert self.unfinished(made) == {"old": f"the model that is there is another one: {said}"}
+        assert self.unfinished(made) == {"old": f"the existing model is another one: {said}"}
 
     def test_other_training_images(self, tmp_path):
         made = self.made(tmp_path)
@@ -921,7 +567,7 @@ class TestOtherStudies:
             name = "epochs" if path == "models" else "training__epochs"
             self.change(made, f"results/{path}/old/seed_1/{key}", **{name: 3})
         self.change(made, "results/models/old/seed_1/training.json", settings__epochs=3)
-        assert self.unfinished(made) == {"old": "the model that is there was trained for 3 epochs of 4"}
+        assert self.unfinished(made) == {"old": "the existing model was trained for 3 epochs of 4"}
 
     def test_one_that_was_stopped_early_has_all_its_epochs(self, tmp_path, monkeypatch):
         monkeypatch.setitem(DEFAULTS["training"], "patience", 2)
@@ -951,9 +597,7 @@ class TestOtherStudies:
         self.change(made, "results/evaluation/old/seed_1/metrics.json", training__identity=None)
         assert self.unfinished(made) == {}
         self.change(made, "results/models/old/seed_1/training.json", settings__dropout=0)
-        assert self.unfinished(made) == {
-            "old": "the model that is there is another one: dropout was 0 and is 0.5"
-        }
+        assert self.unfinished(made) == {"old": "the existing model is another one: dropout was 0 and is 0.5"}
 
 
 class TestHostile:
@@ -965,8 +609,8 @@ class TestHostile:
         assert hostile.page.scripts == plain.page.scripts and len(plain.page.scripts) == 1
 
     def test_there_is_no_script_but_the_pages_own_and_no_handler(self, hostile):
-        template = (REPOSITORY / "scripts/write_report.html.j2").read_text(encoding="utf-8")
-        assert hostile.page.scripts == re.findall("<script>(.*?)</script>", template, re.DOTALL)
+        script = (REPOSITORY / "scripts/report/sort.js").read_text(encoding="utf-8")
+        assert [text.strip() for text in hostile.page.scripts] == [script.strip()]
         for tag, attributes in hostile.page.elements:
             assert not [name for name in attributes if name.startswith("on")], tag
             assert tag not in ("iframe", "object", "embed", "base", "link", "form", "svg", "math")
@@ -974,10 +618,10 @@ class TestHostile:
     @pytest.mark.parametrize("name", HOSTILE)
     def test_names_are_shown(self, hostile, name):
         classes = [row["class"] for row in hostile.page.table("labelled")]
-        damaged = [(row["file"], row["class"], row["reason"]) for row in hostile.page.table("reason")]
+        damaged = [(row["file"], row["class"], row["reason"]) for row in hostile.page.table("file")]
         assert name in classes
         assert (f"{name} damaged.jpg", name, f"broken: {name}") in damaged
-        assert f"because of {name}" in [row["why"] for row in hostile.page.table("why")]
+        assert f"because of {name}" in [row["reason"] for row in hostile.page.table("of")]
         assert name in hostile.page.confusions()[0][0]
         assert f"{name} is {name}" in hostile.text  # where
         if name in HOSTILE[:4]:  # of these, images are taken for the next class
@@ -986,7 +630,7 @@ class TestHostile:
 
     def test_columns_and_files_of_the_config_are_shown(self, hostile):
         assert f"Labels are the column “{HOSTILE[1]}” of {HOSTILE[0]}" in hostile.text
-        assert f"it says {HOSTILE[0]} for 100 % of the images" in hostile.text
+        assert f"always predicts one class: {HOSTILE[0]} for 100 % of the images" in hostile.text
 
     def test_figures_show_names_as_they_are_and_hold_no_script(self, hostile):
         for path in sorted((hostile / "results/report").rglob("*.svg")):
@@ -1086,7 +730,7 @@ class TestPage:
         assert files_below(rich / "results/report") == expected | {"models.csv", "pairs.csv"}
 
     def test_a_second_run_gives_the_same_bytes(self, rich, tmp_path):
-        again = make_rich(tmp_path).write()
+        again = make_rich(tmp_path / rich.folder.name).write()  # whose name is in the title
         found = {}
         for made in (rich, again):
             paths = [path for path in (made / "results").rglob("*") if path.is_file()]
@@ -1111,8 +755,8 @@ class TestPage:
     def test_it_says_how_it_came_about(self, rich):
         assert "python 3.11.9, tensorflow 2.20.0, keras 3.11.0" in rich.text
         assert "combine: median" in rich.text  # the config as run
-        row = rich.page.table("why it ended")[0]
-        assert row["started (UTC)"].startswith("2026-01-02") and row["why it ended"] == "all done"
+        row = rich.page.table("reason for its end")[0]
+        assert row["started (UTC)"].startswith("2026-01-02") and row["reason for its end"] == "all done"
 
     def test_the_commit_is_that_of_the_workflow_with_a_plus_where_it_was_changed(self, tmp_path):
         def git(*command):
@@ -1130,52 +774,6 @@ class TestPage:
         assert write_report.git_commit(tmp_path) == git("rev-parse", "HEAD")
         (tmp_path / "file").write_text("2")
         assert write_report.git_commit(tmp_path) == git("rev-parse", "HEAD") + "+"
-
-
-def legends(figure):
-    """Return the legends of a figure, its own and those of its axes."""
-    return [*figure.legends, *filter(None, (axes.get_legend() for axes in figure.axes))]
-
-
-class TestCurves:
-    def history(self, epochs):
-        keys = ("loss", "val_loss", "accuracy", "val_accuracy")
-        return [{"epoch": epoch} | dict.fromkeys(keys, 0.5) for epoch in range(1, epochs + 1)]
-
-    def test_they_mark_where_sessions_began_and_the_kept_epoch(self):
-        figure = figures.draw_curves(self.history(5), 3, [1.25, 4.0], "one")
-        for axes in figure.axes:
-            lines = {line.get_label(): line for line in axes.lines}
-            assert list(lines["new session"].get_xdata()) == [1.25, 4.0]
-            assert list(lines["kept: epoch 3"].get_xdata()) == [3, 3]
-            assert set(lines) == {
-                text.get_text() for legend in legends(figure) for text in legend.get_texts()
-            }
-
-    def test_no_legend_hides_a_mark(self, tmp_path):
-        figure = figures.draw_curves(self.history(5), 3, [0.1, 1.25, 4.0], "one")
-        figures.save_figure(figure, tmp_path / "curves.svg")
-        boxes = [legend.get_window_extent() for legend in legends(figure)]
-        for axes in figure.axes:
-            marks = next(line for line in axes.lines if line.get_label() == "new session")
-            points = marks.get_transform().transform(marks.get_xydata())
-            assert not [point for point in points for box in boxes if box.contains(*point)]
-
-    def test_a_single_session_marks_none(self):
-        figure = figures.draw_curves(self.history(5), 3, [], "one")
-        assert "new session" not in [line.get_label() for axes in figure.axes for line in axes.lines]
-
-    def test_training_is_red_and_validation_blue(self):
-        for axes in figures.draw_curves(self.history(2), 1, [], "one").axes:
-            colours = {line.get_label(): line.get_color() for line in axes.lines}
-            assert (colours["training"], colours["validation"]) == ("tab:red", "tab:blue")
-
-    @pytest.mark.parametrize("value", [np.nan, np.inf])
-    def test_a_diverged_training_has_curves(self, value, tmp_path):
-        history = self.history(3)
-        history[2] |= {"loss": value, "val_loss": value}
-        figures.save_figure(figures.draw_curves(history, 1, [], "one"), tmp_path / "curves.svg")
-        assert (tmp_path / "curves.png").stat().st_size > 1000
 
 
 class TestTiming:
@@ -1204,28 +802,6 @@ class TestTiming:
         found, sizes = self.time(monkeypatch, [4.0, 3.0, 5.0] + [11.0])
         assert found == {"1": pytest.approx(4000.0), "32": pytest.approx(11000 / 32)}
         assert sizes == [1, 1, 1, 32]
-
-
-class TestCost:
-    def test_every_model_is_named_once_and_within_the_figure(self, tmp_path):
-        names = ["small", "small", "a_model_of_a_long_name", "a_model_of_a_long_name"]
-        runs = [
-            {
-                "name": name,
-                "parameters": 1000 ** (1 + (name != "small")),
-                "accuracy": accuracy,
-                "low": 0.5,
-                "high": 0.9,
-            }
-            for name, accuracy in zip(names, (0.7, 0.71, 0.8, 0.81), strict=True)
-        ]
-        figure = figures.draw_cost(runs)
-        figures.save_figure(figure, tmp_path / "cost.svg")
-        texts = figure.axes[0].texts
-        assert [text.get_text() for text in texts] == ["small", "a_model_of_a_long_name"]
-        for text in texts:
-            box = text.get_window_extent()
-            assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1
 
 
 TINY = {"kernels": 2, "kernel_size": 3, "dense": 4, "layers": 1}

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from conftest import wait_until
 from html_page import Page
+from report_builder import HOSTILE, LABELS, VEGETABLES, Made, answers, make_rich, name_everything, run
 from test_many_models import SHOWN, make_many
-from test_report import HOSTILE, LABELS, VEGETABLES, Made, answers, make_rich, name_everything, run
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402
@@ -135,7 +135,7 @@ class TestLoading:
     def test_hostile_names_run_nothing(self, browser, tmp_path):
         browser.driver.get_log("browser")
         browser.show(name_everything(tmp_path, HOSTILE))  # an alert would make what follows fail
-        assert browser.driver.title == "Baton report"
+        assert browser.driver.title == f"{tmp_path.name}: model comparison"
         assert browser.run("return document.scripts.length") == 1
         assert browser.run("return document.querySelector('main').textContent").count(HOSTILE[0]) > 3
         assert browser.driver.get_log("browser") == []
@@ -187,33 +187,24 @@ class TestSorting:
     def test_sizes(self, browser, made, done):
         browser.show(made)
         _, up = self.sorted_by(browser, "Cost of the models", "size on disk")
-        assert list(dict.fromkeys(up)) == ["4.9 kB", "49.4 kB", "0.4 MB", "1.4 MB", "93.8 MB"]
+        assert list(dict.fromkeys(up)) == ["4.94 kB", "49.4 kB", "395 kB", "1.38 MB", "93.8 MB"]
 
     def test_durations(self, browser, made, done):
         browser.show(made)
         down, up = self.sorted_by(browser, "Cost of the models", "training time")
-        assert up == [
-            "42 s",
-            "42 s",
-            "1 min 0 s",
-            "1 min 1 s",
-            "3 min 6 s",
-            "3 min 7 s",
-            "2 h 10 min",
-            "2 h 10 min",
-        ]
+        assert up == ["42 s", "42 s", "60 s", "61 s", "3 min 06 s", "3 min 07 s", "2 h 10 min", "2 h 10 min"]
         assert down == up[::-1]
 
     def test_what_is_missing_comes_last_either_way(self, browser, made, done):
         browser.show(made)
-        down, up = self.sorted_by(browser, "Test figures of the models", "log loss")
+        down, up = self.sorted_by(browser, "Test results of the models", "log loss")
         losses = sorted(one["test"]["log_loss"] for one in done if one["test"]["log_loss"] is not None)
         assert up == [*(f"{loss:.3f}" for loss in losses), "–"]
         assert down == [*(f"{loss:.3f}" for loss in losses[::-1]), "–"]
 
     def test_intervals_and_estimates_by_their_first_number(self, browser, made, done):
         browser.show(made)
-        down, _ = self.sorted_by(browser, "Test figures of the models", "interval")
+        down, _ = self.sorted_by(browser, "Test results of the models", "interval")
         lows = sorted((f"{one['test']['interval'][0]:.3f}" for one in done), reverse=True)
         assert [cell[:5] for cell in down] == lows
         _, up = self.sorted_by(browser, "Distance on the scale", "mean absolute error")
@@ -265,9 +256,9 @@ class TestSorting:
         down = sorted((row["accuracy"] for row in made.models), key=float, reverse=True)
         for key, expected in ((Keys.ENTER, down), (Keys.SPACE, down[::-1])):
             ActionChains(browser.driver).send_keys(key).perform()
-            assert browser.column("Test figures of the models", 2) == [f"{float(v):.3f}" for v in expected]
+            assert browser.column("Test results of the models", 2) == [f"{float(v):.3f}" for v in expected]
         assert (
-            browser.head("Test figures of the models", "test accuracy").get_attribute("aria-sort")
+            browser.head("Test results of the models", "test accuracy").get_attribute("aria-sort")
             == "ascending"
         )
 
@@ -360,7 +351,7 @@ class TestManyModels:
 
     def test_a_long_table_scrolls_below_its_head_and_is_reached_by_keyboard(self, browser, many):
         browser.show(many)
-        script = """const part = document.querySelector("[aria-label='Test figures of the models']");
+        script = """const part = document.querySelector("[aria-label='Test results of the models']");
             part.scrollTop = part.scrollHeight;
             const box = part.getBoundingClientRect(), head = part.querySelector("th").getBoundingClientRect();
             const last = part.querySelector("tbody tr:last-child").getBoundingClientRect();
@@ -372,8 +363,8 @@ class TestManyModels:
 
     def test_sorting_sorts_all(self, browser, many):
         browser.show(many)
-        browser.head("Test figures of the models", "place").find_element("css selector", "button").click()
-        places = browser.column("Test figures of the models", 0)
+        browser.head("Test results of the models", "place").find_element("css selector", "button").click()
+        places = browser.column("Test results of the models", 0)
         assert places == [str(place) for place in range(len(places), 0, -1)] and len(places) > 5 * SHOWN
 
     def test_every_row_is_printed(self, browser, many):

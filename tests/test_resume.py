@@ -1,4 +1,4 @@
-"""Trainings that are stopped and run again, to the last bit; and what retrains a finished one.
+"""Training runs that are stopped and run again, to the last bit; and what retrains a finished one.
 
 Two studies of the same images and config: one stopped in each way a machine may stop it, one trained in one go
 to the same epoch. All is on that makes an epoch random: order, dropout, flip and rotation.
@@ -27,7 +27,7 @@ from conftest import (
     wait_until,
 )
 
-from baton.state import load_state
+from baton.training.state import load_state
 
 RUN = "results/models/net/seed_1"
 CONFIG = {
@@ -64,7 +64,7 @@ def epochs_in_log(study):
 
 
 def stop_after(study, epochs, number):
-    """Run the training, send it (and nothing else) the signal `number` after some epochs; return the Outcome."""
+    """Run the training run, send it (and nothing else) the signal `number` after some epochs; return the Outcome."""
     log = study / "logs/train/net/seed_1.log"
     log.unlink(missing_ok=True)
     with Call(study, "train_net", cores=2) as call:
@@ -126,7 +126,7 @@ class TestStopped:
     def test_sigterm_ends_the_session_in_one_sentence(self, stopped):
         stop = stopped.stops["SIGTERM"]
         assert stop.outcome.code != 0
-        assert f"of {ENDLESS}: it got SIGTERM. All is saved" in sentence(stop.outcome)
+        assert f"of {ENDLESS}: it received SIGTERM. The state is saved" in sentence(stop.outcome)
         assert len(stop.epochs) >= 4 and stop.epochs == list(range(1, len(stop.epochs) + 1))
         assert stop.progress["epoch"] == stop.epochs[-1] and not stop.progress["complete"]
 
@@ -135,7 +135,7 @@ class TestStopped:
             stop = stopped.stops[name]
             assert "Traceback" not in stop.outcome.output
             assert f"net: {stop.progress['epoch']} of {ENDLESS} epochs" in stop.outcome.output
-            assert "the same command goes on" in stop.outcome.output
+            assert "again to resume" in stop.outcome.output
 
     def test_a_stopped_session_leaves_no_model(self, stopped):
         for name in ("time", "SIGTERM", "SIGKILL"):
@@ -149,10 +149,10 @@ class TestStopped:
         assert end.epochs == [killed.progress["epoch"] + number for number in range(1, 13)]
 
     def test_every_session_says_where_it_goes_on(self, stopped):
-        assert "going on from" not in stopped.stops["time"].outcome.output
+        assert "resuming from" not in stopped.stops["time"].outcome.output
         for before, name in (("time", "SIGTERM"), ("SIGTERM", "SIGKILL"), ("SIGKILL", "end")):
             epoch = stopped.stops[before].progress["epoch"] + 1
-            assert f"going on from epoch {epoch}, step" in stopped.stops[name].outcome.output
+            assert f"resuming from epoch {epoch}, step" in stopped.stops[name].outcome.output
 
     def test_the_history_has_every_epoch_and_the_same_bytes_as_one_in_one_go(self, whole, stopped):
         rows = list(csv.DictReader(stopped.history.decode().splitlines()))
@@ -174,7 +174,7 @@ class TestStopped:
     def test_the_summary_tells_of_every_session(self, whole, stopped):
         assert [session["reason"] for session in whole.summary["sessions"]] == ["all done"]
         reasons = [session["reason"] for session in stopped.summary["sessions"]]
-        assert reasons[-3:] == ["it got SIGTERM", None, "all done"], "kill -9 leaves no reason"
+        assert reasons[-3:] == ["it received SIGTERM", None, "all done"], "kill -9 leaves no reason"
 
 
 @pytest.fixture(scope="module")
@@ -216,11 +216,11 @@ def penalised(stopped):
 
 
 class TestChanged:
-    """What changing the config of a finished training does."""
+    """What changing the config of a finished training run does."""
 
     def test_raising_the_epochs_goes_on(self, whole, raised):
         epochs = whole.summary["epochs"]
-        assert f"going on from epoch {epochs + 1}, step 0" in raised.outcome.output
+        assert f"resuming from epoch {epochs + 1}, step 0" in raised.outcome.output
         assert raised.epochs == [epochs + 1, epochs + 2]
         assert raised.history.startswith(whole.history)
         assert len(raised.history.splitlines()) == 1 + epochs + 2
@@ -228,16 +228,14 @@ class TestChanged:
     def test_lowering_the_epochs_is_refused_with_the_reason(self, whole, lowered):
         epochs = whole.summary["epochs"]
         assert lowered.outcome.code != 0
-        said = (
-            f"net is trained for {epochs + 2} epochs and the config asks for {epochs + 1}: a training cannot"
-        )
+        said = f"net is trained for {epochs + 2} epochs and the config asks for {epochs + 1}: training cannot"
         assert said in lowered.outcome.output
         assert f"Set epochs to {epochs + 2} or more" in lowered.outcome.output
         assert "Traceback" not in lowered.outcome.output
         assert lowered.before == lowered.after
 
     def test_a_model_whose_file_is_gone_comes_back_without_training(self, whole, raised, back):
-        assert "trained already: the finished model is taken from" in back.output
+        assert "trained already: the finished model is restored from" in back.output
         assert epochs_in_log(whole.study) == []
         assert same_arrays(read_weights(whole.study / f"{RUN}/model.keras"), raised.weights)
         assert whole.study.read(f"{RUN}/history.csv") == raised.history
@@ -246,7 +244,7 @@ class TestChanged:
         assert (
             "the last session trained something else: l2 was 0.0001 and is 0.01." in penalised.outcome.output
         )
-        assert "going on from" not in penalised.outcome.output
+        assert "resuming from" not in penalised.outcome.output
         assert penalised.epochs == [1, 2, 3]
         assert penalised.history.splitlines()[1] != whole.history.splitlines()[1]
 
@@ -255,7 +253,7 @@ class TestChanged:
     ):
         stopped.study.configure(with_training(epochs=stopped.summary["epochs"]))
         outcome = stopped.study.run("train_net")
-        assert "trained already: the finished model is taken from" in outcome.output
+        assert "trained already: the finished model is restored from" in outcome.output
         assert epochs_in_log(stopped.study) == []
         assert same_arrays(read_weights(stopped.study / f"{RUN}/model.keras"), stopped.weights)
         assert stopped.study.read(f"{RUN}/history.csv") == stopped.history
@@ -265,8 +263,8 @@ FULL_AT_THE_END = """
 import errno, json, sys
 sys.path[:0] = json.loads(sys.argv[1])
 import train
-from baton import keeper
-from baton.session import Session
+from baton.training import keeper
+from baton.study.session import Session
 
 save, failed = keeper.save_state, []
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from baton import session as module
-from baton.logs import SessionEnded
-from baton.session import ENDS, SIGNALS, SNAKEMAKE, Session, announce_end, find_snakemake, session_end
+from baton.errors import SessionEnded
+from baton.study import session as module
+from baton.study.session import ENDS, SIGNALS, SNAKEMAKE, Session, announce_end, find_snakemake, session_end
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 
@@ -119,7 +119,7 @@ class TestSignals:
         session.catch_signals()
         assert session.reason_to_stop(0) is None
         os.kill(os.getpid(), getattr(signal, name))
-        assert session.reason_to_stop(0) == f"it got {name}"
+        assert session.reason_to_stop(0) == f"it received {name}"
 
     def test_under_nohup_a_closed_terminal_stops_nothing(self, handlers):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -135,7 +135,7 @@ class TestSignals:
         clock.now += 3600
         assert session.reason_to_stop(0) == "the time is up (the job's runtime)"
         os.kill(os.getpid(), signal.SIGTERM)
-        assert session.reason_to_stop(0) == "it got SIGTERM"
+        assert session.reason_to_stop(0) == "it received SIGTERM"
 
     def test_more_signals_do_not_end_the_process(self, handlers):
         session = Session()
@@ -143,14 +143,14 @@ class TestSignals:
         for _ in range(5):
             os.kill(os.getpid(), signal.SIGINT)
             os.kill(os.getpid(), signal.SIGTERM)
-        assert session.reason_to_stop(0).startswith("it got SIG")
+        assert session.reason_to_stop(0).startswith("it received SIG")
 
 
 # A process that announces itself as Snakemake's do starts a child that looks for it and says what it sees, once a line.
 CHILD = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
-from baton.session import Session, find_snakemake
+from baton.study.session import Session, find_snakemake
 session = Session(parent=find_snakemake())
 print(session.parent.pid if session.parent else None, flush=True)
 for line in sys.stdin:
@@ -159,7 +159,7 @@ for line in sys.stdin:
 PARENT = """
 import os, subprocess, sys
 sys.path.insert(0, sys.argv[2])
-from baton.session import announce_snakemake
+from baton.study.session import announce_snakemake
 announce_snakemake()
 child = subprocess.Popen([sys.executable, "-c", sys.argv[1], sys.argv[2]])
 print(child.pid, flush=True)
@@ -225,7 +225,7 @@ class TestOrphan:
         assert find_snakemake() is None
 
     def test_one_that_announced_itself_and_is_not_there_is_gone(self, monkeypatch):
-        """Killed while the training still started: nobody else would ever tell it to stop."""
+        """Killed while the training run still started: nobody else would ever tell it to stop."""
         ended = subprocess.Popen([sys.executable, "-c", ""])
         created = psutil.Process(ended.pid).create_time()
         ended.wait()

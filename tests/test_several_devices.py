@@ -1,6 +1,6 @@
 """One model on several devices: two virtual CPUs, which TensorFlow must be told of before it starts.
 
-So the trainings run in child processes, this file as a program: one with two devices, and one that goes on from a
+So the training runs run in child processes, this file as a program: one with two devices, and one that goes on from a
 state that the first has left.
 """
 
@@ -68,8 +68,8 @@ def make_training(packed, weights, gpus, settings, augmentation):
     """Return a Training at its start on that many devices."""
     import keras
 
-    from baton import networks
-    from baton.training import Split, Trainer, Training
+    from baton.training import networks
+    from baton.training.training import Split, Trainer, Training
 
     keras.utils.clear_session()  # names count from 1, as in a process of its own
     keras.utils.set_random_seed(1)
@@ -138,7 +138,7 @@ def try_main(packed, weights, folder):
     import numpy as np
 
     import train
-    from baton.session import Session
+    from baton.study.session import Session
 
     found = {}
     for gpus in (0, 1, 2):
@@ -179,9 +179,9 @@ def read_labels(packed):
 def first_child(folder):
     """Try everything on two devices but going on in another process, for which a state is left in `folder`."""
     see_two_devices()
-    from baton import networks
-    from baton.logs import UserError
-    from baton.state import load_state, save_state
+    from baton.errors import UserError
+    from baton.training import networks
+    from baton.training.state import load_state, save_state
 
     found = {}
     packed, weights = write_data(folder)
@@ -218,8 +218,8 @@ def first_child(folder):
 def second_child(folder):
     """Go on, in a new process, from the state that the first child has left."""
     see_two_devices()
-    from baton import networks
-    from baton.state import load_state
+    from baton.training import networks
+    from baton.training.state import load_state
 
     networks.set_up(1, "float32", 1)
     packed = {
@@ -234,7 +234,7 @@ def second_child(folder):
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
-    from baton import networks  # noqa: F401 (sets TensorFlow up to be quiet)
+    from baton.training import networks  # noqa: F401 (sets TensorFlow up to be quiet)
 
     child = {"first": first_child, "second": second_child}[sys.argv[1]]
     Path(sys.argv[2], f"{sys.argv[1]}.json").write_text(json.dumps(child(sys.argv[2])))
@@ -330,6 +330,6 @@ def test_none_or_one_is_no_distribution(found):
 
 def test_more_devices_than_there_are_are_refused_in_a_sentence(found):
     assert found["refusal"] == (
-        "resources: gpu: 3 GPUs are to train this model, and TensorFlow finds 2 of kind CPU. "
+        "resources: gpu: this model is to train on 3 GPUs, and TensorFlow finds 2 of type CPU. "
         "Ask for as many as the machine has."
     )

@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -13,10 +14,11 @@ from types import SimpleNamespace
 import pytest
 import snakemake_executor_plugin_slurm
 import yaml
-from conftest import REPOSITORY, Study, save_images
+from conftest import REPOSITORY, Study, copy_study, save_images
 
-from baton import memory, slurm
-from baton.logs import MachineError, UserError, log_error, start
+from baton.console import log_error, start
+from baton.errors import MachineError, UserError, forget_mistakes
+from baton.study import memory, slurm
 
 INTERVAL = 15  # seconds before the first check, as the profile says
 
@@ -246,9 +248,9 @@ class TestMistakes:
 
     def test_those_of_an_earlier_call_are_forgotten(self, plugin, monkeypatch, folder):
         self.end(UserError("no column x"))
-        slurm.forget_mistakes()
+        forget_mistakes()
         assert self.report(plugin, monkeypatch, "logs/a.log") == [5]
-        slurm.forget_mistakes()
+        forget_mistakes()
 
     def test_outside_of_a_study_nothing_is_left(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
@@ -344,10 +346,22 @@ CONFIG = {
 }
 
 
-def stand(folder, **more):
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory):
+    """A study whose images are packed, to be copied."""
+    study = stand(tmp_path_factory.mktemp("packed")).study
+    study.run("pack", cores=2)
+    return study
+
+
+def stand(folder, packed=None, **more):
+    """Return a Stand with images, or with all that `packed` has."""
     made = Stand(folder, CONFIG | more)
-    for label in ("red", "green"):
-        save_images(made.study / f"photos/{label}", label, 8)
+    if packed:
+        copy_study(packed, made.study.folder, CONFIG | more)
+    else:
+        for label in ("red", "green"):
+            save_images(made.study / f"photos/{label}", label, 8)
     return made
 
 
@@ -370,12 +384,11 @@ def test_a_mistake_in_the_config_is_submitted_once(tmp_path):
     assert option(job, "-t") == "90"  # the data stages one after the other, without packing
 
 
-def test_two_gpus_are_on_one_machine_and_a_report_is_no_job(tmp_path):
-    cluster = stand(tmp_path)
-    cluster.study.run("pack", cores=2)  # so that a training is the first that is sent
+def test_two_gpus_are_on_one_machine_and_a_report_is_no_job(packed, tmp_path):
+    cluster = stand(tmp_path, packed)  # so that a training run is the first that is sent
     # What only reads runs here.
     assert cluster.run("report_now").code == 0 and cluster.sent() == []
-    assert "No training is finished yet" in (cluster.study / "results/report_now.html").read_text()
+    assert "No training run is finished yet" in (cluster.study / "results/report_now.html").read_text()
     (cluster.place / "closed").touch()
     profile = yaml.safe_load((REPOSITORY / "profiles/slurm/profile.yaml").read_text(encoding="utf-8"))
     cluster.run("train", retries=0, **{"default-resources": profile["default-resources"] | {"gpu": 2}})
@@ -390,15 +403,14 @@ def test_what_only_reads_runs_here(tmp_path):
     assert cluster.sent() == []
 
 
-def test_what_a_job_says_is_printed_where_it_was_called(tmp_path):
-    cluster = stand(tmp_path)
-    cluster.study.run("split_holdout", cores=2)
+def test_what_a_job_says_is_printed_where_it_was_called(packed, tmp_path):
+    cluster = stand(tmp_path, packed)
     outcome = cluster.run("plan")
     assert outcome.code == 0, outcome.output
     (job,) = cluster.sent()
     assert option(job, "-t") == "60" and int(option(job, "--mem")) > 1500
     _, said = outcome.output.split("logs/plan.log:\n", 1)
-    assert "1 models, 1 trainings" in said and "Packing the images takes up to" in said
+    assert "1 models, 1 training runs" in said and "Packing the images takes up to" in said
 
 
 def test_data_jobs_of_a_sweep_have_limits_of_their_own(tmp_path):
@@ -421,9 +433,9 @@ def test_data_jobs_of_a_sweep_have_limits_of_their_own(tmp_path):
     assert "pack_images" not in group
 
 
-def test_limits_and_memory_of_the_data_jobs_grow_after_failures_but_not_without_end(tmp_path):
-    cluster = stand(tmp_path)
-    cluster.study.run("weigh_classes", cores=2)
+def test_limits_and_memory_of_the_data_jobs_grow_after_failures_but_not_without_end(packed, tmp_path):
+    cluster = stand(tmp_path, packed)
+    shutil.rmtree(cluster.study / "results/data/packed")
     (cluster.place / "closed").touch()
     cluster.run("pack")
     sent = [(int(option(job, "-t")), int(option(job, "--mem"))) for job in cluster.sent()]

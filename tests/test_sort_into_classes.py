@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 import sort_into_classes
-from baton.labels import normalize_label, sort_labels
-from baton.links import folder_name, link_images
-from baton.logs import UserError
+from baton.data.labels import normalize_label, sort_labels
+from baton.data.links import folder_name, link_images
+from baton.errors import UserError
 
 
 def touch(folder, *names):
@@ -144,7 +144,7 @@ def test_long_table_keeps_the_rows_of_one_annotator_and_question(tmp_path):
     assert made.classes == {"a.jpg": "1", "b.jpg": "2"}
     assert made.left_out == {
         "not what data.where asks for": (3, "rows"),
-        "in the folder, but no answer that is asked for": (1, "images"),
+        "in the folder, but without an answer that is used": (1, "images"),
     }
 
 
@@ -287,13 +287,13 @@ def test_majority_leaves_out_an_image_with_a_tie():
 def test_answers_of_tied_images_are_not_counted_as_combined():
     answers = [("tied", "1"), ("tied", "2"), ("clear", "1"), ("clear", "1"), ("clear", "3")]
     _, left_out = combined("majority", answers)
-    assert ("combined into one an image by majority", "answers", 2) in left_out
+    assert ("combined into one per image by majority", "answers", 2) in left_out
 
 
 @pytest.mark.parametrize("combine", ["median", "mean"])
 def test_combining_says_how_many_answers_became_one(combine):
     _, left_out = combined(combine, [("a", "1"), ("a", "2"), ("a", "3"), ("b", "1")])
-    assert left_out == [(f"combined into one an image by {combine}", "answers", 2)]
+    assert left_out == [(f"combined into one per image by {combine}", "answers", 2)]
 
 
 def test_several_answers_are_refused_with_their_number(tmp_path):
@@ -411,7 +411,7 @@ def test_an_empty_label_is_no_answer(tmp_path):
     assert made.left_out == {
         "no answer": (2, "rows"),
         "the image column is empty": (1, "rows"),
-        "in the folder, but no answer that is asked for": (2, "images"),
+        "in the folder, but without an answer that is used": (2, "images"),
     }
 
 
@@ -510,8 +510,8 @@ def test_all_that_is_left_out_is_counted(tmp_path):
         "the image column is empty": (1, "rows"),
         "no answer": (1, "rows"),
         "not in the folder of images": (1, "images"),
-        "in the folder, but no answer that is asked for": (2, "images"),
-        "combined into one an image by median": (2, "answers"),
+        "in the folder, but without an answer that is used": (2, "images"),
+        "combined into one per image by median": (2, "answers"),
         "a label that data.classes does not name": (1, "images"),
     }
 
@@ -559,7 +559,7 @@ def test_all_that_is_left_out_is_counted(tmp_path):
             b"image,label,who\na.jpg,1,10\nb.jpg,2,9\n",
             ["a.jpg"],
             {"where": {"who": "x"}},
-            ["no row has x in column who (data.where). There: 9, 10."],
+            ["no row has x in column who (data.where). It has: 9, 10."],
         ),
         (b"image,label\na.jpg,1\nb.jpg,2\n", [], {}, ["data.images: the folder", "holds no files"]),
         (
@@ -661,7 +661,7 @@ class TestOrdered:
 
     def test_names_have_none_but_the_alphabets_which_is_refused(self, tmp_path):
         message = refusal(self.data(tmp_path, ["high", "low", "medium"]), tmp_path)
-        assert "data.ordered: true needs the order" in message
+        assert "data.ordered: true needs an order" in message
         assert "data.classes, from the low end of the scale to the high one" in message
         assert "high, low, medium" in message
 
@@ -698,7 +698,7 @@ def test_a_file_with_two_names_in_a_class_is_one_image(tmp_path):
     made = Sorted(data, tmp_path)
     assert made.classes == {"a/1.jpg": "a", "a/2.jpg": "a", "b/3.jpg": "b"}
     assert list(made.left_out.items()) == [
-        ("a link to a file that is taken by another name: a/0.jpg", (1, "images"))
+        ("a link to a file that is used under another name: a/0.jpg", (1, "images"))
     ]
 
 
@@ -707,7 +707,9 @@ def test_a_file_in_two_classes_is_in_none(tmp_path):
     (tmp_path / "images/b/other.jpg").symlink_to("../a/1.jpg")
     made = Sorted(data, tmp_path)
     assert made.classes == {"a/2.jpg": "a", "b/3.jpg": "b", "b/4.jpg": "b"}
-    assert made.left_out == {"one file in several classes, by links: a/1.jpg, b/other.jpg": (2, "images")}
+    assert made.left_out == {
+        "one file in several classes, through links: a/1.jpg, b/other.jpg": (2, "images")
+    }
 
 
 def test_a_pool_that_classes_link_to_is_no_class_where_the_config_names_the_classes(tmp_path):
@@ -723,7 +725,7 @@ def test_a_split_that_is_a_link_to_another_is_refused(tmp_path):
     data = folders(tmp_path, "split_folders", *(f"{s}/{c}/{s}.jpg" for s in ("train", "test") for c in "ab"))
     (tmp_path / "images/validation").symlink_to("test")
     said = refusal(data, tmp_path)
-    assert "2 files are in several splits, by links: test/a/test.jpg, validation/a/test.jpg" in said
+    assert "2 files are in several splits, through links: test/a/test.jpg, validation/a/test.jpg" in said
 
 
 def test_folders_of_images_may_be_linked_to_from_where_they_have_a_class(tmp_path):

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import split_holdout
-from baton.logs import UserError
+from baton.errors import UserError
 from baton.manifests import read_manifest, write_manifest
 
 SIZES = {"1": 7, "2": 12, "10": 30}
@@ -171,7 +171,7 @@ def test_a_class_that_misses_from_a_given_split_is_reported(tmp_path, caplog, la
 @pytest.mark.parametrize("lacking", ["train", "validation", "test"])
 def test_a_split_without_images_is_refused(tmp_path, lacking):
     rows = [row for row in GIVEN if not row[0].startswith(f"{lacking}/")]
-    with pytest.raises(UserError, match=f"there are no {lacking} images of the classes that are asked for"):
+    with pytest.raises(UserError, match=f"there are no {lacking} images of the chosen classes"):
         split(tmp_path, rows, holdout=None)
     assert not (tmp_path / "split.csv").exists()
 

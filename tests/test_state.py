@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from baton import state
-from baton.logs import UserError
-from baton.state import NEWEST, PREVIOUS, UNREADABLE, load_state, save_state
+from baton.errors import UserError
+from baton.training import state
+from baton.training.state import NEWEST, PREVIOUS, UNREADABLE, load_state, save_state
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 DTYPES = [
@@ -202,7 +202,7 @@ class TestDamaged:
         (record,) = caplog.records
         assert record.levelname == "WARNING"
         assert f"{tmp_path / NEWEST} is {WORDS.get(damage, 'damaged')}" in record.getMessage()
-        assert "going on from the state before it" in record.getMessage()
+        assert "resuming from the state before it" in record.getMessage()
 
     @pytest.mark.parametrize("damage", DAMAGES)
     def test_the_next_save_does_not_put_the_bad_one_in_the_place_of_the_good_one(self, tmp_path, damage):
@@ -260,7 +260,7 @@ SAVER = """
 import ctypes, json, os, signal, sys
 sys.path.insert(0, sys.argv[1])
 import numpy as np
-from baton.state import NEWEST, load_state, save_state
+from baton.training.state import NEWEST, load_state, save_state
 
 folder, before = sys.argv[2], sys.argv[3]
 libc = ctypes.CDLL(None, use_errno=True)
@@ -362,7 +362,7 @@ FULL = """
 import os, resource, sys
 sys.path.insert(0, sys.argv[1])
 import numpy as np
-from baton.state import load_state, save_state
+from baton.training.state import load_state, save_state
 folder, how, room = sys.argv[2], sys.argv[3], int(sys.argv[4])
 def state(number, count):
     return {"a": np.full(count, number, np.float32)}, {"epoch": number}
@@ -435,7 +435,7 @@ def test_a_save_needs_room_for_one_state_more_and_no_memory_for_a_copy_of_the_la
     """Peak memory of a save, in a process of its own: far below a second copy of the arrays."""
     script = (
         "import sys, resource; sys.path.insert(0, sys.argv[1])\n"
-        "import numpy as np; from baton.state import save_state\n"
+        "import numpy as np; from baton.training.state import save_state\n"
         "arrays = {'a': np.ones(50_000_000, np.float32)}\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "save_state(sys.argv[2], arrays, {})\n"

@@ -18,10 +18,10 @@ import yaml
 from conftest import REPOSITORY
 
 import train
-from baton import networks
 from baton.manifests import write_manifest
-from baton.session import Session
-from baton.training import Split, Trainer, Training, order_of_epoch
+from baton.study.session import Session
+from baton.training import networks
+from baton.training.training import Split, Trainer, Training, order_of_epoch
 
 CONFIG = yaml.safe_load((REPOSITORY / "config.yaml").read_text(encoding="utf-8"))
 OFF = {"flip": None, "rotation": 0, "zoom": 0, "brightness": 0, "contrast": 0}
@@ -244,7 +244,7 @@ def test_patience_counts_epochs_without_a_better_one(patience, epochs):
 
 
 def of_nine_images(folder, **settings):
-    """Return a training at its start, on nine images and as many for validation."""
+    """Return a training run at its start, on nine images and as many for validation."""
     write_split(folder, "train", 9)
     write_split(folder, "validation", 9)
     network = networks.build_network(SETTINGS, OFF, 3, seed=3)
@@ -271,7 +271,7 @@ def test_what_is_kept_is_written_and_the_last_epoch_goes_on(tmp_path):
 def test_a_training_tells_its_time_and_the_size_of_its_state(tmp_path, monkeypatch):
     titles = []
     monkeypatch.setattr(
-        "baton.training.show_progress", lambda items, title, *_, **__: titles.append(title) or items
+        "baton.training.training.show_progress", lambda items, title, *_, **__: titles.append(title) or items
     )
     training = of_nine_images(tmp_path)
     told = training.state_bytes()
@@ -449,7 +449,7 @@ def test_what_auto_chose_belongs_to_the_training(tmp_path, monkeypatch, caplog):
     model.unlink()
     run_main(begun, "auto", 4)
     assert model.read_bytes() == content
-    # Asked for by name, it is another training.
+    # Asked for by name, it is another training run.
     assert run_main(begun, "float32", 4)["precision"] == "float32"
 
 
@@ -457,7 +457,7 @@ def test_what_auto_chose_belongs_to_the_training(tmp_path, monkeypatch, caplog):
 
 
 def test_after_a_last_save_that_failed_the_last_epoch_goes_on_and_not_the_best(tmp_path, monkeypatch):
-    from baton import keeper
+    from baton.training import keeper
 
     save, failed = keeper.save_state, []
 
@@ -480,7 +480,7 @@ def test_after_a_last_save_that_failed_the_last_epoch_goes_on_and_not_the_best(t
 
 
 def test_a_hundred_saves_leave_no_file_open(tmp_path):
-    from baton.keeper import Keeper
+    from baton.training.keeper import Keeper
 
     write_split(tmp_path, "train", 8)
     network = networks.build_network(SETTINGS, OFF, 3, seed=3)

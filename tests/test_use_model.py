@@ -1,17 +1,24 @@
 """Using a trained model: predicting a folder, and exports that other programs run. One tiny model, trained once."""
 
+import contextlib
 import csv
 import json
 import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import yaml
 from conftest import COLOURS, PATIENCE, Study, save_image, save_images, take_stock
+from snakemake.utils import validate
+
+from baton.errors import ConfigError, UserError
+from baton.study.study import make_study
 
 IMAGES = 300  # more than are decoded at once, 256
 SIZE = 20  # neither the default nor what the images have
@@ -55,7 +62,8 @@ graphs = [graph.graph_def for graph in saved.meta_graphs]
 nodes = [node.op for graph in graphs for node in graph.node]
 nodes += [node.op for graph in graphs for function in graph.library.function for node in function.node_def]
 operations["saved_model"] = sorted(set(nodes))
-interpreter = tf.lite.Interpreter(f"{folder}/model.tflite")
+from ai_edge_litert.interpreter import Interpreter
+interpreter = Interpreter(f"{folder}/model.tflite")
 (given,), (told,) = interpreter.get_input_details(), interpreter.get_output_details()
 operations["model.tflite"] = sorted({row["op_name"] for row in interpreter._get_ops_details()})
 rows = []
@@ -164,39 +172,46 @@ class TestPredict:
 
 
 class TestRefusals:
-    """One sentence each, and no traceback."""
+    """One sentence each, and nothing is written."""
 
-    def refuse(self, study, sentence, *arguments):
+    def refuse(self, study, sentence, **given):
+        """Have predict.main refuse what the rule would hand it."""
+        import predict  # here: it imports TensorFlow
+
         before = take_stock(study / "results")
-        outcome = study.try_run("predict", *arguments)
-        assert outcome.code == 1
-        lines = [line for line in outcome.output.splitlines() if sentence in line]
-        assert lines, outcome.output
-        assert "Traceback" not in outcome.output
-        assert "this is a mistake in Baton" not in outcome.output
+        model = str(study / "results/models/tiny/seed_1/model.keras")
+        rest = {"threads": 1, "settings": {}, "augmentation": {}}
+        with contextlib.chdir(study.folder), pytest.raises(UserError) as refusal:
+            predict.main(**{"model": model, "name": "tiny", **rest, **given})
+        assert str(refusal.value).startswith(sentence) and "\n" not in str(refusal.value)
         assert take_stock(study / "results") == before
 
     def test_an_unknown_model(self, trained):
-        sentence = "--config model=tinny: there is no such model. There are: tiny, other."
-        self.refuse(trained, sentence, "--config", "model=tinny", "images=photos")
+        given = yaml.safe_load((trained / "config.yaml").read_text(encoding="utf-8"))
+        with contextlib.chdir(trained.folder), pytest.raises(ConfigError) as refusal:
+            make_study(given | {"model": "tinny"}, validate, [])
+        assert str(refusal.value) == "--config model=tinny: there is no such model. There are: tiny, other."
 
     def test_a_folder_that_is_not_there(self, trained):
-        sentence = "images=nowhere: there is no such folder."
-        self.refuse(trained, sentence, "--config", "model=tiny", "images=nowhere")
+        self.refuse(trained, "images=nowhere: there is no such folder.", images="nowhere")
 
     def test_a_folder_without_images(self, trained):
         (trained / "bare/deep").mkdir(parents=True)
         (trained / "bare/deep/notes.txt").write_text("no image")
-        sentence = "images=bare: the folder holds no file named like an image"
-        self.refuse(trained, sentence, "--config", "model=tiny", "images=bare")
-
-    def test_nothing_said(self, trained):
-        sentence = "say which model and which folder: snakemake predict --config model=NAME images=FOLDER"
-        self.refuse(trained, sentence)
+        self.refuse(trained, "images=bare: the folder holds no file named like an image", images="bare")
 
     def test_no_folder_said(self, trained):
-        sentence = "say which model and which folder: snakemake predict --config model=NAME images=FOLDER"
-        self.refuse(trained, sentence, "--config", "model=tiny")
+        sentence = "name the model and the folder: snakemake predict --config model=NAME images=FOLDER"
+        self.refuse(trained, sentence, images=None)
+
+    def test_nothing_said_as_a_user_sees_it(self, trained):
+        before = take_stock(trained / "results")
+        outcome = trained.try_run("predict")
+        assert outcome.code == 1
+        sentence = "name the model and the folder: snakemake predict --config model=NAME images=FOLDER"
+        assert f"predict: error: {sentence}\n" in outcome.output
+        assert "Traceback" not in outcome.output and "bug in Baton" not in outcome.output
+        assert take_stock(trained / "results") == before
 
 
 @pytest.fixture(scope="session")
@@ -258,3 +273,63 @@ class TestExport:
 
     def test_exports_are_made_once(self, trained, exported):
         assert trained.run("--dry-run", "export_tiny").jobs() == {}
+
+
+class TestFailing:
+    """One format that cannot be had loses no other, and leaves no half of itself."""
+
+    IMAGES = np.zeros((2, 4, 4, 3), np.float32)
+    EXPECTED = np.array([[0.5, 0.5], [0.25, 0.75]], np.float32)
+
+    class Network:
+        """Writes a file, or half of it."""
+
+        def export(self, path, format, verbose):  # noqa: A002 (as Keras calls it)
+            Path(path).write_text(format)
+            if format == "breaks":
+                raise RuntimeError("no conversion of this layer")
+
+    def formats(self, export):
+        right, wrong = (lambda path, images: self.EXPECTED), (lambda path, images: self.EXPECTED[::-1])
+        return {
+            "good": export.Format("good", (), right),
+            "broken": export.Format("breaks", (), right),
+            "wrong": export.Format("wrong", (), wrong),
+            "lacking": export.Format("lacking", ("no_such_package",), right),
+        }
+
+    @pytest.mark.parametrize(
+        ("name", "reason"),
+        [
+            ("broken", "RuntimeError: no conversion of this layer"),
+            ("wrong", "its probabilities differ from the model's by 2.5e-01"),
+            ("lacking", "it needs no_such_package: pip install --requirement export.lock"),
+        ],
+    )
+    def test_what_is_wrong_is_told_and_removed(self, tmp_path, monkeypatch, name, reason):
+        import export
+
+        monkeypatch.setattr(export, "FORMATS", self.formats(export))
+        with pytest.raises(UserError, match=reason):
+            export.export(self.Network(), name, tmp_path, self.IMAGES, self.EXPECTED)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_the_others_are_made(self, trained, tmp_path, monkeypatch, caplog):
+        import export
+
+        formats = self.formats(export)
+        monkeypatch.setattr(export, "FORMATS", formats)
+        monkeypatch.setattr(export.networks, "set_up", lambda *_, **__: None)
+        monkeypatch.setattr(export.networks, "for_prediction", lambda network: self.Network())
+        monkeypatch.setattr(export.networks, "predict", lambda network, images: self.EXPECTED)
+        given = yaml.safe_load((trained / "config.yaml").read_text(encoding="utf-8"))
+        with contextlib.chdir(trained.folder):
+            run = make_study(given, validate, []).runs[0]
+        model = trained / run.files.model
+        with caplog.at_level("INFO"):
+            export.main(str(model), "none.npy", tmp_path / "all", 1, run.settings, run.augmentation)
+        assert [path.name for path in (tmp_path / "all").iterdir()] == ["good"]
+        assert "without broken, wrong, lacking; to export again, delete " in caplog.text
+        del formats["good"]
+        with pytest.raises(UserError, match="no format could be exported"):
+            export.main(str(model), "none.npy", tmp_path / "none", 1, run.settings, run.augmentation)

@@ -6,7 +6,7 @@ import json
 import pytest
 
 import weigh_classes
-from baton.logs import UserError
+from baton.errors import UserError
 
 
 def weigh(tmp_path, counts, classes=()):
@@ -30,7 +30,7 @@ def test_weight_is_n_over_k_times_the_count_in_training(tmp_path):
 
 def test_equal_classes_weigh_1(tmp_path):
     assert weigh(tmp_path, {("a", "train"): 5, ("b", "train"): 5})["weights"] == [1, 1]
-    # To the byte: trainings follow from this file.
+    # To the byte: training runs follow from this file.
     text = '{\n  "classes": [\n    "a",\n    "b"\n  ],\n  "weights": [\n    1.0,\n    1.0\n  ]\n}\n'
     assert (tmp_path / "weights.json").read_text() == text
 

@@ -33,7 +33,6 @@ UNANSWERED = ["unsure 1.jpg", "unsure 2.jpg"]
 EXPECTED = {"calm": (20, 2, 12, 3, 3, 3), SCRIPT: (11, 0, 5, 1, 3, 3), "tense": (14, 1, 7, 2, 3, 3)}
 RUNS = {"small": ["small/seed_1"], "twin": ["twin/seed_1", "twin/seed_2"]}
 TRAINS = ["train_small", "train_twin_seed_1", "train_twin_seed_2"]
-EVALUATES = ["evaluate_small", "evaluate_twin_seed_1", "evaluate_twin_seed_2"]
 ALL_RUNS = [run for runs in RUNS.values() for run in runs]
 
 
@@ -127,7 +126,7 @@ class TestData:
         assert [(row["count"], row["unit"], row["reason"]) for row in rows] == [
             (str(not_asked), "rows", "not what data.where asks for"),
             ("2", "rows", "no answer"),
-            ("5", "images", "in the folder, but no answer that is asked for"),
+            ("5", "images", "in the folder, but without an answer that is used"),
         ]
         assert f"left out: {not_asked} rows: not what data.where asks for" in study.outcome.output
 
@@ -409,10 +408,10 @@ class TestReport:
         assert tuple(int(rows["all"][column]) for column in columns) == (45, 3, 24, 6, 9, 9)
 
     def test_what_was_left_out_and_what_is_damaged(self, study, page):
-        left_out = [(row["count"], row["of"], row["why"]) for row in page.table("why")]
+        left_out = [(row["count"], row["of"], row["reason"]) for row in page.table("of")]
         expected = [(row["count"], row["unit"], row["reason"]) for row in study.rows("data/left_out.csv")]
         assert left_out == expected
-        assert {row["file"]: row["class"] for row in page.table("reason")} == DAMAGED
+        assert {row["file"]: row["class"] for row in page.table("file")} == DAMAGED
 
     def test_accuracies_and_settings_of_the_models_in_the_order_of_the_config(self, study, page):
         rows = page.table("test accuracy")
@@ -428,13 +427,15 @@ class TestReport:
             parameters = study.json(f"models/{run}/training.json")["parameters"]
             assert row["parameters"] == f"{parameters:,}".replace(",", "\u202f")
             assert row["epochs"] == ("3" if run.startswith("small") else "2")
-        images = [(row["training"], row["images"], row["synthetic"]) for row in page.table("number format")]
+        images = [
+            (row["training run"], row["images"], row["synthetic"]) for row in page.table("number format")
+        ]
         assert images == [
             ("small, seed 1", "16 px", "25 %"),
             ("twin, seed 1", "24 px", "0 %"),
             ("twin, seed 2", "24 px", "0 %"),
         ]
-        assert "3 trainings on 24 images and up to 6 synthetic ones of 3 classes" in page.text
+        assert "3 training runs on 24 images and up to 6 synthetic ones of 3 classes" in page.text
         trained = [study.json(f"models/{run}/training.json")["training_images"] for run in ALL_RUNS]
         assert trained == [30, 24, 24]
 

@@ -9,7 +9,7 @@ from scipy import stats
 from scipy.stats import binom
 from sklearn.metrics import balanced_accuracy_score, cohen_kappa_score
 
-from baton import statistics
+from baton.results import guessing, metrics, scale
 
 pytestmark = pytest.mark.usefixtures("no_warning")
 
@@ -45,27 +45,27 @@ def strict_json(found):
     ],
 )
 def test_wilson_interval_is_the_published_one(count, n, low, high):
-    assert statistics.wilson_interval(count, n) == pytest.approx([low, high], abs=5e-5)
+    assert metrics.wilson_interval(count, n) == pytest.approx([low, high], abs=5e-5)
 
 
 def test_wilson_interval_ends_at_exactly_0_and_1():
     for n in range(1, 200):
         # By hand: with no success the lower end is 0 and the upper z^2 / (n + z^2).
         z2 = 1.959964**2
-        assert statistics.wilson_interval(0, n) == [0.0, pytest.approx(z2 / (n + z2), abs=1e-6)]
-        assert statistics.wilson_interval(n, n) == [pytest.approx(n / (n + z2), abs=1e-6), 1.0]
+        assert metrics.wilson_interval(0, n) == [0.0, pytest.approx(z2 / (n + z2), abs=1e-6)]
+        assert metrics.wilson_interval(n, n) == [pytest.approx(n / (n + z2), abs=1e-6), 1.0]
 
 
 @pytest.mark.parametrize("count, n", [(3, 2), (-1, 2), (0, 0)])
 def test_wilson_interval_of_nothing_is_an_error(count, n):
     with pytest.raises(ValueError):
-        statistics.wilson_interval(count, n)
+        metrics.wilson_interval(count, n)
 
 
 def test_accuracy_stands_beside_chance_and_majority():
     labels = np.repeat([0, 1, 2], [81, 100, 82])  # 263 images of 4 classes, the last missing
     predicted = np.concatenate([np.zeros(81, int), np.full(182, 3)])
-    found = statistics.accuracy(labels, say(predicted, 4))
+    found = metrics.accuracy(labels, say(predicted, 4))
     assert found == {
         "images": 263,
         "correct": 81,
@@ -82,7 +82,7 @@ def test_balanced_accuracy_and_macro_f1_by_hand():
     # 1 image, said 2. Recalls 3/4, 1/2, 0. F1: 2*3/(4+4) = 3/4; 2*1/(2+2) = 1/2; 0.
     labels = [0, 0, 0, 0, 1, 1, 3]
     predicted = [0, 0, 0, 1, 1, 0, 2]
-    found = statistics.class_averages(labels, say(predicted, 4))
+    found = metrics.class_averages(labels, say(predicted, 4))
     assert found["balanced_accuracy"] == pytest.approx((3 / 4 + 1 / 2) / 3)
     assert found["macro_f1"] == pytest.approx((3 / 4 + 1 / 2) / 3)
 
@@ -90,19 +90,19 @@ def test_balanced_accuracy_and_macro_f1_by_hand():
 def test_balanced_accuracy_is_scikit_learns():
     draw = np.random.default_rng(3)
     labels, predicted = draw.integers(0, 5, (2, 200))
-    found = statistics.class_averages(labels, say(predicted, 5))["balanced_accuracy"]
+    found = metrics.class_averages(labels, say(predicted, 5))["balanced_accuracy"]
     assert found == pytest.approx(balanced_accuracy_score(labels, predicted))
 
 
 def test_log_loss_by_hand():
     # True classes had 1/2, 1/4 and 1/8: ln 2, ln 4, ln 8 have the mean 2 ln 2.
     probabilities = np.array([[0.5, 0.5], [0.75, 0.25], [0.125, 0.875]], np.float32)
-    assert statistics.log_loss([0, 1, 0], probabilities) == pytest.approx(2 * math.log(2))
+    assert metrics.log_loss([0, 1, 0], probabilities) == pytest.approx(2 * math.log(2))
 
 
 def test_log_loss_of_a_certain_error_is_finite():
     # 52 bits of mantissa: -ln(2^-52) = 36.04
-    assert statistics.log_loss([1], [[1.0, 0.0]]) == pytest.approx(52 * math.log(2))
+    assert metrics.log_loss([1], [[1.0, 0.0]]) == pytest.approx(52 * math.log(2))
 
 
 def test_top_2_by_hand():
@@ -112,19 +112,19 @@ def test_top_2_by_hand():
         [0.5, 0.3, 0.1, 0.06, 0.04],  # true 2: third
         [0.04, 0.06, 0.1, 0.3, 0.5],  # true 3: second
     ]
-    assert statistics.top_2_accuracy([1, 0, 2, 3], probabilities) == 0.75
+    assert metrics.top_2_accuracy([1, 0, 2, 3], probabilities) == 0.75
 
 
 def test_top_2_is_for_more_than_four_classes():
-    assert statistics.top_2_accuracy([0], say([0], 4)) is None
-    assert statistics.top_2_accuracy([0], say([0], 5)) == 1
+    assert metrics.top_2_accuracy([0], say([0], 4)) is None
+    assert metrics.top_2_accuracy([0], say([0], 5)) == 1
 
 
 def test_top_2_of_equal_probabilities_holds_the_answer():
     # Nothing is preferred: the first class is the answer, the first two the top two.
     level = np.full((5, 5), 0.2)
-    assert statistics.accuracy(np.arange(5), level)["accuracy"] == 0.2
-    assert statistics.top_2_accuracy(np.arange(5), level) == 0.4
+    assert metrics.accuracy(np.arange(5), level)["accuracy"] == 0.2
+    assert metrics.top_2_accuracy(np.arange(5), level) == 0.4
 
 
 # --- Calibration
@@ -134,7 +134,7 @@ def test_calibration_by_hand():
     # (0.5, 0.6]: 0.55 right, 0.6 wrong; mean 0.575, accuracy 0.5: gap 0.075, 2 of 5 images
     # (0.6, 0.7]: 0.7 right: gap 0.3, 1 of 5; (0.9, 1]: 1.0 right, 0.95 wrong: gap 0.475, 2 of 5
     confidence = np.array([0.55, 0.6, 0.7, 1.0, 0.95])
-    found = statistics.calibration([0, 1, 0, 0, 1], np.stack([confidence, 1 - confidence], 1))
+    found = metrics.calibration([0, 1, 0, 0, 1], np.stack([confidence, 1 - confidence], 1))
     assert found["images"] == 5
     assert found["expected_calibration_error"] == pytest.approx((2 * 0.075 + 0.3 + 2 * 0.475) / 5)
     assert [row["count"] for row in found["bins"]] == [0, 0, 0, 0, 0, 2, 1, 0, 0, 2]
@@ -153,7 +153,7 @@ def test_calibration_by_hand():
 def test_a_confidence_on_an_edge_is_in_the_lower_bin():
     # Guo et al. (2017), section 2: bin m is ((m - 1) / M, m / M]. Ten and more classes reach 0.1 to 1.
     for tenths in range(1, 11):
-        table = statistics.calibration([0], say([0], 11, tenths / 10))["bins"]
+        table = metrics.calibration([0], say([0], 11, tenths / 10))["bins"]
         assert [row["count"] for row in table].index(1) == tenths - 1
 
 
@@ -162,10 +162,10 @@ def test_calibration_of_honest_answers_is_near_zero():
     draw = np.random.default_rng(4)
     confidence = draw.uniform(0.5, 1, 20_000)
     labels = (draw.uniform(size=20_000) > confidence).astype(int)
-    found = statistics.calibration(labels, np.stack([confidence, 1 - confidence], 1))
+    found = metrics.calibration(labels, np.stack([confidence, 1 - confidence], 1))
     assert found["expected_calibration_error"] < 0.02
     # and twice as sure of the opposite: right with 1 - confidence, a gap of 2 * 0.75 - 1 on average
-    found = statistics.calibration(1 - labels, np.stack([confidence, 1 - confidence], 1))
+    found = metrics.calibration(1 - labels, np.stack([confidence, 1 - confidence], 1))
     assert found["expected_calibration_error"] == pytest.approx(0.5, abs=0.02)
 
 
@@ -188,7 +188,7 @@ def test_calibration_of_honest_answers_is_near_zero():
     ],
 )
 def test_constant_is_said_of_answers_of_one_class(labels, predicted, classes, verdict):
-    assert statistics.constant_answers(labels, say(predicted, classes))["verdict"] == verdict
+    assert metrics.constant_answers(labels, say(predicted, classes))["verdict"] == verdict
 
 
 # --- Guessing
@@ -209,7 +209,7 @@ def test_two_classes_are_fishers_test():
     # With two classes the deals of the labels are Fisher's: the number of right answers follows the hypergeometric
     # distribution. 9,999 deals come within 0.01 of p (three standard deviations of a share near 0.1 are 0.009).
     labels, _, said = from_table([[30, 20], [21, 29]])
-    found = statistics.guessing(labels, said)
+    found = guessing.guessing(labels, said)
     exact = stats.hypergeom(100, 50, 51).sf(29)  # 30 and more of class 0 dealt to the 51 answers
     assert 0.04 < exact < 0.08
     assert found["accuracy_p"] == pytest.approx(2 * exact, abs=0.01)
@@ -221,7 +221,7 @@ def test_two_classes_are_fishers_test():
 
 def test_three_classes_against_labels_shuffled_one_by_one():
     labels, predicted, said = from_table(HALF_BLIND)
-    found = statistics.guessing(labels, said)
+    found = guessing.guessing(labels, said)
     draw = np.random.default_rng(5)
     right, related, ordered = [], [], []
     for _ in range(4000):
@@ -236,7 +236,7 @@ def test_three_classes_against_labels_shuffled_one_by_one():
     assert found["dependence_p"] == pytest.approx(np.mean(np.array(related) >= real - 1e-9), abs=0.005)
     assert found["dependence_p"] < 0.01  # published with the case: 0.005
     assert found["blind"] == pytest.approx(1 / 3) and found["rho"] is None
-    scale = statistics.guessing(labels, said, [0, 1, 2])
+    scale = guessing.guessing(labels, said, [0, 1, 2])
     rho = stats.spearmanr(labels, predicted).statistic
     assert scale["rho"] == pytest.approx(rho)
     assert scale["dependence_p"] == pytest.approx(np.mean(np.array(ordered) >= rho - 1e-9), abs=0.005)
@@ -247,11 +247,11 @@ def test_a_scale_of_unequal_classes_is_tested_by_spearmans_rho():
     labels, predicted, said = from_table(np.array([[3, 4, 1], [2, 16, 2], [0, 1, 3]]))
     draw, rho = np.random.default_rng(6), stats.spearmanr(labels, predicted).statistic
     dealt = [abs(stats.spearmanr(draw.permutation(labels), predicted).statistic) for _ in range(4000)]
-    found = statistics.guessing(labels, said, [0, 1, 2])
+    found = guessing.guessing(labels, said, [0, 1, 2])
     assert 0.005 < found["dependence_p"] < 0.1
     assert found["dependence_p"] == pytest.approx(np.mean(np.array(dealt) >= rho - 1e-9), abs=0.008)
     counts = np.bincount(labels)
-    assert statistics._mean_ranks(counts, [0, 1, 2]).tolist() == [
+    assert guessing._mean_ranks(counts, [0, 1, 2]).tolist() == [
         stats.rankdata(labels)[labels == label][0] for label in range(3)
     ]
 
@@ -260,10 +260,10 @@ def test_the_order_of_the_scale_is_that_of_the_classes():
     # high, low, middle: the same answers on the same scale, however the classes are numbered.
     labels, predicted, said = from_table(HALF_BLIND)
     index = np.array([1, 2, 0])  # of low, middle, high
-    found = statistics.guessing(index[labels], say(index[predicted], 3), [1, 2, 0])
+    found = guessing.guessing(index[labels], say(index[predicted], 3), [1, 2, 0])
     assert found["rho"] == pytest.approx(stats.spearmanr(labels, predicted).statistic)
     # Against the scale, where the accuracy is what it was.
-    away = statistics.guessing(labels, say(2 - predicted, 3), [0, 1, 2])
+    away = guessing.guessing(labels, say(2 - predicted, 3), [0, 1, 2])
     assert away["rho"] == pytest.approx(-found["rho"]) and away["dependence_p"] < 0.01
 
 
@@ -273,7 +273,7 @@ def test_answers_blind_to_the_picture_are_found_in_as_many_studies_as_the_level_
     labels = np.repeat([0, 1], [270, 30])
     for _ in range(200):
         predicted = (draw.uniform(size=300) < 0.06).astype(int)
-        found.append(statistics.guessing(labels, say(predicted, 2)))
+        found.append(guessing.guessing(labels, say(predicted, 2)))
     assert np.mean([one["blind"] for one in found]) == pytest.approx(0.852, abs=0.002)
     for key in ("accuracy_p", "dependence_p"):
         assert np.mean([one[key] <= 0.05 for one in found]) <= 0.08
@@ -282,56 +282,56 @@ def test_answers_blind_to_the_picture_are_found_in_as_many_studies_as_the_level_
 @pytest.mark.parametrize("labels, predicted", [([0, 1] * 20, [1] * 40), ([1] * 40, [0, 1] * 20), ([0], [0])])
 @pytest.mark.parametrize("order", [None, [1, 0]])
 def test_where_nothing_varies_nothing_is_shown(labels, predicted, order):
-    found = statistics.guessing(labels, say(predicted, 2), order)
+    found = guessing.guessing(labels, say(predicted, 2), order)
     assert found["accuracy_p"] == found["dependence_p"] == 1
     assert found["rho"] is None
 
 
 def test_p_goes_below_what_so_many_deals_can_show_by_a_bound_that_holds():
     labels = np.arange(90) % 9
-    found = statistics.guessing(labels, say(labels, 9))
+    found = guessing.guessing(labels, say(labels, 9))
     # m = 10, t = 80: 2 exp(-6400 / 200)
     assert found["accuracy_p"] == pytest.approx(2 * np.exp(-32))
     assert found["dependence_p"] == 1 / 10_000
     # Where the deals show more than the bound, they count: 18 right, t = 8: 2 exp(-64 / 56) = 0.64.
     predicted = np.where(np.arange(90) < 18, labels, (labels + 1) % 9)
-    assert 0.001 < statistics.guessing(labels, say(predicted, 9))["accuracy_p"] < 0.05
+    assert 0.001 < guessing.guessing(labels, say(predicted, 9))["accuracy_p"] < 0.05
 
 
 def test_many_classes_are_dealt_less_often():
     labels = np.arange(404) % 101
-    assert statistics.guessing(labels, say(labels, 101))["deals"] == 1_999
-    assert statistics.guessing(labels[:300] % 100, say(labels[:300] % 100, 100))["deals"] == 9_999
+    assert guessing.guessing(labels, say(labels, 101))["deals"] == 1_999
+    assert guessing.guessing(labels[:300] % 100, say(labels[:300] % 100, 100))["deals"] == 9_999
 
 
 def test_images_without_an_answer_are_wrong_and_in_no_dependence():
     labels, _, said = from_table([[20, 5], [5, 20]])
     some = np.concatenate([said, np.full((50, 2), np.nan)])
     more = np.concatenate([labels, np.arange(50) % 2])
-    found, whole = statistics.guessing(more, some), statistics.guessing(labels, said)
+    found, whole = guessing.guessing(more, some), guessing.guessing(labels, said)
     assert found["dependence_p"] == whole["dependence_p"]
     assert found["blind"] == pytest.approx((50 * 25 + 50 * 25) / 100**2)
 
 
 def test_entropy_by_hand():
     # Shares 1/2, 1/4, 1/4 have 1.5 bits; four classes alike have 2.
-    found = statistics.constant_answers([0, 1, 2, 3] * 2, say([2, 2, 2, 2, 0, 0, 1, 1], 4))
+    found = metrics.constant_answers([0, 1, 2, 3] * 2, say([2, 2, 2, 2, 0, 0, 1, 1], 4))
     assert found["entropy"] == pytest.approx(1.5)
     assert found["entropy_of_labels"] == pytest.approx(2)
     assert (found["most_frequent"], found["most_frequent_share"]) == (2, 0.5)
-    assert statistics.constant_answers([0, 1], say([1, 1], 2))["entropy"] == 0
+    assert metrics.constant_answers([0, 1], say([1, 1], 2))["entropy"] == 0
 
 
 # --- Ordered classes
 
 
 def test_scale_is_by_number_where_all_names_are_numbers():
-    assert statistics.read_scale(["10", "-1", "2.5"]) == {
+    assert scale.read_scale(["10", "-1", "2.5"]) == {
         "unit": "label",
         "values": [10, -1, 2.5],
         "order": [1, 2, 0],
     }
-    assert statistics.read_scale(["low", "2", "high"]) == {
+    assert scale.read_scale(["low", "2", "high"]) == {
         "unit": "steps",
         "values": [0, 1, 2],
         "order": [0, 1, 2],
@@ -343,7 +343,7 @@ def test_quadratic_kappa_by_hand():
     # 3 observed; expected (4 (3 + 4*3) + 4 (4 + 3) + 2 (4*4 + 3)) / 10 = 12.6. Kappa = 1 - 3 / 12.6.
     labels = [0, 0, 0, 0, 1, 1, 1, 1, 2, 2]
     predicted = [0, 0, 0, 1, 0, 1, 1, 2, 2, 2]
-    found = statistics.ordered(labels, say(predicted, 3), ["low", "middle", "high"])
+    found = scale.ordered(labels, say(predicted, 3), ["low", "middle", "high"])
     assert found["quadratic_kappa"]["value"] == pytest.approx(1 - 3 / 12.6)
     assert found["mean_absolute_error"]["value"] == pytest.approx(0.3)
     assert found["within_one"]["value"] == 1
@@ -355,27 +355,27 @@ def test_quadratic_kappa_in_closed_form_is_scikit_learns():
     for _ in range(20):
         x, y = draw.integers(0, 7, (2, 50))
         expected = cohen_kappa_score(x, y, weights="quadratic", labels=np.arange(7))
-        assert statistics.quadratic_kappa(x, y) == pytest.approx(expected)
+        assert scale.quadratic_kappa(x, y) == pytest.approx(expected)
 
 
 def test_spearman_is_the_published_one():
     # IQ and hours of television, Wikipedia "Spearman's rank correlation coefficient": -29/165
     iq = np.array([106, 100, 86, 101, 99, 103, 97, 113, 112, 110]).argsort().argsort()
     hours = np.array([7, 27, 2, 50, 28, 29, 20, 12, 6, 17]).argsort().argsort()
-    found = statistics.ordered(iq, say(hours, 10), list("abcdefghij"))
+    found = scale.ordered(iq, say(hours, 10), list("abcdefghij"))
     assert found["spearman"]["value"] == pytest.approx(-29 / 165)
 
 
 def test_spearman_with_ties_by_hand():
     # Ranks 1.5 1.5 3.5 3.5 and 1 3 3 3: covariance 2, sums of squares 4 and 3
-    found = statistics.ordered([0, 0, 1, 1], say([0, 1, 1, 1], 2), ["a", "b"])
+    found = scale.ordered([0, 0, 1, 1], say([0, 1, 1, 1], 2), ["a", "b"])
     assert found["spearman"]["value"] == pytest.approx(2 / math.sqrt(12))
 
 
 def test_numbers_count_in_their_own_units_and_order():
     # The config lists 10, 1, 2. True 1, 2, 10, 10; predicted 2, 1, 10, 1: off by 1, 1, 0, 9; places off by
     # 1, 1, 0, 2.
-    found = statistics.ordered([1, 2, 0, 0], say([2, 1, 0, 1], 3), ["10", "1", "2"])
+    found = scale.ordered([1, 2, 0, 0], say([2, 1, 0, 1], 3), ["10", "1", "2"])
     assert (found["unit"], found["order"]) == ("label", [1, 2, 0])
     assert found["mean_absolute_error"]["value"] == pytest.approx(11 / 4)
     assert found["within_one"]["value"] == 0.75
@@ -385,7 +385,7 @@ def test_numbers_count_in_their_own_units_and_order():
 
 
 def test_names_in_order_count_in_steps():
-    found = statistics.ordered([0, 1, 2, 3], say([0, 2, 0, 0], 4), ["poor", "fair", "good", "great"])
+    found = scale.ordered([0, 1, 2, 3], say([0, 2, 0, 0], 4), ["poor", "fair", "good", "great"])
     assert found["mean_absolute_error"]["value"] == (0 + 1 + 2 + 3) / 4
     assert found["within_one"]["value"] == 0.5
 
@@ -394,7 +394,7 @@ def test_bootstrap_interval_of_a_share_is_the_binomial_one():
     # 540 of 600 resampled is binomial(600, 0.9).
     predicted = np.zeros(600, int)
     predicted[540:] = 2
-    found = statistics.ordered(np.zeros(600, int), say(predicted, 3), ["a", "b", "c"])
+    found = scale.ordered(np.zeros(600, int), say(predicted, 3), ["a", "b", "c"])
     expected = binom.ppf([0.025, 0.975], 600, 0.9) / 600
     assert found["within_one"]["value"] == 0.9
     assert found["within_one"]["interval"] == pytest.approx(expected, abs=2 / 600)
@@ -405,10 +405,10 @@ def test_bootstrap_interval_of_a_share_is_the_binomial_one():
 
 @pytest.mark.parametrize("n", [1, 2])
 def test_there_is_no_interval_for_two_images(n):
-    assert statistics.bootstrap_interval(np.mean, np.arange(n, dtype=float)) is None
-    found = statistics.ordered([0, 1][:n], say([0, 2][:n], 3), ["1", "2", "3"])
+    assert scale.bootstrap_interval(np.mean, np.arange(n, dtype=float)) is None
+    found = scale.ordered([0, 1][:n], say([0, 2][:n], 3), ["1", "2", "3"])
     assert found["mean_absolute_error"]["interval"] is None
-    assert statistics.bootstrap_interval(np.mean, np.arange(3.0)) == [0, 2]
+    assert scale.bootstrap_interval(np.mean, np.arange(3.0)) == [0, 2]
 
 
 def test_bootstrap_interval_of_rho_is_near_fishers():
@@ -417,7 +417,7 @@ def test_bootstrap_interval_of_rho_is_near_fishers():
     x = draw.normal(size=600)
     y = 0.6 * x + 0.8 * draw.normal(size=600)
     places = [np.searchsorted(np.quantile(v, np.arange(1, 20) / 20), v) for v in (x, y)]
-    found = statistics.ordered(places[0], say(places[1], 20), [str(i) for i in range(20)])["spearman"]
+    found = scale.ordered(places[0], say(places[1], 20), [str(i) for i in range(20)])["spearman"]
     rho = found["value"]
     half = 1.96 * math.sqrt((1 + rho**2 / 2) / 597)
     expected = [math.tanh(math.atanh(rho) - half), math.tanh(math.atanh(rho) + half)]
@@ -427,26 +427,26 @@ def test_bootstrap_interval_of_rho_is_near_fishers():
 def test_bootstrap_is_the_same_every_time():
     draw = np.random.default_rng(7)
     labels, predicted = draw.integers(0, 5, (2, 300))
-    found = [statistics.ordered(labels, say(predicted, 5), list("abcde")) for _ in range(2)]
+    found = [scale.ordered(labels, say(predicted, 5), list("abcde")) for _ in range(2)]
     assert found[0] == found[1]
 
 
 def test_a_constant_prediction_has_no_rho():
-    found = statistics.ordered([0, 1, 2, 1], say([1, 1, 1, 1], 3), ["1", "2", "3"])
+    found = scale.ordered([0, 1, 2, 1], say([1, 1, 1, 1], 3), ["1", "2", "3"])
     assert found["spearman"] == {"value": None, "interval": None}
     assert found["quadratic_kappa"]["value"] == pytest.approx(0)  # as good as its own shares by chance
     assert found["mean_absolute_error"]["value"] == 0.5
 
 
 def test_one_class_alone_has_neither_kappa_nor_rho():
-    found = statistics.ordered([1, 1, 1], say([1, 1, 1], 3), ["1", "2", "3"])
+    found = scale.ordered([1, 1, 1], say([1, 1, 1], 3), ["1", "2", "3"])
     assert found["quadratic_kappa"] == found["spearman"] == {"value": None, "interval": None}
     assert found["mean_absolute_error"] == {"value": 0, "interval": [0, 0]}
 
 
 def test_a_nearly_constant_prediction_has_rho_without_an_interval():
     # The one other answer is missing from (9/10)^10 = 35 % of the resamples.
-    found = statistics.ordered(np.arange(10) % 3, say([0] * 9 + [2], 3), ["1", "2", "3"])
+    found = scale.ordered(np.arange(10) % 3, say([0] * 9 + [2], 3), ["1", "2", "3"])
     assert found["spearman"]["value"] is not None
     assert found["spearman"]["interval"] is None
 
@@ -456,7 +456,7 @@ def test_a_nearly_constant_prediction_has_rho_without_an_interval():
 
 def test_most_confused_pairs_by_hand():
     confusion = [[5, 3, 0], [2, 0, 0], [2, 1, 97]]
-    assert statistics.most_confused(confusion, ["<a>", "b", "c"]) == [
+    assert metrics.most_confused(confusion, ["<a>", "b", "c"]) == [
         {"true": "<a>", "predicted": "b", "count": 3, "share": 3 / 8},
         {"true": "b", "predicted": "<a>", "count": 2, "share": 1.0},
         {"true": "c", "predicted": "<a>", "count": 2, "share": 0.02},
@@ -465,23 +465,23 @@ def test_most_confused_pairs_by_hand():
     # The largest count last, and of equal counts the larger share, not the class that comes first.
     last = [[90, 1, 2], [2, 8, 0], [4, 3, 9]]
     assert [
-        (row["true"], row["predicted"], row["count"]) for row in statistics.most_confused(last, list("abc"))
+        (row["true"], row["predicted"], row["count"]) for row in metrics.most_confused(last, list("abc"))
     ] == [("c", "a", 4), ("c", "b", 3), ("b", "a", 2), ("a", "c", 2), ("a", "b", 1)]
-    assert len(statistics.most_confused(confusion, ["a", "b", "c"], limit=2)) == 2
-    assert statistics.most_confused([[3, 0], [0, 0]], ["a", "b"]) == []
+    assert len(metrics.most_confused(confusion, ["a", "b", "c"], limit=2)) == 2
+    assert metrics.most_confused([[3, 0], [0, 0]], ["a", "b"]) == []
     with pytest.raises(ValueError):
-        statistics.most_confused(confusion, ["a", "b"])
+        metrics.most_confused(confusion, ["a", "b"])
 
 
 def test_most_confident_mistakes_by_hand():
     probabilities = say([1, 0, 1, 1, 0], 2, np.array([0.8, 0.99, 0.9, 0.8, 0.7]))
-    found = statistics.most_confident_mistakes([0, 0, 0, 0, 1], probabilities)  # image 1 is right
+    found = metrics.most_confident_mistakes([0, 0, 0, 0, 1], probabilities)  # image 1 is right
     assert [(row["index"], row["confidence"]) for row in found] == [(2, 0.9), (0, 0.8), (3, 0.8), (4, 0.7)]
     assert found[0] == {"index": 2, "true": 0, "predicted": 1, "confidence": 0.9}
-    assert [row["index"] for row in statistics.most_confident_mistakes([0] * 5, probabilities, 2)] == [2, 0]
-    assert statistics.most_confident_mistakes([1, 0, 1, 1, 0], probabilities) == []
+    assert [row["index"] for row in metrics.most_confident_mistakes([0] * 5, probabilities, 2)] == [2, 0]
+    assert metrics.most_confident_mistakes([1, 0, 1, 1, 0], probabilities) == []
     # Ties by index however many: 1000 mistakes, every other one a little surer.
-    found = statistics.most_confident_mistakes([0] * 1000, say([1] * 1000, 2, np.tile([0.8, 0.9], 500)), 502)
+    found = metrics.most_confident_mistakes([0] * 1000, say([1] * 1000, 2, np.tile([0.8, 0.9], 500)), 502)
     assert [row["index"] for row in found] == [*range(1, 1000, 2), 0, 2]
 
 
@@ -491,17 +491,17 @@ def test_most_confident_mistakes_by_hand():
 def measure(labels, probabilities, classes):
     """Return what every function says of a model, as JSON."""
     functions = (
-        statistics.accuracy,
-        statistics.class_averages,
-        statistics.log_loss,
-        statistics.top_2_accuracy,
-        statistics.calibration,
-        statistics.constant_answers,
-        statistics.guessing,
-        statistics.most_confident_mistakes,
+        metrics.accuracy,
+        metrics.class_averages,
+        metrics.log_loss,
+        metrics.top_2_accuracy,
+        metrics.calibration,
+        metrics.constant_answers,
+        guessing.guessing,
+        metrics.most_confident_mistakes,
     )
     found = {function.__name__: function(labels, probabilities) for function in functions}
-    found["ordered"] = statistics.ordered(labels, probabilities, classes)
+    found["ordered"] = scale.ordered(labels, probabilities, classes)
     return strict_json(found)
 
 
@@ -594,7 +594,7 @@ def test_a_model_that_diverges_on_some_images():
 )
 def test_what_is_no_prediction_is_an_error(labels, probabilities):
     with pytest.raises(ValueError):
-        statistics.accuracy(labels, probabilities)
+        metrics.accuracy(labels, probabilities)
 
 
 def test_float16_probabilities_are_taken():
@@ -604,11 +604,11 @@ def test_float16_probabilities_are_taken():
 
 def test_one_name_too_few_is_an_error():
     with pytest.raises(ValueError):
-        statistics.ordered([0, 1], say([0, 1], 3), ["a", "b"])
+        scale.ordered([0, 1], say([0, 1], 3), ["a", "b"])
 
 
 @pytest.mark.parametrize(("unanswered", "verdict"), [(18, None), (19, "no answers")])
 def test_no_answers_are_95_percent_or_more(unanswered, verdict):
     probabilities = np.array([[0.8, 0.2], [0.2, 0.8]] * 10)
     probabilities[:unanswered] = np.nan
-    assert statistics.constant_answers(np.array([0, 1] * 10), probabilities)["verdict"] == verdict
+    assert metrics.constant_answers(np.array([0, 1] * 10), probabilities)["verdict"] == verdict

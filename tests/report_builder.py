@@ -1,0 +1,397 @@
+"""Studies made by hand, of which only what the report reads is there, and what is read of the report.
+
+Nothing trains here: the predictions of the models are made up, and what evaluate.measure makes of them, with made-up
+training runs, is written where the report looks for it.
+"""
+
+import base64
+import contextlib
+import csv
+import hashlib
+import importlib
+import json
+import shutil
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import jsonschema
+import numpy as np
+import pandas
+import yaml
+from conftest import REPOSITORY
+from html_page import Page
+
+import write_report
+from baton.manifests import write_manifest
+from baton.results import figures, metrics
+from baton.study.identity import digest_data, identify
+from baton.study.runs import Run
+
+SCHEMA = json.loads((REPOSITORY / "rules/schemas/report.schema.json").read_text(encoding="utf-8"))
+REPORT_PARTS = [str(REPOSITORY / "scripts/report/page.html.j2")]  # beside it, the others
+DEFAULTS = yaml.safe_load((REPOSITORY / "config.yaml").read_text(encoding="utf-8"))
+VEGETABLES = ["Bean", "Carrot", "Potato", "Tomato"]
+HOSTILE = [
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "{{ 7*7 }}{% raw %}",
+    "$x^2$ $",
+    "مرحبا\u202eabc",
+    "</td></table></main><h1>&lt;&amp;",
+]
+
+
+def import_evaluate():
+    """Return evaluate without TensorFlow, which only its main function needs."""
+    absent = [name for name in ("baton.training.networks", "keras") if name not in sys.modules]
+    for name in absent:
+        sys.modules[name] = ModuleType(name)
+    try:
+        return importlib.import_module("evaluate")
+    finally:
+        for name in absent:
+            del sys.modules[name]
+        if absent:
+            del sys.modules["evaluate"]
+
+
+evaluate = import_evaluate()
+measure = evaluate.measure
+
+
+# --- Studies made by hand
+
+
+def answers(labels, classes, wrong=(), sure=0.8):
+    """Return probabilities that are right but for the images in `wrong`, where the next class is said."""
+    said = np.array(labels)
+    said[list(wrong)] = (said[list(wrong)] + 1) % classes
+    return saying(said, classes, sure)
+
+
+def saying(said, classes, sure=0.8):
+    """Return probabilities whose highest is, for each image, the class that `said` gives, by `sure`."""
+    probabilities = np.full((len(said), classes), (1 - sure) / (classes - 1))
+    probabilities[np.arange(len(said)), said] = sure
+    return probabilities
+
+
+def run(name, probabilities, model=None, seed=1, **more):
+    """Return a run of a made-up study; probabilities None: it is not finished."""
+    return {"name": name, "model": model or name, "seed": seed, "probabilities": probabilities, **more}
+
+
+class Made:
+    """A study of which only what the report reads is there.
+
+    classes: names; labels: the class indices of the test images; runs: of run(); files: names of the test
+    images; corrupt: rows of corrupt.csv; left_out: rows of left_out.csv; train: images per class for training;
+    size: of the images; asked: what differs from the config, section by section; curves: whether curves are
+    drawn (slow) or a line stands for them.
+    """
+
+    def __init__(
+        self,
+        folder,
+        classes,
+        labels,
+        runs,
+        files=None,
+        corrupt=(),
+        left_out=(),
+        train=40,
+        synthetic=0,
+        size=16,
+        asked=None,
+        ordered=None,
+        curves=False,
+    ):
+        self.folder, self.classes, self.labels, self.runs = Path(folder), classes, np.array(labels), runs
+        self.files = files or [f"test {number}.png" for number in range(len(labels))]
+        self.config = {
+            key: value for key, value in DEFAULTS.items() if key not in ("session_minutes", "verify")
+        }
+        self.config["data"] = DEFAULTS["data"] | {
+            "source": "annotations",
+            "images": "photos",
+            "annotations": "answers.csv",
+        }
+        for section, values in (asked or {}).items():
+            self.config[section] = self.config[section] | values
+        self.ordered, self.curves = ordered, curves
+        self._write_data(corrupt, left_out, train, synthetic, size)
+        for one in runs:
+            self._write_run(one)
+
+    def __truediv__(self, path):
+        return self.folder / path
+
+    def _path(self, path):
+        (self / path).parent.mkdir(parents=True, exist_ok=True)
+        return self / path
+
+    def _json(self, path, value):
+        self._path(path).write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    def _csv(self, path, columns, rows):
+        write_manifest(pandas.DataFrame(list(rows), columns=columns, dtype=str), self._path(path))
+
+    def _write_data(self, corrupt, left_out, train, synthetic, size):
+        rows = [
+            (f"{split} {label} {number}.png", label, split)
+            for label in self.classes
+            for split, count in (("train", train), ("validation", 5))
+            for number in range(count)
+        ]
+        rows += [
+            (file, self.classes[label], "test") for file, label in zip(self.files, self.labels, strict=True)
+        ]
+        rows = [(*row, hashlib.sha256(row[0].encode("utf-8", "replace")).hexdigest()) for row in rows]
+        self._csv("results/data/images.csv", ["image", "class", "split", "sha256"], rows)
+        labelled = [row[:2] for row in rows] + [row[:2] for row in corrupt]
+        self._csv("results/data/classes.csv", ["image", "class"], labelled)
+        self._csv("results/data/left_out.csv", ["reason", "unit", "count"], left_out)
+        self._csv("results/data/corrupt.csv", ["file", "class", "split", "reason"], corrupt)
+        for split in ("train", "validation", "test"):
+            packed = [
+                (image, label, self.classes.index(label), digest, "")
+                for image, label, place, digest in rows
+                if place == split
+            ]
+            if split == "train":
+                packed += [
+                    (f"synthetic {number}", label, index, "", f"train {label} {number}.png")
+                    for index, label in enumerate(self.classes)
+                    for number in range(synthetic)
+                ]
+            columns = ["image", "class", "label", "sha256", "parent"]
+            self._csv(f"results/data/packed/{split}.csv", columns, packed)
+        weights = {"classes": self.classes, "weights": [1.0] * len(self.classes)}
+        self._json("results/data/class_weights.json", weights)
+        draw = np.random.default_rng(1)
+        self.pixels = draw.integers(0, 256, (len(self.labels), size, size, 3), np.uint8)
+        np.save(self._path("results/data/packed/test.npy"), self.pixels)
+
+    def settings(self, one):
+        """Return the settings that the config gives a run of run()."""
+        settings = {key: value for key, value in DEFAULTS["training"].items() if key != "seeds"}
+        shape = {
+            "name": one["model"],
+            "size": one.get("size", 16),
+            "synthetic_fraction": one.get("synthetic_fraction", 0),
+            "kernels": 8,
+            "kernel_size": 3,
+            "dense": 16,
+            "layers": 2,
+            "epochs": one.get("epochs", 4),
+        }
+        return dict(sorted((settings | shape).items()))
+
+    def run_of(self, one):
+        """Return the Run of a run of run()."""
+        return Run(one["name"], one["model"], one["seed"], self.settings(one), self.config["augmentation"])
+
+    def identity(self, one):
+        """Return what train.py notes a run's training to follow from."""
+        data = [self / f"results/data/{name}" for name in ("packed/train.csv", "packed/validation.csv")]
+        return identify(
+            self.settings(one),
+            self.config["augmentation"],
+            one["seed"],
+            precision="float32",
+            threads=2,
+            devices=one.get("devices", 1),
+            data=digest_data(*data, self / "results/data/class_weights.json"),
+        )
+
+    def _write_run(self, one):
+        folder = f"{one['model']}/seed_{one['seed']}"
+        packed = self / self.run_of(one).packed.folder
+        packed.mkdir(parents=True, exist_ok=True)
+        for split in ("train", "validation"):
+            shutil.copy(self / f"results/data/packed/{split}.csv", packed)
+        if one["probabilities"] is None:
+            if "progress" in one:
+                self._json(f"state/{folder}/progress.json", one["progress"])
+            return
+        test = measure(self.labels, one["probabilities"], self.classes, self.ordered)
+        test |= {"milliseconds": {"1": 2.5, "32": 0.25}, "model_bytes": one.get("parameters", 12345) * 4}
+        epochs = one.get("epochs", 4)
+        test["training"] = {"identity": self.identity(one), "epochs": epochs, "kept": epochs}
+        self._json(f"results/evaluation/{folder}/metrics.json", test)
+        names = [*self.classes, ""]
+        said = [names[index] for index in metrics.predicted_classes(one["probabilities"])]
+        true = (self.classes[label] for label in self.labels)
+        rows = [
+            (*row, *one["probabilities"][n]) for n, row in enumerate(zip(self.files, true, said, strict=True))
+        ]
+        columns = ["image", "class", "predicted", *(f"probability {label}" for label in self.classes)]
+        self._csv(f"results/evaluation/{folder}/predictions.csv", columns, rows)
+        self._write_training(one, folder)
+
+    def _write_training(self, one, folder):
+        epochs = one.get("epochs", 4)
+        loss = one.get("loss", 1.0)
+        history = [
+            {
+                "epoch": epoch,
+                "loss": loss / epoch,
+                "l2": 0.1,
+                "accuracy": 1 - 0.5 / epoch,
+                "val_loss": 1.2 * loss / epoch,
+                "val_accuracy": one.get("val_accuracy", 0.9) - 0.3 / epoch,
+            }
+            for epoch in range(1, epochs + 1)
+        ]
+        session = {"started": "2026-01-02T03:04:05+00:00", "ended": "2026-01-02T03:14:05+00:00"}
+        sessions = [session | {"reason": "all done", "from": [0, 0], "to": [epochs, 0]}]
+        training = {
+            "model": one["model"],
+            "seed": one["seed"],
+            "settings": self.settings(one),
+            "identity": self.identity(one),
+            "study": {},
+            "classes": self.classes,
+            "augmentation": self.config["augmentation"],
+            "parameters": one.get("parameters", 12345),
+            "training_images": 40 * len(self.classes),
+            "precision": "float32",
+            "threads": 2,
+            "devices": one.get("devices", 1),
+            "versions": {"python": "3.11.9", "tensorflow": "2.20.0", "keras": "3.11.0"},
+            "epochs": epochs,
+            "kept": history[-1],
+            "last": history[-1],
+            "seconds": one.get("seconds", 42.0),
+            "sessions": one.get("sessions", sessions),
+        }
+        self._json(f"results/models/{folder}/training.json", training)
+        curves = self._path(f"results/models/{folder}/curves.svg")
+        if self.curves:
+            figures.save_figure(figures.draw_curves(history, epochs, [1.5], one["name"]), curves)
+        else:
+            curves.write_text(
+                '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 810 306"/>', encoding="utf-8"
+            )
+
+    def write(self, base="results/report", whole=False, read=True):
+        """Have the report written, and read it: page, text, numbers, models and pairs."""
+        data = "results/data"
+        files = {name: f"{data}/{name}.csv" for name in ("left_out", "classes", "images", "corrupt")} | {
+            "parts": REPORT_PARTS,
+            "weights": f"{data}/class_weights.json",
+            "train_manifest": f"{data}/packed/train.csv",
+            "test_manifest": f"{data}/packed/test.csv",
+            "test": f"{data}/packed/test.npy",
+        }
+        runs = [self.run_of(one) for one in self.runs]
+        results = {kind: [getattr(run.files, kind) for run in runs] for kind in write_report.RESULTS}
+        with contextlib.chdir(self.folder):
+            write_report.main(files, results, base, runs, self.config, str(self.folder), whole)
+        if not read:
+            return self
+        self.html = (self / f"{base}.html").read_text(encoding="utf-8")
+        self.page = Page(self.html)
+        self.text = self.page.text
+        self.numbers = strict_json((self / f"{base}.json").read_text(encoding="utf-8"))
+        self.models, self.pairs = (read_csv(self / f"{base}/{name}.csv") for name in ("models", "pairs"))
+        return self
+
+
+def strict_json(text):
+    """Return what a JSON text holds; NaN and Infinity, which Python reads and JSON has not, are an error."""
+
+    def refuse(name):
+        raise ValueError(f"{name} in JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def read_csv(path):
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def embedded(page, kind):
+    """Return the content of the page's images of a kind (svg+xml, jpeg)."""
+    start = f"data:image/{kind};base64,"
+    sources = page.attributes("img", "src")
+    return [base64.b64decode(source.removeprefix(start)) for source in sources if source.startswith(start)]
+
+
+def files_below(folder):
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def problems(numbers):
+    """Return what the schema finds wrong with a report, one text each."""
+    errors = jsonschema.Draft202012Validator(SCHEMA).iter_errors(numbers)
+    return [
+        f"{error.json_path}: {error.message[:300]} {[c.message[:200] for c in error.context]}"
+        for error in errors
+    ]
+
+
+LABELS = np.repeat(np.arange(4), 25)  # of the vegetables
+GOOD = answers(LABELS, 4, wrong=range(0, 100, 20))  # 5 wrong
+WORSE = answers(LABELS, 4, wrong=range(0, 100, 2))  # 50 wrong, those 5 among them
+
+
+def make_rich(folder, **how):
+    """Return a made-up study that has everything: seeds, a scale, damaged files, an unfinished run, ..."""
+    scale = ["1", "2", "3", "4", "5", "10"]
+    labels = np.repeat(np.arange(6), 30)
+    draw = np.random.default_rng(3)
+    runs = []
+    for model, share, parameters in (
+        ("small", 0.3, 1234),
+        ("middle", 0.28, 98765),
+        ("large", 0.05, 23456789),
+    ):
+        for seed in (1, 2):
+            wrong = draw.choice(180, int(180 * share) + seed, replace=False)
+            sure = 0.5 + 0.1 * seed
+            seconds = 59.0 if model == "small" else 185.0 if model == "middle" else 7800.0
+            more = {"parameters": parameters, "seconds": seconds + seed, "epochs": 12}
+            more |= {"synthetic_fraction": 0.2} if model == "large" else {}
+            probabilities = answers(labels, 6, wrong, sure)
+            runs.append(run(f"{model}_seed_{seed}", probabilities, model, seed, **more))
+    stuck = saying(np.zeros(180, int), 6, 0.3)
+    runs += [run("stuck", stuck, parameters=345678), run("broken", np.full((180, 6), np.nan), loss=np.nan)]
+    runs.append(run("late", None, epochs=9, progress={"epoch": 3, "step": 0, "epochs": 9}))
+    corrupt = [(f"folder/{n}.jpg", "2", "train", "the end of the JPEG file is missing") for n in range(3)]
+    left_out = [("not what data.where asks for", "rows", "12345"), ("no answer", "images", "7")]
+    asked = {"data": {"where": {"question": "beauty"}, "combine": "median"}}
+    more = {
+        "train": 1200,
+        "synthetic": 240,
+        "curves": True,
+        "corrupt": corrupt,
+        "left_out": left_out,
+        "asked": asked,
+    }
+    return Made(folder, scale, labels, runs, **(more | how))
+
+
+def name_everything(folder, names):
+    """Return a report on a study in which everything that a user may name is named by six `names`."""
+    classes, labels = list(names), np.repeat(np.arange(6), 3)
+    files = [f"{name} {number}.jpg" for name in names for number in range(3)]
+    corrupt = [(f"{name} damaged.jpg", name, "train", f"broken: {name}") for name in names]
+    left_out = [(f"because of {name}", "rows", "3") for name in names]
+    runs = [run("one", answers(labels, 6, range(12))), run("two", saying([0] * 18, 6))]
+    where = {name: name for name in names}
+    asked = {"data": {"where": where, "annotations": names[0], "label_column": names[1], "classes": classes}}
+    made = Made(
+        folder,
+        classes,
+        labels,
+        runs,
+        files=files,
+        corrupt=corrupt,
+        left_out=left_out,
+        asked=asked,
+        curves=True,
+    )
+    return made.write()
