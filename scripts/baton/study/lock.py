@@ -35,13 +35,14 @@ def note_call():
     """
     folder, process = calls_folder(), psutil.Process()
     name = f"{folder}/{socket.gethostname()} {process.pid} {process.create_time()}"
+    aside = f"{folder}/{process.pid}.tmp"  # no name of a call: nobody reads it half written
     try:
         os.makedirs(folder, exist_ok=True)
-        file = open(name, "w", encoding="utf-8")  # noqa: SIM115
+        with open(aside, "w", encoding="utf-8") as file:
+            json.dump({"machine": machine(), "pid": process.pid, "created": process.create_time()}, file)
+        os.replace(aside, name)
     except OSError:  # Snakemake itself will say that it cannot write here
         return None
-    with file:
-        json.dump({"machine": machine(), "pid": process.pid, "created": process.create_time()}, file)
     ended = threading.Event()
 
     def beat():
