@@ -21,10 +21,10 @@ PROFILE = (
 # Seconds for which ended jobs are listed. `make soak` has Slurm's own 300; many clusters forget earlier.
 MIN_JOB_AGE = int(os.environ.get("MIN_JOB_AGE", 60))
 # Slurm looks for time limits twice a minute, and takes its time to give up a node: these have to train on meanwhile.
-# The others only until they have saved twice.
-MODELS = [{"name": "time_limit", "epochs": 2500}, {"name": "lost_node", "epochs": 1500}]
+# The others until they have saved twice and were interrupted, which takes seconds.
+MODELS = [{"name": name, "epochs": 4000} for name in ("time_limit", "lost_node")]
+MODELS += [{"name": name, "epochs": 1500} for name in ("scancel", "requeue", "killed")]
 MODELS += [{"name": "alone", "epochs": 50}]
-MODELS += [{"name": name, "epochs": 500} for name in ("scancel", "requeue", "killed")]
 CONFIG = {
     "data": {"source": "class_folders", "images": "photos"},
     "holdout": {"validation": 4, "test": 4},
