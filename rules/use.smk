@@ -15,7 +15,7 @@ rule predict:
     """Predict a folder of images: --config model=NAME images=FOLDER."""
     input:
         # Nothing where no model is named, which the script refuses.
-        model=PREDICTOR.files.model if PREDICTOR and not PREDICTOR.find_model() else [],
+        model=PREDICTOR.files.model if PREDICTOR and not PREDICTOR.existing_model else [],
     log:
         "logs/predict.log",
     conda:
@@ -24,7 +24,7 @@ rule predict:
     resources:
         mem_mb=(PREDICTOR or STUDY.smallest).ask_memory,
     params:
-        model=PREDICTOR.find_model() if PREDICTOR else None,
+        model=PREDICTOR.existing_model if PREDICTOR else None,
         settings=PREDICTOR.settings if PREDICTOR else None,
         augmentation=STUDY.config["augmentation"],
         images=STUDY.prediction["images"],
@@ -34,13 +34,12 @@ rule predict:
 
 
 for run in STUDY.runs:
-    model_file = run.find_model()
 
     rule:
         name:
             f"export_{run.name}"
         input:
-            model=[] if model_file else run.files.model,
+            model=[] if run.existing_model else run.files.model,
         output:
             folder=directory(run.files.exports),
         log:
@@ -52,11 +51,11 @@ for run in STUDY.runs:
             mem_mb=run.ask_memory,
             runtime=30,
         params:
-            model=model_file,
+            model=run.existing_model,
             settings=run.settings,
             augmentation=run.augmentation,
             test=run.packed.images("test"),
-            digest=run.digest_model(),
+            digest=run.digest_of_model,
         script:
             "../scripts/export.py"
 

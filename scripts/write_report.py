@@ -35,18 +35,16 @@ def write_csv(path, rows):
             writer.writerows(rows)
 
 
-def collect_runs(runs, results, files, keep_counts):
+def collect_runs(runs, paths, weights, test_images, classes, keep_counts):
     """Return what there is of each Run, and of the finished ones which classes are most often confused, by name.
 
-    results: the paths of each kind in RESULTS, in the order of the runs; files: of the data; keep_counts: whether the
-    counts of the confusion matrices are kept (1,000 models of 500 classes: 2 GB).
+    paths: of each run, by name, the path of each kind in RESULTS; weights: class_weights.json; test_images: their
+    manifest; classes: their names; keep_counts: whether the counts of the confusion matrices are kept (1,000 models of
+    500 classes: 2 GB).
     """
-    test_images = read_manifest(files["test_manifest"])
-    classes = read_json(files["weights"])["classes"]
     entries, confused = [], {}
-    for place, run in enumerate(runs):
-        of_run = {kind: results[kind][place] for kind in RESULTS}
-        entries.append(collect_run(run, of_run, files["weights"], test_images))
+    for run in runs:
+        entries.append(collect_run(run, paths[run.name], weights, test_images))
         if test := entries[-1].get("test"):
             confused[run.name] = metrics.most_confused(test["confusion"], classes)
             if not keep_counts:
@@ -87,7 +85,9 @@ def main(files, results, base, runs, config, workflow, whole=False):
     data = collect_data(files)
     classes = [row["class"] for row in data["classes"]]
     few_counts = len(runs) * len(classes) ** 2 <= MOST_COUNTS
-    entries, confused = collect_runs(runs, results, files, few_counts)
+    paths = {run.name: {kind: results[kind][place] for kind in RESULTS} for place, run in enumerate(runs)}
+    test_images = read_manifest(files["test_manifest"])
+    entries, confused = collect_runs(runs, paths, files["weights"], test_images, classes, few_counts)
     if whole:
         refuse_unfinished(entries)
     done = [run for run in entries if run["status"] == "done"]
@@ -104,7 +104,6 @@ def main(files, results, base, runs, config, workflow, whole=False):
         "commit": git_commit(workflow),
     }
     arranged = arrange(done, runs, compared)
-    paths = {run.name: {kind: results[kind][place] for kind in RESULTS} for place, run in enumerate(runs)}
     confusion = {
         run["name"]: run["test"]["confusion"] or read_json(paths[run["name"]]["metrics"])["confusion"]
         for run in arranged["detailed"]
@@ -122,7 +121,7 @@ def main(files, results, base, runs, config, workflow, whole=False):
         write_json(aside, numbers, errors="replace", ensure_ascii=False, allow_nan=False)
 
     pixels = np.load(files["test"], mmap_mode="r") if config["report"]["images"] else None
-    images = list(read_manifest(files["test_manifest"], ["image"])["image"])
+    images = list(test_images["image"])
     page = render(
         files["parts"],
         **report,

@@ -11,6 +11,11 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import ENDLESS, PATIENCE, REPOSITORY, Call, Outcome, save_images, saved_at, wait_until
+from snakemake.utils import validate
+
+from baton.errors import ConfigError
+from baton.study.config import watched_folders
+from baton.study.study import make_study
 
 SNAKEFILE = f"""
 configfile: "config.yaml"
@@ -149,6 +154,33 @@ def test_a_mistake_is_told_by_its_key_in_one_sentence(composed):
     said = re.findall(r"^config: .*$", outcome.output, re.MULTILINE)
     assert said and said[0].startswith("config: unknown key in training: epoch (did you mean epochs?).")
     assert len(said) == 1 and "Traceback" not in outcome.output
+
+
+def test_a_prefix_is_refused(composed):
+    (composed / "prefixed.smk").write_text(
+        SNAKEFILE.replace("    config:\n", '    prefix: "sub"\n    config:\n')
+    )
+    outcome = composed.run("--snakefile", "prefixed.smk", "--dry-run")
+    assert outcome.code == 1 and "Traceback" not in outcome.output
+    assert re.findall(r"^module: a prefix .*: leave it out\.$", outcome.output, re.MULTILINE)
+
+
+def test_a_folder_to_predict_in_place_of_the_settings_of_images_is_refused():
+    with pytest.raises(
+        ConfigError, match="config: images: .* call `snakemake predict` on Baton's own Snakefile"
+    ):
+        make_study({"model": "net", "images": "photos"}, validate, configfiles=None, made_before=True)
+
+
+def test_class_folders_that_a_rule_makes_are_the_same_input_before_and_after(tmp_path):
+    made = {"source": "class_folders", "images": str(tmp_path / "made")}
+    before = watched_folders(made)
+    (tmp_path / "made/red").mkdir(parents=True)
+    (tmp_path / "made/.snakemake_timestamp").touch()
+    assert watched_folders(made) == before == [made["images"]]
+    (tmp_path / "own/red").mkdir(parents=True)
+    own = {"source": "class_folders", "images": str(tmp_path / "own")}
+    assert watched_folders(own) == [str(tmp_path / "own/red")]
 
 
 def test_the_session_has_an_end(composed):

@@ -11,8 +11,7 @@ from baton.manifests import read_manifest
 from baton.results import comparison
 from baton.study.finished import is_trained
 from baton.study.identity import (
-    digest_data,
-    identify,
+    identify_wanted,
     ignored_when_finished,
     list_changes,
     stopped_early,
@@ -126,10 +125,7 @@ def misfit_of_training(training, run, weights):
     """Return why a training.json is none of this Run as it is asked for, or None."""
     settings, augmentation = run.settings, run.augmentation
     if "identity" in training:
-        data = digest_data(run.packed.manifest("train"), run.packed.manifest("validation"), weights)
-        identity = identify(settings, augmentation, run.seed, data=data)
-        if settings["precision"] != "auto":
-            identity["precision"] = settings["precision"]
+        identity = identify_wanted(settings, augmentation, run.seed, data=run.packed.digest(weights))
         changes = list_changes(training["identity"], identity, ignored_when_finished(settings))
     else:  # of an earlier version
         names = sorted(

@@ -45,8 +45,7 @@ class Call:
             name = note_call()
             for run in self.study.runs:
                 # Before a rule that runs again deletes what an earlier version left.
-                packed = run.packed
-                keep_what_is_there(run.files.models, packed.folder, WEIGHTS)
+                keep_what_is_there(run.files.models, run.packed.folder, WEIGHTS)
         release_dead_lock(name)
 
     def start(self):

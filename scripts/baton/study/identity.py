@@ -65,6 +65,12 @@ def identify(settings: Settings, augmentation: dict[str, Any], seed: int, **fact
     return identity | {"seed": seed} | facts
 
 
+def identify_wanted(settings: Settings, augmentation: dict[str, Any], seed: int, **facts: Any) -> Identity:
+    """Return `identify` of what the config asks for: with the precision that it names, without one for `auto`."""
+    named = {} if settings["precision"] == "auto" else {"precision": settings["precision"]}
+    return identify(settings, augmentation, seed, **named, **facts)
+
+
 def synthetic_batch(size: int) -> int:
     """Return how many synthetic images of a size are drawn at a time: fewer where they are large, as memory is finite.
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 from baton.errors import ConfigError
 from baton.study import cost, memory
 from baton.study.finished import FILES, model_of
-from baton.study.identity import Settings
+from baton.study.identity import Settings, digest_data
 from baton.study.models import find_twice, halves_to_nothing
 from baton.study.progress import PROGRESS, read_progress
 
@@ -79,6 +79,10 @@ class Packed:
     def manifest(self, split):
         return f"{self.folder}/{split}.csv"
 
+    def digest(self, weights) -> str:
+        """Return `digest_data` of what training sees; weights: class_weights.json. Raises OSError where it is not made."""
+        return digest_data(self.manifest("train"), self.manifest("validation"), weights)
+
 
 @dataclass(frozen=True)
 class Run:
@@ -127,17 +131,21 @@ class Run:
         killed = read_progress(self.files.progress).get("unended_sessions", attempt - 1)
         return memory.doubled(self.memory, killed)
 
-    def find_model(self) -> str | None:
-        """Return the model that is there already, which is used as it is; None where it is to be made first."""
+    @cached_property
+    def existing_model(self) -> str | None:
+        """The model that is there already, which is used as it is; None where it is to be made first."""
         place = model_of(self.files.models)
         return place and f"{place}/{FILES['model']}"
 
-    def digest_model(self) -> str | None:
-        """Return a text that changes when the model of `find_model` is another one; None where there is none."""
+    @property
+    def digest_of_model(self) -> str | None:
+        """A text that changes when the existing model is another one; None where there is none."""
+        if self.existing_model is None:
+            return None
         try:
-            summary = Path(self.find_model() or "").with_name(FILES["summary"])
+            summary = Path(self.existing_model).with_name(FILES["summary"])
             return hashlib.sha256(summary.read_bytes()).hexdigest()[:12]
-        except (OSError, ValueError):  # ValueError: there is no path
+        except OSError:
             return None
 
 

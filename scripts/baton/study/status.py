@@ -15,9 +15,8 @@ from baton.study import finished
 from baton.study.identity import (
     PRECISIONS,
     Identity,
-    digest_data,
     fingerprint,
-    identify,
+    identify_wanted,
     ignored_when_finished,
     list_changes,
     stopped_early,
@@ -43,12 +42,9 @@ def how_far(run: Run, data: dict[str, Any], threads: int | None = None) -> Statu
     images are believed to be those of the study, where they are there and it has not changed.
     """
     settings, last = run.settings, read_progress(run.files.progress)
-    wanted, reasons = identify(settings, run.augmentation, run.seed), []
-    digest = _digest_of(run.packed)
-    if digest:
-        wanted["data"] = digest
-    if settings["precision"] != "auto":
-        wanted["precision"] = settings["precision"]
+    digest, reasons = _digest_of(run.packed), []
+    known_data = {"data": digest} if digest else {}
+    wanted = identify_wanted(settings, run.augmentation, run.seed, **known_data)
     unknown = set() if digest else {"data"}
 
     for _, record in finished.records(run.files.models):
@@ -98,7 +94,7 @@ def _find_states(
 def _digest_of(packed: Packed) -> str | None:
     """Return the digest of the data as packed, None where they are not."""
     try:
-        return digest_data(packed.manifest("train"), packed.manifest("validation"), WEIGHTS)
+        return packed.digest(WEIGHTS)
     except OSError:
         return None
 

@@ -175,8 +175,8 @@ class Training:
     """One training run: where it is, what it has seen, and the best weights so far.
 
     `epoch` and `step` (from 0) are what comes next. After an epoch's last step, `step` is their
-    number until the epoch is validated, so that a session can end between the two. `history` has a
-    row an epoch, with loss and val_loss as cross-entropy and the L2 penalty apart; `best_epoch`
+    number until the epoch is validated, so that a session can end between the two. `history` has one
+    row per epoch, with loss and val_loss as cross-entropy and the L2 penalty apart; `best_epoch`
     counts from 1, as the history does.
     """
 
