@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import warnings
 import zipfile
@@ -26,6 +27,7 @@ import numpy as np
 import psutil
 import pytest
 import yaml
+from forked import run_snakemake
 from PIL import Image
 
 from baton.training.state import NEWEST, load_state
@@ -68,24 +70,22 @@ class Study:
         )
         (self / "config.yaml").write_text(text, encoding="utf-8")
 
-    def command(self, *arguments, cores=2, python=()):
-        """Return the command line; targets and flags go before --configfile, which takes several files."""
+    def arguments(self, *arguments, cores=2):
+        """Return snakemake's arguments; targets and flags go before --configfile, which takes several files."""
         fixed = ["--snakefile", REPOSITORY / "Snakefile", "--directory", self.folder, "--cores", cores]
-        command = [sys.executable, *python, "-m", "snakemake", *fixed, *arguments]
-        return [str(part) for part in [*command, "--configfile", self / "config.yaml"]]
+        return [str(part) for part in [*fixed, *arguments, "--configfile", self / "config.yaml"]]
 
-    def try_run(self, *arguments, environment=None, **options):
+    def command(self, *arguments, cores=2, python=()):
+        """Return the command line; python: flags of it."""
+        return [sys.executable, *python, "-m", "snakemake", *self.arguments(*arguments, cores=cores)]
+
+    def try_run(self, *arguments, cores=2, environment=None):
         """Run snakemake in this study and return its Outcome; environment: None for this process's."""
-        done = subprocess.run(
-            self.command(*arguments, **options),
-            cwd=self.folder,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            encoding="utf-8",
-            timeout=PATIENCE,
-        )
-        return Outcome(done.returncode, done.stdout)
+        with tempfile.TemporaryDirectory() as folder:
+            output = Path(folder, "output")
+            words = self.arguments(*arguments, cores=cores)
+            code = run_snakemake(words, self.folder, output, environment, PATIENCE)
+            return Outcome(code, output.read_text(encoding="utf-8"))
 
     def run(self, *arguments, **options):
         """Run snakemake in this study, which must succeed; return its Outcome."""

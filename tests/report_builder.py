@@ -82,6 +82,19 @@ def run(name, probabilities, model=None, seed=1, **more):
     return {"name": name, "model": model or name, "seed": seed, "probabilities": probabilities, **more}
 
 
+_curves: dict[tuple, tuple] = {}  # the files of curves that were drawn before
+
+
+def draw_curves(history, epochs, name, svg):
+    """Draw the curves of a history (JSON) to `svg` and the PNG beside it; the same ones once."""
+    files = (svg, svg.with_suffix(".png"))
+    if (history, epochs, name) not in _curves:
+        figures.save_figure(figures.draw_curves(json.loads(history), epochs, [1.5], name), svg)
+        _curves[history, epochs, name] = tuple(file.read_bytes() for file in files)
+    for file, content in zip(files, _curves[history, epochs, name], strict=True):
+        file.write_bytes(content)
+
+
 class Made:
     """A study of which only what the report reads is there.
 
@@ -269,7 +282,7 @@ class Made:
         self._json(f"results/models/{folder}/training.json", training)
         curves = self._path(f"results/models/{folder}/curves.svg")
         if self.curves:
-            figures.save_figure(figures.draw_curves(history, epochs, [1.5], one["name"]), curves)
+            draw_curves(json.dumps(history), epochs, one["name"], curves)
         else:
             curves.write_text(
                 '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 810 306"/>', encoding="utf-8"

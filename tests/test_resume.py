@@ -16,6 +16,7 @@ from conftest import (
     ENDLESS,
     Call,
     Study,
+    copy_study,
     newest_states,
     packed_for_training,
     read_weights,
@@ -40,9 +41,10 @@ CONFIG = {
 }
 
 
-def prepare(folder):
-    """Return a study whose images are packed, ready to train."""
-    study = Study(folder, CONFIG)
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory):
+    """A study whose images are packed, ready to train, of which others here get a copy."""
+    study = Study(tmp_path_factory.mktemp("packed"), CONFIG)
     save_images(study / "photos/red", "red", 20)
     save_images(study / "photos/green", "green", 15)
     study.run("pack")
@@ -76,12 +78,12 @@ def stop_after(study, epochs, number):
 
 
 @pytest.fixture(scope="module")
-def stopped(tmp_path_factory):
+def stopped(packed, tmp_path_factory):
     """The study stopped by its clock after one step, by SIGTERM and by SIGKILL, then run to the end.
 
     `stops` has, for each session, its Outcome, the epochs in its log, the progress and the files it left.
     """
-    study = prepare(tmp_path_factory.mktemp("stopped"))
+    study = copy_study(packed, tmp_path_factory.mktemp("stopped"), CONFIG)
     stops = {}
 
     def note(name, outcome):
@@ -101,10 +103,10 @@ def stopped(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory, stopped):
+def whole(packed, tmp_path_factory, stopped):
     """The study trained in one go, and what came of it."""
-    study = prepare(tmp_path_factory.mktemp("whole"))
-    study.configure(with_training(epochs=stopped.summary["epochs"]))
+    epochs = stopped.summary["epochs"]
+    study = copy_study(packed, tmp_path_factory.mktemp("whole"), with_training(epochs=epochs))
     outcome = study.run("train_net")
     return SimpleNamespace(study=study, outcome=outcome, **vars(result_of(study, "net/seed_1")))
 

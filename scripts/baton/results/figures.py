@@ -23,6 +23,7 @@ def save_figure(figure, svg):
     """Save `figure` as `svg` and, beside it, as PNG; without dates and with ids that follow from the content."""
     with rc_context({"svg.hashsalt": "baton"}):
         figure.savefig(svg, format="svg", metadata={"Date": None})
+    figure.set_layout_engine("none")  # it is laid out, which takes as long as drawing it
     figure.savefig(Path(svg).with_suffix(".png"), dpi=150, metadata={"Software": None})
 
 
