@@ -51,6 +51,14 @@ class Outcome:
         return {rule: int(count) for rule, count in rows if rule != "total"}
 
 
+def run_forked(arguments, folder, environment=None):
+    """Run snakemake in `folder`, with its imports made already, and return its Outcome; see forked.py."""
+    with tempfile.TemporaryDirectory() as place:
+        output = Path(place, "output")
+        code = run_snakemake([str(word) for word in arguments], folder, output, environment, PATIENCE)
+        return Outcome(code, output.read_text(encoding="utf-8"))
+
+
 class Study:
     """A study in a folder of its own, run with the workflow of this repository."""
 
@@ -81,11 +89,7 @@ class Study:
 
     def try_run(self, *arguments, cores=2, environment=None):
         """Run snakemake in this study and return its Outcome; environment: None for this process's."""
-        with tempfile.TemporaryDirectory() as folder:
-            output = Path(folder, "output")
-            words = self.arguments(*arguments, cores=cores)
-            code = run_snakemake(words, self.folder, output, environment, PATIENCE)
-            return Outcome(code, output.read_text(encoding="utf-8"))
+        return run_forked(self.arguments(*arguments, cores=cores), self.folder, environment)
 
     def run(self, *arguments, **options):
         """Run snakemake in this study, which must succeed; return its Outcome."""

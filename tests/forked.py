@@ -1,39 +1,173 @@
-"""Calls of snakemake that begin with it imported, which takes most of a short one's time.
+"""Calls of snakemake, and the jobs that they start, with all that they import imported already.
 
-Each is a process of its own, forked from one that has imported it and done nothing else.
+Importing TensorFlow, pandas and Snakemake takes most of a short study's time, a hundred times over. Here a server does it
+once, and forks each call of snakemake and each of its scripts: processes of their own, as everywhere else, in the folder,
+with the environment and the streams that they are given. What signals, kills or measures processes starts real ones.
+
+As a program, this is the server (SOCKET), and under the name in JOB what snakemake takes for Python: it hands its
+arguments, its folder, its environment and its streams on to the server, and ends as the job does.
 """
 
-import multiprocessing
+import array
+import atexit
+import json
 import os
+import runpy
+import select
+import signal
+import socket
+import struct
+import subprocess
 import sys
+import tempfile
+import threading
+from functools import cache
+from pathlib import Path
 
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["snakemake.cli"])
+SOCKET = "BATON_TEST_SERVER"
+PRELOADED = "tensorflow keras pandas sklearn.metrics scipy.stats matplotlib.figure h5py safetensors.numpy filelock tqdm"
+JOB = """#!{python} -IS
+import sys
+sys.path.append({folder!r})
+import forked
+forked.run_job()
+"""
+
+
+@cache
+def start_server():
+    """Start the server of this process, which ends with it; return its socket's path and that of JOB."""
+    folder = Path(tempfile.mkdtemp(prefix="forked"))
+    path, job = folder / "socket", folder / "python"
+    job.write_text(JOB.format(python=sys.executable, folder=str(Path(__file__).parent)))
+    job.chmod(0o755)
+    command = [sys.executable, __file__, str(path)]
+    server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+    assert server.stdout and server.stdout.readline() == b"ready\n"
+    atexit.register(server.stdin.close)
+    return str(path), str(job)
 
 
 def run_snakemake(arguments, folder, output, environment, timeout):
     """Run snakemake in `folder` with these arguments; what it prints goes to the file `output`. Return its exit code.
 
-    environment: None for this process's. Raises TimeoutError.
+    environment: None for this process's; timeout: seconds, after which it is killed and TimeoutError raised.
     """
-    environment = dict(os.environ if environment is None else environment)
-    process = CONTEXT.Process(target=_run, args=(arguments, str(folder), str(output), environment))
-    process.start()
-    process.join(timeout)
-    if process.exitcode is None:
-        process.kill()
-        raise TimeoutError(f"snakemake {' '.join(arguments)} took more than {timeout} s")
-    return process.exitcode
+    path, job = start_server()
+    environment = dict(os.environ if environment is None else environment) | {SOCKET: path}
+    with open(os.devnull) as nothing, open(output, "wb") as file:
+        streams = [nothing.fileno(), file.fileno(), file.fileno()]
+        return ask(path, [job, "-m", "snakemake", *arguments], str(folder), environment, streams, timeout)
 
 
-def _run(arguments, folder, output, environment):
+def run_job():
+    """Be what JOB says."""
+    sys.exit(ask(os.environ[SOCKET], sys.argv, os.getcwd(), dict(os.environ), [0, 1, 2]))
+
+
+def ask(path, words, folder, environment, streams, timeout=None):
+    """Have the server run a process, hand signals on to it, and return its exit code, negative for a signal."""
+    request = json.dumps([words, folder, environment]).encode("utf-8", "surrogateescape")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.connect(path)
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", streams))]
+        server.sendmsg([struct.pack("!I", len(request))], rights)
+        server.sendall(request)
+        (pid,) = struct.unpack("!i", receive(server, 4))
+        if threading.current_thread() is threading.main_thread() and streams == [0, 1, 2]:
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP):
+                signal.signal(number, lambda number, _frame: os.kill(pid, number))
+        server.settimeout(timeout)
+        try:
+            return struct.unpack("!i", receive(server, 4))[0]
+        except TimeoutError:
+            os.kill(pid, signal.SIGKILL)
+            raise
+
+
+def receive(connection, count):
+    parts = b""
+    while len(parts) < count:
+        part = connection.recv(count - len(parts))
+        if not part:
+            raise ConnectionError("the server is gone")
+        parts += part
+    return parts
+
+
+# --- The server
+
+
+def serve(path):
+    for name in PRELOADED.split():
+        __import__(name, fromlist=["_"])
+    __import__("snakemake.cli")
+    __import__("snakemake.script")
+    sys.path.remove(str(Path(__file__).parent))
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen(64)
+    print("ready", flush=True)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those who answer
+    while True:
+        readable, _, _ = select.select([listener, sys.stdin], [], [])
+        if sys.stdin in readable:
+            return
+        connection, _ = listener.accept()
+        if os.fork() == 0:
+            listener.close()
+            answer(connection)
+            os._exit(0)
+        connection.close()
+
+
+def answer(connection):
+    """Fork what is asked for, and send its process number and, when it has ended, its exit code."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    header, streams, _, _ = socket.recv_fds(connection, 4, 3)
+    request = receive(connection, struct.unpack("!I", header)[0])
+    pid = os.fork()
+    if pid == 0:
+        connection.close()
+        become(*json.loads(request.decode("utf-8", "surrogateescape")), streams)
+    connection.sendall(struct.pack("!i", pid))
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    connection.sendall(struct.pack("!i", code))
+
+
+def become(words, folder, environment, streams):
+    """Be the process that is asked for, to its end."""
+    os.setsid()
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+        os.close(stream)
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
-    file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    for stream in (1, 2):
-        os.dup2(file, stream)
-    sys.argv = ["snakemake", *arguments]
-    from snakemake.cli import main
+    code = 0
+    try:
+        job, *words = words
+        if words[0] == "-m":
+            sys.executable, sys.argv = job, [words[1], *words[2:]]
+            runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+        else:
+            sys.argv = words
+            sys.path.insert(0, os.path.dirname(words[0]))
+            runpy.run_path(words[0], run_name="__main__")
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        if code and not isinstance(end.code, int):
+            print(end.code, file=sys.stderr)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        code = 1
+    finally:
+        threading._shutdown()
+        atexit._run_exitfuncs()
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(code)
 
-    main()
+
+if __name__ == "__main__":
+    serve(sys.argv[1])

@@ -4,13 +4,12 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ENDLESS, PATIENCE, REPOSITORY, Call, Outcome, save_images, saved_at, wait_until
+from conftest import ENDLESS, REPOSITORY, Call, run_forked, save_images, saved_at, wait_until
 from snakemake.utils import validate
 
 from baton.errors import ConfigError
@@ -106,15 +105,7 @@ class Composed:
         return [sys.executable, "-m", "snakemake", "--cores", str(cores), *arguments]
 
     def run(self, *arguments):
-        done = subprocess.run(
-            self.command(*arguments),
-            cwd=self.folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            encoding="utf-8",
-            timeout=PATIENCE,
-        )
-        return Outcome(done.returncode, done.stdout)
+        return run_forked(["--cores", "2", *arguments], self.folder)
 
 
 @pytest.fixture(scope="module")

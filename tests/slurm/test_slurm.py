@@ -143,7 +143,8 @@ class Interruptions:
 
     def _is_warned(self, model):
         """Whether a signal that ends a training run waits for it."""
-        status = dict(line.split(":\t", 1) for line in Path(f"/proc/{self.held[model].pid}/status").open())
+        lines = Path(f"/proc/{self.held[model].pid}/status").read_text().splitlines()
+        status = dict(line.split(":\t", 1) for line in lines)
         waiting = int(status["ShdPnd"], 16) | int(status["SigPnd"], 16)
         return any(waiting >> number - 1 & 1 for number in (signal.SIGTERM, signal.SIGUSR2, signal.SIGUSR1))
 
