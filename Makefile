@@ -8,10 +8,12 @@ PYTHON = python3
 run: .venv/installed
 	.venv/bin/snakemake
 
-# Three files at a time: much of it is waiting for processes to start. The cluster's come first, which wait longest: last,
-# they would be waited for alone. The interruptions have clocks and the machine alone.
+# Three files at a time: much of it is waiting for processes to start. The longest come first: last, they would be waited
+# for alone. The interruptions have clocks and the machine alone.
+LONGEST = tests/slurm tests/test_colab.py tests/test_workflow.py
+
 test: .venv/installed
-	.venv/bin/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations 20 tests/slurm tests \
+	.venv/bin/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations 20 $(LONGEST) tests \
 	  --ignore tests/test_interruptions.py
 	.venv/bin/python -m pytest tests/test_interruptions.py
 
