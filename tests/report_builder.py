@@ -18,6 +18,7 @@ from types import ModuleType
 import jsonschema
 import numpy as np
 import pandas
+import pytest
 import yaml
 from conftest import REPOSITORY
 from html_page import Page
@@ -85,6 +86,13 @@ def run(name, probabilities, model=None, seed=1, **more):
 _curves: dict[tuple, tuple] = {}  # the files of curves that were drawn before
 
 
+def leave_blank(_figure, svg):
+    """Stand for figures.save_figure where nobody looks at figures."""
+    blank = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 810 306"/>'
+    Path(svg).write_text(blank, encoding="utf-8")
+    Path(svg).with_suffix(".png").write_bytes(b"")
+
+
 def draw_curves(history, epochs, name, svg):
     """Draw the curves of a history (JSON) to `svg` and the PNG beside it; the same ones once."""
     files = (svg, svg.with_suffix(".png"))
@@ -100,7 +108,7 @@ class Made:
 
     classes: names; labels: the class indices of the test images; runs: of run(); files: names of the test
     images; corrupt: rows of corrupt.csv; left_out: rows of left_out.csv; train: images per class for training;
-    size: of the images; asked: what differs from the config, section by section; curves: whether curves are
+    size: of the images; asked: what differs from the config, section by section; curves: whether figures are
     drawn (slow) or a line stands for them.
     """
 
@@ -284,9 +292,15 @@ class Made:
         if self.curves:
             draw_curves(json.dumps(history), epochs, one["name"], curves)
         else:
-            curves.write_text(
-                '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 810 306"/>', encoding="utf-8"
-            )
+            leave_blank(None, curves)
+
+    @contextlib.contextmanager
+    def pictures(self):
+        """Have figures drawn, or, which takes most of a report's time, only blank files in their places."""
+        with pytest.MonkeyPatch.context() as patch:
+            if not self.curves:
+                patch.setattr(figures, "save_figure", leave_blank)
+            yield
 
     def write(self, base="results/report", whole=False, read=True):
         """Have the report written, and read it: page, text, numbers, models and pairs."""
@@ -300,7 +314,7 @@ class Made:
         }
         runs = [self.run_of(one) for one in self.runs]
         results = {kind: [getattr(run.files, kind) for run in runs] for kind in write_report.RESULTS}
-        with contextlib.chdir(self.folder):
+        with contextlib.chdir(self.folder), self.pictures():
             write_report.main(files, results, base, runs, self.config, str(self.folder), whole)
         if not read:
             return self

@@ -24,7 +24,7 @@ PROFILE = (
 MIN_JOB_AGE = int(os.environ.get("MIN_JOB_AGE", 60))
 # Long enough to be interrupted once they have saved twice, which takes seconds.
 MODELS = [
-    {"name": name, "epochs": 600} for name in ("time_limit", "lost_node", "scancel", "requeue", "killed")
+    {"name": name, "epochs": 1100} for name in ("time_limit", "lost_node", "scancel", "requeue", "killed")
 ]
 MODELS += [{"name": "alone", "epochs": 50}]
 # A model's name is no part of what it trains to: left alone, one of each length stands for all of it.
