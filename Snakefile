@@ -25,8 +25,9 @@ try:
     STUDY = make_study(
         config,
         validate,
-        None if IS_MODULE else workflow.config_settings.configfiles,
+        None if IS_MODULE else workflow.config_settings,
         made_before=IS_MODULE,
+        is_call=workflow.is_main_process,
     )
 except ConfigError as error:
     sys.exit(str(error))
@@ -63,9 +64,9 @@ rule status:
 
 try:
     STUDY.check_names(rules._rules)  # as they are called here, whatever a module's user calls them
+    CALL = begin_call(workflow, STUDY)
 except ConfigError as error:
     sys.exit(str(error))
-CALL = begin_call(workflow, STUDY)
 
 
 onstart:

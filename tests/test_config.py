@@ -10,6 +10,10 @@ from conftest import REPOSITORY
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from baton.study.config import merges_ranges
+from baton.study.models import OF_THE_IMAGES
+from baton.study.study import Study
+
 TEXT = (REPOSITORY / "config.yaml").read_text(encoding="utf-8")
 CONFIG = yaml.safe_load(TEXT)
 SCHEMA = yaml.safe_load((REPOSITORY / "rules/schemas/config.schema.yaml").read_text(encoding="utf-8"))
@@ -63,7 +67,7 @@ class TestSchema:
         jsonschema.Draft202012Validator.check_schema(SCHEMA)
 
     def test_it_has_the_keys_of_the_config_and_no_others(self):
-        in_models = {f"models.{key}" for key in [*ARCHITECTURE, *CONFIG["images"], *CONFIG["training"]]}
+        in_models = {f"models.{key}" for key in [*ARCHITECTURE, *OF_THE_IMAGES, *CONFIG["training"]]}
         assert set(entries()) == set(values()) | in_models
         assert set(SCHEMA["properties"]) == set(CONFIG)
 
@@ -124,7 +128,7 @@ class TestConfig:
         training = {"epochs": 50, "batch_size": 32, "initializer": "normal", "stddev": 0.1, "patience": None}
         assert {key: CONFIG["training"][key] for key in training} == training
         assert CONFIG["holdout"]["validation"] == CONFIG["holdout"]["test"] == 50
-        assert CONFIG["images"] == {"size": 150, "synthetic_fraction": 0}
+        assert {key: CONFIG["images"][key] for key in OF_THE_IMAGES} == {"size": 150, "synthetic_fraction": 0}
         augmentation = CONFIG["augmentation"]
         assert augmentation["flip"] and augmentation["rotation"]
         assert [augmentation[key] for key in ("zoom", "brightness", "contrast")] == [0, 0, 0]
@@ -147,7 +151,7 @@ class TestConfig:
         comment = TEXT[: TEXT.index("\nmodels:")].rsplit("\n\n", 1)[1]
         for key in ARCHITECTURE[1:]:
             assert re.search(rf"\b{key}: ", comment), key
-        assert "override any key of `images` and `training`" in comment
+        assert "override `size` and `synthetic_fraction` of `images`, and any key of `training`" in comment
 
     def test_nothing_in_it_is_about_the_machine(self):
         assert not {"cores", "threads", "memory", "mem_mb", "runtime", "gpu"} & {
@@ -232,3 +236,27 @@ class TestPackages:
         python = next(entry for entry in environment["dependencies"] if str(entry).startswith("python="))
         version = Requirement(f"python{pyproject['project']['requires-python']}").specifier
         assert version.contains(python.removeprefix("python=") + ".0")
+
+
+class TestOrdered:
+    @pytest.mark.parametrize(
+        "classes, ordered",
+        [
+            ({"low": [1, 2, 3], "middle": [4], "high": [5, 6, 7]}, True),
+            ({"high": [5, 6], "low": [1, "2.5"]}, True),
+            ({"a": [10], "b": [9]}, True),
+            ({"low": [1, 3], "high": [2, 4]}, False),
+            ({"a": [1, 2], "b": [2.5, 9], "c": [3]}, False),
+            ({"low": [1], "high": ["two"]}, False),
+            (["a", "b"], False),
+            ([1, 2], False),  # the evaluation sees that
+            (None, False),
+        ],
+    )
+    def test_classes_merged_from_numbers_in_order_are(self, classes, ordered):
+        assert merges_ranges(classes) is ordered
+
+    @pytest.mark.parametrize("said", [True, False])
+    def test_what_the_config_says_counts(self, said):
+        data = {"data": {"classes": {"low": [1], "high": [2]}, "ordered": said}}
+        assert Study(data, [], [], [], {}).ordered is said

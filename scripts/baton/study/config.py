@@ -8,8 +8,8 @@ import difflib
 import math
 import os
 import re
-from collections.abc import Callable, Iterable
-from itertools import chain
+from collections.abc import Callable
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import yaml
 from jsonschema import ValidationError
 
 from baton.errors import ConfigError
+from baton.study.spelling import NUMBER, is_octal, read_argument, read_config_file, take_types, yaml_number
 
 Config = dict[str, Any]
 Validate = Callable[..., None]  # snakemake.utils.validate
@@ -36,9 +37,9 @@ def complete(given: Config) -> Config:
 
 
 def load(path: str | Path) -> Config:
-    """Return the config in a YAML or JSON file, {} for an empty one."""
+    """Return the config in one of Baton's own YAML files."""
     with open(path, encoding="utf-8") as file:
-        return yaml.safe_load(file) or {}
+        return yaml.safe_load(file)
 
 
 def lay_over(config: Config, other: Config) -> Config:
@@ -51,33 +52,47 @@ def lay_over(config: Config, other: Config) -> Config:
     return config
 
 
-def take_prediction(given: Config, configfiles: Iterable[str | Path] | None) -> dict[str, str | None]:
-    """Take `--config model=NAME images=FOLDER` out of a config; return both, None where not given.
+def read_given(given: Config, settings: Any) -> tuple[Config, dict[str, str | None]]:
+    """Return what differs from the defaults, as its user spelled it, and `--config model=NAME images=FOLDER`, else None.
 
-    `images` is also a section of the config, which this folder then hides; configfiles: where it is read again, None
-    where that cannot be done.
+    given: as Snakemake read it; settings: Snakemake's ConfigSettings, None where only values arrive, as for a module.
+    `images` is also a section of the config; a folder is one where it is not one.
     """
-    prediction = {"model": given.pop("model", None), "images": None}
-    if not isinstance(prediction["model"], (str, type(None))):
-        raise ConfigError("config: unknown key: model (did you mean models?).")
-    if isinstance(given.get("images"), str):
-        if configfiles is None:
+    prediction: dict[str, str | None] = {"model": None, "images": None}
+    if settings is None:
+        if isinstance(given.get("images"), str):
             raise ConfigError(
                 "config: images: a folder stands where the section `images` belongs. To predict with a study that is "
                 "used as a module, call `snakemake predict` on Baton's own Snakefile."
             )
-        prediction["images"] = given.pop("images")
-        for path in configfiles:
-            lay_over(given, {key: value for key, value in load(path).items() if key == "images" and value})
-    return prediction
+        given = dict(given)
+        prediction["model"] = given.pop("model", None)
+        if not isinstance(prediction["model"], (str, type(None))):
+            raise ConfigError("config: unknown key: model (did you mean models?).")
+        return given, prediction
+    spelled: Config = {}
+    for path in settings.configfiles:
+        lay_over(spelled, read_config_file(path))
+    if "model" in spelled:
+        raise ConfigError("config: unknown key: model (did you mean models?).")
+    for entry in settings.config_args or ():
+        key, value = read_argument(entry)
+        if key in prediction and not isinstance(value, dict):
+            prediction[key] = entry.partition("=")[2].strip("'\"")  # a name, whatever YAML would make of it
+        else:
+            lay_over(spelled, {key: value})
+    return spelled, prediction
 
 
 def read_config(given: Config, validate: Validate) -> Config:
     """Return the whole config, checked and in one spelling. Raises ConfigError.
 
-    given: what differs from the defaults; validate: snakemake.utils.validate, which fills in the schema's defaults.
+    given: what differs from the defaults, see read_given; validate: snakemake.utils.validate, which fills in the schema's
+    defaults.
     """
-    config = complete(given)
+    schema = load(SCHEMA)
+    config = take_types(complete(given), schema, schema)
+    refuse_changed_names(config["data"])
     refuse_ranges(config["sweep"])
     # Types first: filling in the defaults trips over a section that is not one.
     check_schema(config, validate, set_default=False)
@@ -129,10 +144,8 @@ def explain(error: Any, made_by: str | None = None) -> str:
     if error.validator == "anyOf":  # not one of its kinds fits
         kinds = chain(*(as_list(inner.validator_value) for inner in error.context))
         message = f"{error.instance!r} is not of type {', '.join(map(repr, kinds))}"
-    if isinstance(error.instance, str) and re.fullmatch(r"[-+]?\d+e[-+]?\d+", error.instance, re.IGNORECASE):
-        hint = " YAML reads this as text: write it with a decimal point, such as 1.0e-3."
-    if isinstance(error.instance, bool):
-        hint = " YAML reads yes, no, on and off as true and false: put the word in quotes."
+    if isinstance(error.instance, str) and is_octal(error.instance):
+        hint = " A number that begins with 0 is another one to YAML: write it without."
     return f"config: {key}: {message}.{hint}"
 
 
@@ -202,19 +215,55 @@ def tidy(value: Any, key: str) -> Any:
     return value
 
 
+def refuse_changed_names(data: Any) -> None:
+    """Refuse names and labels that are dates, yes or no, or numbers with decimals: they were text once, spelled otherwise.
+
+    data: of the config, not checked yet. In what is read as it is spelled there are none.
+    """
+    named = ("images", "annotations", "image_column", "label_column", "where", "no_answer", "classes")
+    pending = [(f"data.{key}", data[key]) for key in named if key in data] if isinstance(data, dict) else []
+    while pending:
+        key, value = pending.pop()
+        if isinstance(value, dict):
+            refuse_changed(key, *value)
+            pending += [(f"{key}.{name}", inner) for name, inner in value.items()]
+        elif isinstance(value, list):
+            pending += [(key, inner) for inner in value]
+        elif value is not None:
+            refuse_changed(key, value)
+
+
+def refuse_changed(key: str, *names: Any) -> None:
+    for name in names:
+        if not isinstance(name, str) and type(name) is not int:
+            spelled = {"True": "yes", "False": "no", "None": "null"}.get(str(name), str(name))
+            raise ConfigError(
+                f"config: {key}: {name} came as {type(name).__name__}, not as the text that it was: put it in quotes, as it is "
+                f'spelled in the data, such as "{spelled}".'
+            )
+
+
 def check_classes(classes: Any) -> None:
-    """Refuse classes whose names YAML has changed, and labels that are in two of them; classes: of the config."""
+    """Refuse labels that are in two classes; classes: of the config."""
     if not isinstance(classes, dict):
         return
-    if any(isinstance(name, bool) for name in classes):
-        raise ConfigError(
-            "config: data.classes: a class is called True or False. YAML reads yes, no, on and off as these: put the "
-            "word in quotes."
-        )
     merged = [str(label) for label in chain(*classes.values())]
     twice = sorted({label for label in merged if merged.count(label) > 1})
     if twice:
         raise ConfigError(f"config: data.classes: in more than one class: {', '.join(twice)}.")
+
+
+def merges_ranges(classes: Any) -> bool:
+    """Whether each class of data.classes is merged from numbers, all of them above those of the class before, or below."""
+    if not isinstance(classes, dict):
+        return False
+    merged = [[str(label) for label in labels] for labels in classes.values()]
+    if not all(NUMBER.fullmatch(label) for label in chain(*merged)):
+        return False
+    pairs = list(pairwise([yaml_number(label) for label in labels] for labels in merged))
+    return all(max(one) < min(other) for one, other in pairs) or all(
+        min(one) > max(other) for one, other in pairs
+    )
 
 
 def check_data(data: dict[str, Any], made_before: bool = False) -> None:
@@ -231,28 +280,16 @@ def check_data(data: dict[str, Any], made_before: bool = False) -> None:
             continue
         if not os.path.exists(path):
             raise ConfigError(f"config: data.{key}: there is no {path} (looked in {os.getcwd()}).")
+        refuse_placeholders(f"data.{key}", path)
         if os.path.isdir(path) != (key == "images"):
             kind = "folder" if key == "images" else "file"
             raise ConfigError(f"config: data.{key}: {path} is not a {kind}.")
 
 
-def watched_folders(data: dict[str, Any]) -> list[str]:
-    """Return the user's folders in which a file added or removed must be noticed: one level, no images.
-
-    Of a folder that a rule of another workflow makes, only the folder itself: before that it is not there, and Snakemake
-    would find other inputs the next time.
-    """
-    depth = {"class_folders": 1, "split_folders": 2}.get(data["source"], 0)
-    folders = [data["images"]]
-    made = os.path.exists(f"{data['images']}/.snakemake_timestamp")  # Snakemake's mark in what a rule made
-    try:
-        for _ in range(depth if os.path.exists(data["images"]) and not made else 0):
-            folders = [
-                entry.path
-                for folder in folders
-                for entry in os.scandir(folder)
-                if entry.is_dir() and not entry.name.startswith(".")
-            ]
-    except OSError as error:
-        raise ConfigError(f"config: data.images: cannot read {error.filename}: {error.strerror}.") from None
-    return sorted(folders)
+def refuse_placeholders(key: str, path: str) -> None:
+    """Refuse a path in which Snakemake would fill something in: {cat} is a wildcard of it, <cat> a path variable."""
+    if found := re.search(r"\{.*\}|<.*>", path):
+        raise ConfigError(
+            f"config: {key}: {path} has {found[0]} in it, which Snakemake takes for a placeholder. Give the folder or file "
+            "another name, or link to it under one."
+        )

@@ -14,6 +14,7 @@ from baton.study.config import Config, Validate, check_schema
 Model = dict[str, Any]  # an entry of `models:` or `sweep:`
 
 MOST_MODELS = 2000  # of a sweep
+OF_THE_IMAGES = ("size", "synthetic_fraction")  # of `images`, what a model may override
 SPELLED = {".": "p", "-": "m", "+": ""}  # in the name of a model: 1e-05 is 1em05
 
 
@@ -96,9 +97,14 @@ def halves_to_nothing(model: Model, config: Config) -> bool:
     return model.get("size", config["images"]["size"]) >> model["layers"] < 1
 
 
+def merge_settings(model: Model, config: Config) -> dict[str, Any]:
+    """Return all settings of a model: its own over those of `training` and, of `images`, what a model may have its own."""
+    return {key: config["images"][key] for key in OF_THE_IMAGES} | config["training"] | model
+
+
 def what_counts(model: Model, config: Config) -> tuple:
     """Return all that a model's training runs follow from, to compare; without what its initial weights do not use."""
-    settings = {**config["images"], **config["training"], **model}
+    settings = merge_settings(model, config)
     del settings["name"]
     if settings["initializer"] != "normal":
         del settings["stddev"]

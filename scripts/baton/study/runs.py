@@ -10,7 +10,7 @@ from baton.errors import ConfigError
 from baton.study import cost, memory
 from baton.study.finished import FILES, model_of
 from baton.study.identity import Settings, digest_data
-from baton.study.models import find_twice, halves_to_nothing
+from baton.study.models import find_twice, halves_to_nothing, merge_settings
 from baton.study.progress import PROGRESS, read_progress
 
 CLASSES = "results/data/classes.csv"
@@ -153,7 +153,7 @@ def list_runs(models: list[dict[str, Any]], config: dict[str, Any]) -> list[Run]
     """Return the runs of the models, in their order and that of their seeds. Raises ConfigError."""
     runs = []
     for model in models:
-        settings = dict(sorted({**config["images"], **config["training"], **model}.items()))
+        settings = dict(sorted(merge_settings(model, config).items()))
         check_model(settings, config)
         if settings["synthetic_fraction"] and config["data"]["source"] == "split_folders":
             # Which they are drawn with; where the holdout is drawn with it too, the manifests follow from it.

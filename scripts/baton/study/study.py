@@ -1,23 +1,14 @@
 """The study as the rules see it: STUDY, made once from the config. They read from it and from no other global."""
 
-from collections.abc import Iterable
+import os
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from baton.errors import ConfigError
 from baton.files import read_json
-from baton.study import memory
-from baton.study.config import (
-    BATON,
-    Config,
-    Validate,
-    check_data,
-    read_config,
-    take_prediction,
-    watched_folders,
-)
+from baton.study import memory, scan
+from baton.study.config import BATON, Config, Validate, check_data, merges_ranges, read_config, read_given
 from baton.study.models import check_reserved, make_models, why_left_out
 from baton.study.runs import CLASSES, IMAGES, WEIGHTS, Packed, Run, list_runs
 
@@ -26,7 +17,8 @@ from baton.study.runs import CLASSES, IMAGES, WEIGHTS, Packed, Run, list_runs
 class Study:
     """A study: its config, its models and runs, what it is to predict, and the memory that its jobs ask for.
 
-    notes: for the user, which models of the config are not made, or are the same; prediction: model and images that
+    made_before: whether rules of another workflow may make the data; is_call: whether this process is the call of
+    snakemake, and none of its jobs; notes: for the user, which models of the config are not made, or are the same; prediction: model and images that
     `--config model=NAME images=FOLDER` names, None where not given.
     """
 
@@ -35,6 +27,8 @@ class Study:
     notes: list[str]
     runs: list[Run]
     prediction: dict[str, Any]
+    made_before: bool = False
+    is_call: bool = True
 
     # --- What the rules take from the config
 
@@ -48,15 +42,36 @@ class Study:
         """What is held out; None where the splits are given."""
         return None if self.config["data"]["source"] == "split_folders" else self.config["holdout"]
 
+    @property
+    def ordered(self) -> bool | None:
+        """Whether the classes are places on a scale; None: if every class is a number, which the evaluation sees."""
+        data = self.config["data"]
+        if data["ordered"] is None and merges_ranges(data["classes"]):
+            return True
+        return data["ordered"]
+
     @cached_property
-    def watched(self):
-        return watched_folders(self.config["data"])
+    def images_are_made(self) -> bool:
+        """Whether a rule makes the folder of images, so that the rule that reads it first waits for that one."""
+        data = self.config["data"]
+        if data["source"] == "demo" or os.path.exists(f"{data['images']}/.snakemake_timestamp"):
+            return True  # that is Snakemake's mark in what a rule made
+        return self.made_before and not os.path.exists(data["images"])
+
+    @cached_property
+    def images_seen(self) -> str:
+        """A text that changes when an image is added, removed or changed; see baton.study.scan."""
+        if self.images_are_made:
+            return scan.MADE
+        return scan.see_images(self.config["data"]["images"], self.is_call, self.config["scan_images"])
 
     @property
     def reported_config(self):
         """What the report is about: without the clock and what is tried beside it."""
         return {
-            key: self.config[key] for key in sorted(self.config) if key not in ("session_minutes", "verify")
+            key: self.config[key]
+            for key in sorted(self.config)
+            if key not in ("session_minutes", "scan_images", "verify")
         }
 
     # --- Models and runs
@@ -149,21 +164,21 @@ class Study:
 
 
 def make_study(
-    given: Config, validate: Validate, configfiles: Iterable[str | Path] | None, made_before: bool = False
+    given: Config, validate: Validate, settings: Any = None, made_before: bool = False, is_call: bool = True
 ) -> Study:
     """Return the Study of a config. Raises ConfigError.
 
-    given: what differs from the defaults, with what the command line adds; validate: snakemake.utils.validate;
-    configfiles: of the command line, None for a module; made_before: rules of another workflow may make the data.
+    given: what differs from the defaults, as values; validate: snakemake.utils.validate; settings: Snakemake's
+    ConfigSettings, by which the config is read as it is spelled, None where there are only values, as for a module;
+    made_before, is_call: see Study.
     """
-    given = dict(given)
-    prediction = take_prediction(given, configfiles)
+    given, prediction = read_given(given, settings)
     config = read_config(given, validate)
     check_data(config["data"], made_before)
     models, notes = make_models(config, validate)
     runs = list_runs(models, config)
-    study = Study(config, models, notes, runs, prediction)
-    _ = study.watched  # what cannot be read is told here, in a sentence
+    study = Study(config, models, notes, runs, prediction, made_before, is_call)
+    _ = study.images_seen  # what cannot be read is told here, in a sentence
     model = prediction["model"]
     if model is not None and model not in study.runs_by_model:
         raise ConfigError(
