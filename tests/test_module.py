@@ -13,7 +13,6 @@ from conftest import ENDLESS, REPOSITORY, Call, run_forked, save_images, saved_a
 from snakemake.utils import validate
 
 from baton.errors import ConfigError
-from baton.study.config import watched_folders
 from baton.study.study import make_study
 
 SNAKEFILE = f"""
@@ -160,18 +159,21 @@ def test_a_folder_to_predict_in_place_of_the_settings_of_images_is_refused():
     with pytest.raises(
         ConfigError, match="config: images: .* call `snakemake predict` on Baton's own Snakefile"
     ):
-        make_study({"model": "net", "images": "photos"}, validate, configfiles=None, made_before=True)
+        make_study({"model": "net", "images": "photos"}, validate, made_before=True)
 
 
 def test_class_folders_that_a_rule_makes_are_the_same_input_before_and_after(tmp_path):
-    made = {"source": "class_folders", "images": str(tmp_path / "made")}
-    before = watched_folders(made)
+    def read(folder, **how):
+        data = {"source": "class_folders", "images": str(tmp_path / folder)}
+        return make_study({"data": data, "models": CONFIG["models"]}, validate, **how)
+
+    before = read("made", made_before=True)
     (tmp_path / "made/red").mkdir(parents=True)
     (tmp_path / "made/.snakemake_timestamp").touch()
-    assert watched_folders(made) == before == [made["images"]]
+    for study in (before, read("made", made_before=True), read("made")):
+        assert study.images_are_made and study.images_seen == before.images_seen
     (tmp_path / "own/red").mkdir(parents=True)
-    own = {"source": "class_folders", "images": str(tmp_path / "own")}
-    assert watched_folders(own) == [str(tmp_path / "own/red")]
+    assert not read("own").images_are_made and read("own").images_seen != before.images_seen
 
 
 def test_the_session_has_an_end(composed):

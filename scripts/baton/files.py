@@ -9,6 +9,30 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+# How images are named; those of HEIC are read only where its extra is installed.
+IMAGES: tuple[str, ...] = (
+    ".jpg",
+    ".jpeg",
+    ".jfif",
+    ".png",
+    ".gif",
+    ".webp",
+    ".bmp",
+    ".tif",
+    ".tiff",
+    ".ppm",
+    ".pgm",
+)
+IMAGES += (".avif", ".jp2", ".j2k", ".jpx")
+HEIC = (".heic", ".heif", ".hif")
+# What Baton and Snakemake keep in the folder of a study.
+OWN_FOLDERS = ("results", "state", "logs", "benchmarks", ".snakemake")
+
+
+def is_own_folder(path: str | Path) -> bool:
+    """Whether a folder is one of this study's own, which hold no images of its user; the study is the current folder."""
+    return os.path.realpath(path) in {os.path.realpath(name) for name in OWN_FOLDERS}
+
 
 def read_json(path: str | Path) -> Any:
     """Return what the JSON file at `path` holds. Raises OSError, and ValueError where it is not JSON."""

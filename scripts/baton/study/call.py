@@ -13,6 +13,7 @@ from baton.study import slurm
 from baton.study.finished import keep_what_is_there
 from baton.study.lock import note_call, release_dead_lock
 from baton.study.runs import WEIGHTS
+from baton.study.scan import hand_on, remember
 from baton.study.session import announce_end, announce_snakemake
 from baton.study.status import describe_progress, how_far
 from baton.study.study import Study
@@ -35,6 +36,7 @@ class Call:
     def begin(self):
         """When the Snakefile is read, in every process."""
         if self.workflow.is_main_process:
+            self.refuse_unused_prediction()
             for note in self.study.notes:
                 print(note, file=sys.stderr)
         announce_snakemake()
@@ -43,6 +45,7 @@ class Call:
         if self.workflow.is_main_process and not self.workflow.dryrun:
             end_before_the_start()
             name = note_call()
+            hand_on(self.study.images_seen)
             for run in self.study.runs:
                 # Before a rule that runs again deletes what an earlier version left.
                 keep_what_is_there(run.files.models, run.packed.folder, WEIGHTS)
@@ -55,6 +58,8 @@ class Call:
             self.refuse_fewer_epochs(jobs)
         except ConfigError as error:
             sys.exit(str(error))
+        if any(job.rule.name.endswith("sort_into_classes") for job in jobs):
+            remember(self.study.images_seen)
         # The jobs of a cluster have limits of their own, and no session; they resume where this call ends.
         announce_end(None if self.workflow.non_local_exec else self.seconds_left())
         if self.workflow.non_local_exec:
@@ -77,6 +82,16 @@ class Call:
         self.print_progress()
 
     # --- What they do
+
+    def refuse_unused_prediction(self):
+        """Refuse `--config images=FOLDER` where nothing is predicted: it is no way to name the study's images."""
+        images = self.study.prediction["images"]
+        # Snakemake does not know its targets yet.
+        if images is not None and "predict" not in sys.argv:
+            raise ConfigError(
+                f"--config images={images}: only `snakemake predict` takes a folder. To name the study's images, write "
+                f"'data={{images: {images}}}'."
+            )
 
     def seconds_left(self) -> float | None:
         """Return the seconds until the session ends, None for never."""

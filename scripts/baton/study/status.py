@@ -23,6 +23,7 @@ from baton.study.identity import (
 )
 from baton.study.progress import read_progress, read_state_values
 from baton.study.runs import CLASSES, WEIGHTS, Packed, Run
+from baton.study.scan import recall
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,9 @@ def how_far(run: Run, data: dict[str, Any], threads: int | None = None) -> Statu
     previous = last.get("identity") or {}
     changes = _changes_of_data(last.get("study"), data)
     for state in [] if changes else _find_states(run, wanted, previous, threads):
-        early = stopped_early(settings["patience"], state["epoch"], state["best_epoch"])
+        early = stopped_early(
+            settings["patience"], state["epoch"], state["best_epoch"], state.get("diverged")
+        )
         record = {"epochs": state["epoch"], "stopped_early": early}
         done = finished.is_trained(record, settings["epochs"])
         return Status(state["epoch"], done=done, begun=True)
@@ -101,7 +104,12 @@ def _digest_of(packed: Packed) -> str | None:
 
 def _changes_of_data(before: dict | None, now: dict) -> list[str]:
     """Return in what the settings that data follow from differ; nothing where they were not noted down."""
-    return list_changes(_flatten(before), _flatten(now)) if before else []
+    if not before:
+        return []
+    then, now = _flatten(before), _flatten(now)
+    return list_changes(
+        then, now, set(now) - set(then)
+    )  # of what an earlier version had no key for, nobody knows
 
 
 def _flatten(data: dict) -> dict[str, Any]:
@@ -144,7 +152,8 @@ def is_data_changed(study) -> bool:
     """Whether images or labels are newer than what was read of them, as Snakemake will find."""
     try:
         read_at = os.stat(CLASSES).st_mtime_ns
-        paths = [study.config["data"]["annotations"], *study.watched]
-        return any(os.stat(path).st_mtime_ns > read_at for path in paths if path)
+        annotations = study.config["data"]["annotations"]
+        changed = bool(annotations) and os.stat(annotations).st_mtime_ns > read_at
+        return changed or recall() not in (None, study.images_seen)
     except OSError:
         return False
