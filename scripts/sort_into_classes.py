@@ -1,204 +1,85 @@
-"""Give every image its class, from a CSV of annotations or from the folders it lies in.
+"""Give every image its class, from a CSV of annotations or from the folders it lies in."""
 
-One file, since Snakemake notices an edit to a rule's script, and none to what the script imports.
-"""
-
-import csv
-import io
-import re
-import unicodedata
+from collections import Counter
 from pathlib import Path, PurePosixPath
-from posixpath import normpath
 
 import pandas as pd
 
 from baton import console
 from baton.console import log
+from baton.data.answers import choose_rows, combine_answers, read_answers
 from baton.data.images import SUFFIXES, name_files, rank_name, real_files, walk
 from baton.data.labels import normalize_label, sort_labels
 from baton.data.links import link_images
+from baton.data.names import RULES, Names
+from baton.data.passed_over import count_passed_over, why_passed_over
+from baton.data.tables import read_table
 from baton.errors import UserError, some
+from baton.files import is_own_folder
 from baton.formatting import as_number
 from baton.manifests import write_manifest
 
-NO_ANSWER = ("", "NA", "N/A", "NaN", "nan")
 SPLITS = ("train", "validation", "test")
 
 
-class LeftOut:
-    """What was left out and why: rows of reason, unit (rows, images, answers, files) and count."""
+class Counts:
+    """What was done to rows, images, answers or files on reading, and how many: to be logged, and told in the report."""
 
-    def __init__(self):
-        self.rows = []
+    def __init__(self, title, column):
+        self.title, self.column, self.rows = title, column, []
 
-    def add(self, count, unit, reason):
+    def add(self, count, unit, what):
         if count:
-            self.rows.append((reason, unit, int(count)))
-            log.info("left out: %d %s: %s", count, unit, reason)
+            self.rows.append((what, unit, int(count)))
+            log.info("%s: %d %s: %s", self.title, count, unit, what)
 
     def to_frame(self):
-        return pd.DataFrame(self.rows, columns=["reason", "unit", "count"])
+        return pd.DataFrame(self.rows, columns=[self.column, "unit", "count"])
 
 
-def read_annotations(path, columns):
-    """Read the asked columns of the CSV at `path` as text; the index is the row an editor shows.
-
-    The separator (comma, semicolon, tab) is the one that makes the asked columns appear. Raises
-    UserError when the file is no UTF-8 CSV or lacks a column.
-    """
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            text = file.read()
-    except UnicodeDecodeError as error:
-        before = error.object[: error.start].decode("utf-8-sig")
-        row = len(re.findall(r"\r\n|\r|\n", before)) + 1
-        raise UserError(
-            f"{path}, row {row}: not UTF-8 text. Save the file as UTF-8 CSV and run again."
-        ) from None
-    if not text.strip():
-        raise UserError(f"{path} is empty: a header row and one row per answer are needed.")
-    header = text.lstrip().splitlines()[0]
-    headers = {mark: [name.strip() for name in next(csv.reader([header], delimiter=mark))] for mark in ",;\t"}
-    separator = max(
-        headers, key=lambda mark: (sum(name in headers[mark] for name in columns), len(headers[mark]))
-    )
-    missing = [name for name in columns if name not in headers[separator]]
-    if missing:
-        raise UserError(
-            f"{path}: no column {some(missing)}. Its columns are: {some(headers[separator], 20)}. "
-            "Set data.image_column, data.label_column and data.where to columns of the CSV."
-        )
-    twice = [name for name in columns if headers[separator].count(name) > 1]
-    if twice:
-        raise UserError(f"{path}: more than one column is called {some(twice)}.")
-    rows = dict(read_rows(path, text, separator, columns))
-    frame = pd.DataFrame(list(rows.values()), index=list(rows), columns=columns, dtype=str)
-    if frame.empty:
-        raise UserError(f"{path} has a header and no rows.")
-    return frame
-
-
-def read_rows(path, text, separator, columns):
-    """Yield the row's number and its cells in `columns`, as text, of each row below the header of a CSV."""
-    lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
-    places, first = None, 1
-    try:
-        for cells in lines:
-            row, first = first, lines.line_num + 1  # a quoted cell may hold several lines
-            if not any(cell.strip() for cell in cells):
-                continue
-            if places is None:
-                header = [cell.strip() for cell in cells]
-                places = [header.index(name) for name in columns]
-                continue
-            if any(cells[len(header) :]):
-                raise UserError(
-                    f"{path}: not a well-formed CSV: row {row} has {len(cells)} cells and the header {len(header)}. "
-                    "Put quotes around a cell that holds the separator."
-                )
-            cells += [""] * (len(header) - len(cells))
-            yield row, [cells[place] for place in places]
-    except csv.Error as error:
-        raise UserError(f"{path}: not a well-formed CSV: row {first}: {error}.") from None
-
-
-def select_answers(frame, data, left_out):
-    """Return the rows that `data.where` asks for and that hold an answer: image, label, row."""
-    keep = frame
-    for column, value in data["where"].items():
-        rows = keep[column].map(normalize_label) == normalize_label(value)
-        if not rows.any():
-            labels = sort_labels(keep[column].map(normalize_label))
-            raise UserError(
-                f"{data['annotations']}: no row has {value} in column {column} "
-                f"(data.where). It has: {some(labels, 20)}."
-            )
-        keep = keep[rows]
-    left_out.add(len(frame) - len(keep), "rows", "not what data.where asks for")
-    keep = keep[[data["image_column"], data["label_column"]]].set_axis(["image", "label"], axis=1)
-    keep = keep.assign(row=keep.index)
-    keep = keep.assign(image=keep["image"].str.strip(), label=keep["label"].map(normalize_label))
-    no_image = keep["image"] == ""
-    left_out.add(no_image.sum(), "rows", "the image column is empty")
-    no_answer = keep["label"].isin(NO_ANSWER) & ~no_image
-    left_out.add(no_answer.sum(), "rows", "no answer")
-    keep = keep[~no_image & ~no_answer]
-    if keep.empty:
-        raise UserError(
-            f"{data['annotations']}: no answer is left. Check data.label_column ({data['label_column']}) "
-            "and data.where."
-        )
-    return keep
-
-
-def find_images(frame, data, left_out):
+def find_images(frame, data, names, left_out, notes):
     """Replace what the CSV calls an image by the file's path below data.images; drop or refuse the missing.
 
-    Only files found below the folder can match, so no cell leads out of it. Letters that can be
-    written in two ways (é as one sign or as e and an accent) match either way.
+    names: the Names of the files there.
     """
-    by_name = name_files(data["images"])
-    paths = sorted(set(by_name.values()))
-    files = {unicodedata.normalize("NFC", path): file for path, file in by_name.items()} | by_name
-    if not files:
-        raise UserError(f"data.images: the folder {data['images']} holds no files.")
-    names = frame["image"].map(lambda cell: normpath(cell.replace("\\", "/")))
-    found = names.map(lambda name: files.get(name) or files.get(unicodedata.normalize("NFC", name)))
+    cells = list(frame["image"].unique())
+    files, rules = names.find_all(cells)
+    found = frame["image"].map(files)
     missing = frame[found.isna()].drop_duplicates("image")
     if len(missing):
         where = [f"{image} (row {row})" for image, row in zip(missing["image"], missing["row"], strict=True)]
+        near = names.count_near(list(missing["image"]))
+        hint = "".join(
+            f" {RULES[rule].capitalize()}, {count} of them would be." for rule, count in near.items()
+        )
         if data["missing_images"] == "error":
             raise UserError(
-                f"{data['annotations']}: {len(missing)} images are not in {data['images']}: {some(where)}. "
+                f"{data['annotations']}: {len(missing)} images are not in {data['images']}: {some(where)}.{hint} "
                 "Set data.images to the folder their names are relative to, or data.missing_images to skip."
             )
         left_out.add(len(missing), "images", "not in the folder of images")
+        if hint:
+            log.warning(
+                "%s: of the images that are not in %s, some nearly are.%s",
+                data["annotations"],
+                data["images"],
+                hint,
+            )
+    if rules:
+        exact = [cell for cell in files if names.find(cell)]
+        first = next(image for image in frame["image"] if image not in exact)
+        how = " and ".join(RULES[rule] for rule in rules)
+        notes.add(len(files) - len(exact), "images", f"found {how}, such as {files[first]} for {first}")
     frame = frame.assign(image=found)[found.notna()]
     used = set(frame["image"])
-    unused = sum(path.lower().endswith(SUFFIXES) and path not in used for path in paths)
+    unused = set(names.by_name.values()) - used
+    for reason, count in count_passed_over(unused):
+        left_out.add(count, "files", reason)
+    unused = sum(why_passed_over(path) is None for path in unused)
     left_out.add(unused, "images", "in the folder, but without an answer that is used")
     if frame.empty:
         raise UserError(f"{data['annotations']}: none of its images is below {data['images']} (data.images).")
     return frame
-
-
-def combine_answers(frame, combine, left_out):
-    """Return one row per image: its label, from one answer or combined from several.
-
-    combine: None, "median", "mean" (rounded to a whole number, halves up) or "majority" (ties are
-    left out). Raises UserError for several answers with None, and for answers that are no numbers
-    with "median" and "mean".
-    """
-    if combine is None:
-        answers = frame.groupby("image").size()
-        several = answers[answers > 1]
-        if len(several):
-            raise UserError(
-                f"{len(several)} images have several answers (up to {several.max()}): {some(several.index)}. "
-                "Keep the rows of one annotator and one question with data.where, or set data.combine."
-            )
-        return frame[["image", "label"]]
-    if combine == "majority":
-        votes = frame.groupby(["image", "label"]).size().rename("votes").reset_index()
-        most = votes.groupby("image")["votes"].transform("max")
-        winners = votes[votes["votes"] == most]
-        tied = winners["image"].duplicated(keep=False)
-        left_out.add(winners[tied]["image"].nunique(), "images", "no majority: a tie between answers")
-        combined = winners[~tied][["image", "label"]]
-        if combined.empty:
-            raise UserError("data.combine: majority leaves no image: every one has a tie between answers.")
-        frame = frame[frame["image"].isin(combined["image"])]
-    else:
-        numbers = frame["label"].map(as_number)
-        for row, label in frame.loc[numbers.isna(), ["row", "label"]].itertuples(index=False):
-            raise UserError(
-                f"row {row}: the answer {label} is not a number, which data.combine: {combine} needs."
-            )
-        values = numbers.groupby(frame["image"]).agg(combine)
-        whole = (values + 0.5).floordiv(1).astype(int).astype(str)
-        combined = whole.rename_axis("image").rename("label").reset_index()
-    left_out.add(len(frame) - len(combined), "answers", f"combined into one per image by {combine}")
-    return combined
 
 
 def choose_classes(frame, classes, left_out):
@@ -210,10 +91,19 @@ def choose_classes(frame, classes, left_out):
     def as_there(label):  # a folder's name stands as it is ("01"), the CSV's labels are normalized
         return str(label) if str(label) in labels else normalize_label(label)
 
-    if isinstance(classes, dict):
-        new_name = {as_there(old): str(new) for new, olds in classes.items() for old in olds}
-    else:
-        new_name = {as_there(label): as_there(label) for label in classes}
+    merged = classes if isinstance(classes, dict) else {as_there(label): [label] for label in classes}
+    pairs = [(as_there(old), str(new)) for new, olds in merged.items() for old in olds]
+    new_name = dict(pairs)
+    if len(new_name) < sum(map(len, merged.values())) or (
+        isinstance(classes, list) and len(merged) < len(classes)
+    ):
+        named = (
+            [old for old, _ in pairs] if isinstance(classes, dict) else [as_there(label) for label in classes]
+        )
+        twice = sorted({label for label in named if named.count(label) > 1})
+        raise UserError(
+            f"data.classes: {some(twice)} is there twice: to a CSV, 8, 08 and 8.0 are one number. Keep one."
+        )
     chosen = frame.assign(**{"class": frame["label"].map(new_name)})
     missing = [name for name in dict.fromkeys(new_name.values()) if not (chosen["class"] == name).any()]
     if missing:
@@ -225,32 +115,51 @@ def choose_classes(frame, classes, left_out):
     return chosen[chosen["class"].notna()][["image", "class"]]
 
 
-def from_annotations(data, left_out):
+def from_annotations(data, left_out, notes):
     """Return image and label of every image that the CSV of annotations answers for."""
-    columns = dict.fromkeys([data["image_column"], data["label_column"], *data["where"]])
-    frame = read_annotations(data["annotations"], list(columns))
-    log.info("%s: %d rows", data["annotations"], len(frame))
-    frame = select_answers(frame, data, left_out)
-    frame = find_images(frame, data, left_out)
+    names = Names(name_files(data["images"]))
+    columns = list(dict.fromkeys([data["image_column"], data["label_column"], *data["where"]]))
+    table = read_table(data["annotations"], columns, names.knows)
+    if not names.by_name:
+        raise UserError(f"data.images: the folder {data['images']} holds no files.")
+    log.info("%s: %d rows", data["annotations"], len(table.rows))
+    if table.letters:
+        notes.add(
+            len(table.letters),
+            "rows",
+            f"a quotation mark that opens no cell of its own is a letter (first in row {table.letters[0]})",
+        )
+    if table.row_names:
+        notes.add(
+            len(table.rows),
+            "rows",
+            "one cell more than the header: the first is the row's name, as R writes it",
+        )
+    rows = [cells for _, cells in table.rows]
+    frame = pd.DataFrame(rows, index=[row for row, _ in table.rows], columns=columns, dtype=str)
+    frame = choose_rows(frame, data, left_out, notes)
+    frame = read_answers(frame, data, table.separator, left_out, notes)
+    frame = find_images(frame, data, names, left_out, notes)
     return combine_answers(frame, data["combine"], left_out)
 
 
-def from_folders(data, left_out):
+def from_folders(data, left_out, _notes):
     """Return image and label of every image in SPLIT/CLASS/ (split_folders) or CLASS/ (class_folders), by every name."""
     depth = 2 if data["source"] == "split_folders" else 1
     shape = "train/CLASS/, validation/CLASS/ and test/CLASS/" if depth == 2 else "CLASS/"
-    images, others, outside, used_files = [], set(), set(), set()
+    images, others, outside, used_files = [], {}, set(), set()
     for path, real in walk(data["images"]):
         parts = PurePosixPath(path).parts
-        if any(part.startswith(".") for part in parts) or not path.lower().endswith(SUFFIXES):
-            others.add(real)
+        if reason := why_passed_over(path):
+            others[real] = reason
         elif len(parts) <= depth or (depth == 2 and parts[0] not in SPLITS):
             outside.add(real)
         else:
             images.append((path, parts[depth - 1]))
             used_files.add(real)
-    left_out.add(len(others - used_files), "files", "hidden, or not named like an image")
-    left_out.add(len(outside - used_files - others), "files", f"not in a folder {shape}")
+    for reason, count in sorted(Counter(others[real] for real in others.keys() - used_files).items()):
+        left_out.add(count, "files", reason)
+    left_out.add(len(outside - used_files - others.keys()), "files", f"not in a folder {shape}")
     splits = {path.split("/")[0] for path, _ in images}
     if not images or (depth == 2 and not splits.issuperset(SPLITS)):
         missing = [split for split in SPLITS if split not in splits] if depth == 2 else []
@@ -305,17 +214,18 @@ def class_folders(root, depth):
         path.name
         for path in Path(root).glob("*" if depth == 1 else "*/*")
         if path.is_dir()
-        and not path.name.startswith(".")
+        and why_passed_over(f"{path.name}/1{SUFFIXES[0]}") is None
+        and not is_own_folder(path)
         and not path.name.lower().endswith(SUFFIXES)
         and (depth == 1 or path.parent.name in SPLITS)
     }
 
 
-def main(data, classes_csv, left_out_csv, folder):
-    """Write classes.csv (image, class), left_out.csv and the folders of links."""
-    left_out = LeftOut()
+def main(data, classes_csv, left_out_csv, notes_csv, folder):
+    """Write classes.csv (image, class), left_out.csv (reason, unit, count), notes.csv (note, ...) and the folders of links."""
+    left_out, notes = Counts("left out", "reason"), Counts("note", "note")
     read = from_folders if data["source"].endswith("folders") else from_annotations
-    frame = choose_classes(read(data, left_out), data["classes"], left_out)
+    frame = choose_classes(read(data, left_out, notes), data["classes"], left_out)
     frame = take_files_once(frame, data, left_out)
     frame = frame.sort_values("image", ignore_index=True)
     counts = frame["class"].value_counts()
@@ -333,9 +243,11 @@ def main(data, classes_csv, left_out_csv, folder):
         log.info("class %s: %d images", label, counts[label])
     write_manifest(frame, classes_csv)
     write_manifest(left_out.to_frame(), left_out_csv)
+    write_manifest(notes.to_frame(), notes_csv)
     link_images(folder, frame["image"], frame["class"], data["images"])
 
 
 if __name__ == "__main__":
     console.start(snakemake.log[0])
-    main(snakemake.params.data, snakemake.output.classes, snakemake.output.left_out, snakemake.output.folder)
+    made = snakemake.output
+    main(snakemake.params.data, made.classes, made.left_out, made.notes, made.folder)

@@ -3,12 +3,14 @@
 import csv
 import random
 import unicodedata
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 import sort_into_classes
+from baton.data.answers import combine_answers
 from baton.data.labels import normalize_label, sort_labels
 from baton.data.links import folder_name, link_images
 from baton.errors import UserError
@@ -36,6 +38,7 @@ def annotations(tmp_path, text, files, **changes):
         "label_column": "label",
         "where": {},
         "combine": None,
+        "no_answer": ["NA", "N/A", "NaN", "None", "null", "#N/A", "-", "?"],
         "classes": None,
         "ordered": None,
         "missing_images": "error",
@@ -59,7 +62,8 @@ class Sorted:
         self.folder = tmp_path / "out" / "classes"
         self.folder.parent.mkdir(exist_ok=True)
         self.csv, left_out = tmp_path / "out" / "classes.csv", tmp_path / "out" / "left_out.csv"
-        sort_into_classes.main(data, self.csv, left_out, self.folder)
+        notes = tmp_path / "out" / "notes.csv"
+        sort_into_classes.main(data, self.csv, left_out, notes, self.folder)
         header, *rows = read_rows(self.csv)
         assert header == ["image", "class"]
         self.classes = dict(rows)
@@ -67,6 +71,9 @@ class Sorted:
         header, *rows = read_rows(left_out)
         assert header == ["reason", "unit", "count"]
         self.left_out = {reason: (int(count), unit) for reason, unit, count in rows}
+        header, *rows = read_rows(notes)
+        assert header == ["note", "unit", "count"]
+        self.notes = {note: (int(count), unit) for note, unit, count in rows}
 
     def targets(self):
         """The files behind the links, by class folder."""
@@ -250,8 +257,8 @@ def test_log_lists_numeric_classes_as_numbers(tmp_path, caplog):
 
 def combined(combine, answers):
     frame = pd.DataFrame(answers, columns=["image", "label"])
-    left_out = sort_into_classes.LeftOut()
-    result = sort_into_classes.combine_answers(frame.assign(row=range(2, len(frame) + 2)), combine, left_out)
+    left_out = sort_into_classes.Counts("left out", "reason")
+    result = combine_answers(frame.assign(row=range(2, len(frame) + 2)), combine, left_out)
     return dict(zip(result["image"], result["label"], strict=True)), left_out.rows
 
 
@@ -385,7 +392,12 @@ def test_a_hostile_label_is_a_class_and_stays_in_the_folder(tmp_path, label):
     assert made.classes == {"a.jpg": label, "b.jpg": "fine"}
     assert sorted(made.targets().values()) == [["a.jpg"], ["b.jpg"]]
     outside = {path for path in tmp_path.rglob("*") if made.folder not in (path, *path.parents)}
-    assert outside - before == {made.folder.parent, made.csv, made.csv.with_name("left_out.csv")}
+    assert outside - before == {
+        made.folder.parent,
+        made.csv,
+        made.csv.with_name("left_out.csv"),
+        made.csv.with_name("notes.csv"),
+    }
 
 
 @pytest.mark.parametrize(
@@ -409,7 +421,8 @@ def test_an_empty_label_is_no_answer(tmp_path):
     made = Sorted(annotations(tmp_path, text, ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]), tmp_path)
     assert made.classes == {"a.jpg": "1", "c.jpg": "2"}
     assert made.left_out == {
-        "no answer": (2, "rows"),
+        "no answer": (1, "rows"),
+        "no answer: NA": (1, "rows"),
         "the image column is empty": (1, "rows"),
         "in the folder, but without an answer that is used": (2, "images"),
     }
@@ -467,7 +480,10 @@ def test_a_cell_does_not_lead_out_of_the_folder(tmp_path, cell, missing):
     else:
         made = Sorted(data, tmp_path)
         assert made.classes == {"a.jpg": "1", "b.jpg": "2"}
-        assert made.left_out == {"not in the folder of images": (1, "images")}
+        assert made.left_out == {
+            "not in the folder of images": (1, "images"),
+            "not named like an image": (1, "files"),
+        }
 
 
 def test_missing_images_are_named_with_their_rows(tmp_path):
@@ -510,6 +526,7 @@ def test_all_that_is_left_out_is_counted(tmp_path):
         "the image column is empty": (1, "rows"),
         "no answer": (1, "rows"),
         "not in the folder of images": (1, "images"),
+        "not named like an image": (1, "files"),
         "in the folder, but without an answer that is used": (2, "images"),
         "combined into one per image by median": (2, "answers"),
         "a label that data.classes does not name": (1, "images"),
@@ -534,8 +551,18 @@ def test_all_that_is_left_out_is_counted(tmp_path):
         (b"image,label\na.jpg,1\n", [], {"where": {"who": "x"}}, ["no column who", "data.where"]),
         (b"image,label\na.jpg,1\n\xe9.jpg,2\n", [], {}, ["answers.csv, row 3: not UTF-8"]),
         (b"image,label\ra.jpg,1\r\xe9.jpg,2\r", [], {}, ["answers.csv, row 3: not UTF-8"]),
-        ("image,label\na.jpg,1\n".encode("utf-16"), [], {}, ["answers.csv, row 1: not UTF-8"]),
-        (b'image,label\n"a.jpg,1\nb.jpg,2\n', [], {}, ["answers.csv: not a well-formed CSV"]),
+        (
+            "image,label\na.jpg,1\n".encode("utf-16"),
+            [],
+            {},
+            ["answers.csv is UTF-16 text, not UTF-8", "UTF-8 encoded"],
+        ),
+        (
+            b'image,label\n"a.jpg,1\nb.jpg,2\n',
+            ["a.jpg", "b.jpg"],
+            {},
+            ["answers.csv: 1 images are not in", ': "a.jpg (row 2).'],
+        ),
         (b"image,label\na.jpg,1\na,b.jpg,2\n", [], {}, ["answers.csv: not a well-formed CSV", " 3"]),
         (
             b"image,label\na.jpg,1,2\nb.jpg,2\n",
@@ -591,7 +618,8 @@ def test_class_folders_give_their_names(tmp_path):
     made = Sorted(folders(tmp_path, "class_folders", *files, *others), tmp_path)
     assert made.classes == dict(zip(files, ["Pepper", "Pepper", "Tomato red", "лук"], strict=True))
     assert made.left_out == {
-        "hidden, or not named like an image": (3, "files"),
+        "hidden, or in a hidden folder": (2, "files"),
+        "not named like an image": (1, "files"),
         "not in a folder CLASS/": (1, "files"),
     }
 
@@ -769,3 +797,184 @@ def test_a_cell_does_not_lead_out_of_the_folder_and_back(tmp_path, cell):
         tmp_path, f"image,label\n{cell.format(tmp_path)},a\nreal/1.jpg,b\n", ["real/1.jpg", "real/2.jpg"]
     )
     assert "1 images are not in" in refusal(data, tmp_path)
+
+
+# What is read otherwise than it stands
+
+
+def rated(tmp_path, *labels, **changes):
+    """Return what is made of images 0.jpg, 1.jpg, ... with these labels; of a tuple, several answers."""
+    rows = [
+        f"{number}.jpg;{answer}"
+        for number, answers in enumerate(labels)
+        for answer in (answers if isinstance(answers, tuple) else (answers,))
+    ]
+    files = [f"{number}.jpg" for number in range(len(labels))]
+    return Sorted(annotations(tmp_path, "\n".join(["image;label", *rows, ""]), files, **changes), tmp_path)
+
+
+class TestNoAnswer:
+    def test_the_usual_codes_are_none_in_any_case_and_counted_by_spelling(self, tmp_path):
+        codes = ["NA", "n/a", "None", "NULL", "null", "#N/A", "-", "?", "nan", ""]
+        made = rated(tmp_path, "cat", "dog", *codes)
+        assert made.classes == {"0.jpg": "cat", "1.jpg": "dog"}
+        assert made.left_out == {
+            "no answer": (1, "rows"),
+            **{f"no answer: {code}": (1, "rows") for code in codes if code},
+            "in the folder, but without an answer that is used": (10, "images"),
+        }
+
+    def test_codes_of_the_users_own_are_left_out_before_answers_are_combined(self, tmp_path):
+        made = rated(tmp_path, ("9", "9", "-1"), ("2", "99.0", "2"), combine="mean", no_answer=["-1", 99])
+        assert made.classes == {"0.jpg": "9", "1.jpg": "2"}
+        assert made.left_out["no answer: -1"] == made.left_out["no answer: 99.0"] == (1, "rows")
+
+    def test_a_list_replaces_the_usual_ones(self, tmp_path):
+        assert rated(tmp_path, "NA", "dog", no_answer=[]).classes == {"0.jpg": "NA", "1.jpg": "dog"}
+
+    @pytest.mark.parametrize("classes", [["NA", "EU"], {"Africa": ["NA"], "Europe": ["EU"]}])
+    def test_a_label_that_classes_names_is_one(self, tmp_path, classes):
+        made = rated(tmp_path, "NA", "EU", "AS", "na", classes=classes)
+        assert list(made.classes.values()) == [["NA", "EU"], ["Africa", "Europe"]][isinstance(classes, dict)]
+        assert made.left_out["no answer: na"] == (1, "rows")
+
+    def test_names_of_folders_are_no_codes(self, tmp_path):
+        data = folders(tmp_path, "class_folders", "NA/1.jpg", "None/1.jpg", "-/1.jpg")
+        assert sorted(Sorted(data, tmp_path).classes.values()) == ["-", "NA", "None"]
+
+    def test_a_number_far_off_the_others_is_pointed_out(self, tmp_path):
+        made = rated(tmp_path, *"123456789", "99", "99")
+        assert made.notes == {
+            "far off the others, which are from 1 to 9: 99. Where that stands for no answer, name it in data.no_answer": (
+                2,
+                "answers",
+            )
+        }
+
+    @pytest.mark.parametrize("labels", ["1 2 3 7", "1 2 99", "0 1 2 3 7", "cat dog 99", "10 20 30 50"])
+    def test_and_one_that_is_not_is_not(self, tmp_path, labels):
+        assert not any("far off" in note for note in rated(tmp_path, *labels.split()).notes)
+
+    @pytest.mark.parametrize(
+        "labels, far", [("1 2 3 4 -9", "-9"), ("1 2 3 4 98 99", "98, 99"), ("1 2 3 1e6", "1000000")]
+    )
+    def test_on_either_side(self, tmp_path, labels, far):
+        (note,) = rated(tmp_path, *labels.split()).notes
+        assert f": {far}. Where" in note
+
+
+class TestNotes:
+    def test_numbers_in_two_spellings(self, tmp_path):
+        made = rated(tmp_path, "3", "3.0", "03", "4", "4")
+        assert made.notes == {"read as 3: 03, 3.0": (2, "answers")}
+
+    def test_accents_in_two_encodings(self, tmp_path):
+        one, other = unicodedata.normalize("NFC", "gai café"), unicodedata.normalize("NFD", "gai café")
+        made = rated(tmp_path, one, other, "triste")
+        assert made.classes == {"0.jpg": one, "1.jpg": one, "2.jpg": "triste"}
+        assert made.notes == {f"read as {one}: accents in another encoding": (1, "answers")}
+
+    def test_capitals_are_pointed_out_and_make_classes_of_their_own(self, tmp_path):
+        made = rated(tmp_path, "cat", "Cat", "dog")
+        assert list(made.classes.values()) == ["cat", "Cat", "dog"]
+        assert made.notes == {"labels that differ in capitals alone stay apart: Cat, cat": (2, "answers")}
+
+    def test_decimal_commas(self, tmp_path):
+        made = rated(tmp_path, ("4,5", "5,5"), ("1", "2,25"), combine="median")
+        assert made.classes == {"0.jpg": "5", "1.jpg": "2"}
+        assert made.notes == {"a comma is read as a decimal point: 4,5": (3, "answers")}
+
+    @pytest.mark.parametrize("labels", [("4,5", "high"), ("4,5", "4.5"), ("1,2,3", "4,5")])
+    def test_what_may_be_no_decimal_comma_is_a_label(self, tmp_path, labels):
+        assert list(rated(tmp_path, *labels).classes.values()) == [*labels]
+
+    def test_nothing_is_noted_of_a_plain_table(self, tmp_path):
+        assert rated(tmp_path, "1", "2", " 3", "4.5").notes == {}
+
+    def test_marks_that_are_letters(self, tmp_path):
+        rows = [f"{number}.jpg\tcat\t{'fine' if number - 2 else chr(34) + 'nice'}" for number in range(6)]
+        text = "\n".join(["image\tlabel\tcomment", *rows, "6.jpg\tdog\tfine"])
+        made = Sorted(annotations(tmp_path, text, [f"{number}.jpg" for number in range(7)]), tmp_path)
+        assert len(made.classes) == 7
+        assert made.notes == {
+            "a quotation mark that opens no cell of its own is a letter (first in row 4)": (1, "rows")
+        }
+
+    def test_names_without_their_ending(self, tmp_path):
+        text = "image,label\n" + "".join(f"photo {n},{n % 2}\n" for n in range(6))
+        made = Sorted(annotations(tmp_path, text, [f"photo {n}.jpg" for n in range(6)]), tmp_path)
+        assert made.classes == {f"photo {n}.jpg": str(n % 2) for n in range(6)}
+        assert made.notes == {"found without the ending, such as photo 0.jpg for photo 0": (6, "images")}
+
+    def test_a_refusal_says_which_rule_would_find_how_many(self, tmp_path):
+        text = "image,label\n" + "".join(f"photo {n},{n % 2}\n" for n in range(6))
+        message = refusal(annotations(tmp_path, text, [f"photo {n}.jpg" for n in range(4)]), tmp_path)
+        assert "6 images are not in" in message and "Without the ending, 4 of them would be." in message
+
+
+class TestWhere:
+    TEXT = "image,who,label\n" + "".join(
+        f"{n}.jpg,{who},{label}\n" for n in range(4) for who, label in (("010", n % 2), ("10", 7), ("8", 8))
+    )
+    FILES = tuple(f"{n}.jpg" for n in range(4))
+
+    def test_a_name_with_zeros_in_front_is_not_the_number(self, tmp_path):
+        made = Sorted(annotations(tmp_path, self.TEXT, self.FILES, where={"who": "010"}), tmp_path)
+        assert list(made.classes.values()) == ["0", "1", "0", "1"]
+        assert made.notes == {"10 in column who is not the 010 of data.where": (4, "rows")}
+
+    def test_numbers_in_other_spellings_are_and_that_is_said(self, tmp_path):
+        text = "image,round,label\na.jpg,1.0,5\nb.jpg,1,6\nc.jpg,2,7\n"
+        made = Sorted(annotations(tmp_path, text, ["a.jpg", "b.jpg", "c.jpg"], where={"round": 1}), tmp_path)
+        assert made.classes == {"a.jpg": "5", "b.jpg": "6"}
+        assert made.notes == {"1.0 in column round is read as the 1 of data.where": (2, "rows")}
+
+
+@pytest.mark.parametrize("classes", [[8, "08"], {"a": ["8"], "b": ["08", "9"]}, ["8.0", 8]])
+def test_one_number_in_two_classes_is_refused_however_it_is_spelled(tmp_path, classes):
+    with pytest.raises(UserError, match="data.classes: 8 is there twice"):
+        rated(tmp_path, "8", "9", classes=classes)
+
+
+class TestPassedOver:
+    def test_what_lies_in_folders_is_named_as_what_it_is(self, tmp_path):
+        others = {
+            "cat/.DS_Store": "hidden, or in a hidden folder",
+            "cat/.ipynb_checkpoints/1-checkpoint.jpg": "hidden, or in a hidden folder",
+            "cat/@eaDir/1.jpg/SYNOPHOTO_THUMB_M.jpg": "thumbnails of a NAS (@eaDir)",
+            "@eaDir/1.jpg": "thumbnails of a NAS (@eaDir)",
+            "cat/Thumbs.db": "thumbnails of Windows (Thumbs.db)",
+            "cat/1.CR2": "raw files of cameras: convert them to JPEG or TIFF",
+            "dog/2.mp4": "videos: extract frames",
+            "dog/more.zip": "archives: unpack them",
+            "dog/notes.txt": "not named like an image",
+        }
+        data = folders(tmp_path, "class_folders", "cat/1.jpg", "dog/1.jpg", *others)
+        made = Sorted(data, tmp_path)
+        assert made.classes == {"cat/1.jpg": "cat", "dog/1.jpg": "dog"}
+        counts = Counter(others.values())
+        assert made.left_out == {reason: (count, "files") for reason, count in counts.items()}
+
+    def test_beside_annotations_too(self, tmp_path):
+        text = "image,label\n1.jpg,a\n2.jpg,b\n"
+        made = Sorted(
+            annotations(tmp_path, text, ["1.jpg", "2.jpg", "3.jpg", "x.nef", ".hidden.jpg"]), tmp_path
+        )
+        assert made.left_out == {
+            "hidden, or in a hidden folder": (1, "files"),
+            "raw files of cameras: convert them to JPEG or TIFF": (1, "files"),
+            "in the folder, but without an answer that is used": (1, "images"),
+        }
+
+    def test_the_studys_own_folders_hold_no_images(self, tmp_path, monkeypatch):
+        for name in (
+            "cat/1.jpg",
+            "dog/1.jpg",
+            "results/data/classes/cat/1.jpg",
+            "logs/x/1.jpg",
+            "state/a/1.jpg",
+        ):
+            touch(tmp_path, name)
+        monkeypatch.chdir(tmp_path)
+        data = {"source": "class_folders", "images": ".", "classes": ["cat", "dog"], "ordered": None}
+        assert Sorted(data, tmp_path).classes == {"cat/1.jpg": "cat", "dog/1.jpg": "dog"}

@@ -1,0 +1,186 @@
+"""The answers of annotators: which rows are asked for, what is an answer and what is none, and one answer per image."""
+
+import re
+import unicodedata
+from collections import Counter
+
+from baton.data.labels import normalize_label, sort_labels
+from baton.errors import UserError, some
+from baton.formatting import as_number
+
+DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+", re.ASCII)
+ZEROS = re.compile(r"[-+]?0\d")  # before a number: then it is rather a name
+
+
+def choose_rows(frame, data, left_out, notes):
+    """Return the rows that `data.where` asks for; frame: text, its index the rows of the table.
+
+    Numbers are compared as numbers, but 010 is not 10 where the column has both: there it is a name.
+    """
+    keep = frame
+    for column, value in data["where"].items():
+        cells = keep[column].map(normalize_label)
+        rows = cells == normalize_label(value)
+        if not rows.any():
+            raise UserError(
+                f"{data['annotations']}: no row has {value} in column {column} "
+                f"(data.where). It has: {some(sort_labels(cells), 20)}."
+            )
+        spellings = Counter(keep.loc[rows, column].str.strip())
+        if len(spellings) > 1 and str(value) in spellings and any(map(ZEROS.match, spellings)):
+            rows = keep[column].str.strip() == str(value)
+            others = some(spelling for spelling in sorted(spellings) if spelling != str(value))
+            notes.add(
+                sum(spellings.values()) - rows.sum(),
+                "rows",
+                f"{others} in column {column} is not the {value} of data.where",
+            )
+        elif len(spellings) > 1:
+            others = some(spelling for spelling in sorted(spellings) if spelling != str(value))
+            notes.add(rows.sum(), "rows", f"{others} in column {column} is read as the {value} of data.where")
+        keep = keep[rows]
+    left_out.add(len(frame) - len(keep), "rows", "not what data.where asks for")
+    return keep
+
+
+def read_answers(frame, data, separator, left_out, notes):
+    """Return the rows that hold an answer: image, label, row.
+
+    A label that `data.classes` names is one, whatever data.no_answer says. separator: of the table; where it is no comma,
+    labels such as 4,5 are numbers if all are.
+    """
+    keep = frame[[data["image_column"], data["label_column"]]].set_axis(["image", "label"], axis=1)
+    keep = keep.assign(row=keep.index, image=keep["image"].str.strip())
+    no_image = keep["image"] == ""
+    left_out.add(no_image.sum(), "rows", "the image column is empty")
+    keep = keep[~no_image]
+    spelled = keep["label"].str.strip()
+    empty = spelled == ""
+    left_out.add(empty.sum(), "rows", "no answer")
+    keep, spelled = keep[~empty], spelled[~empty]
+    none = is_no_answer(spelled, data["no_answer"], data["classes"])
+    for code, count in sorted(Counter(spelled[none]).items()):
+        left_out.add(count, "rows", f"no answer: {code}")
+    keep, spelled = keep[~none], spelled[~none]
+    if keep.empty:
+        raise UserError(
+            f"{data['annotations']}: no answer is left. Check data.label_column ({data['label_column']}), data.where "
+            "and data.no_answer."
+        )
+    return keep.assign(label=name_labels(spelled, separator, notes))
+
+
+def is_no_answer(spelled, codes, classes):
+    """Return for each label whether it is one of the codes for no answer, in any case, and no label that classes name."""
+    named = (
+        [label for olds in classes.values() for label in olds] if isinstance(classes, dict) else classes or []
+    )
+    asked = {normalize_label(label) for label in named}
+    none = {normalize_label(code).casefold() for code in codes}
+    labels = spelled.map(normalize_label)
+    return labels.map(str.casefold).isin(none) & ~labels.isin(asked)
+
+
+def name_labels(spelled, separator, notes):
+    """Return the labels in one spelling each, and note what became one and what did not.
+
+    spelled: as they stand, without white space around them.
+    """
+    commas = spelled.map(DECIMAL_COMMA.fullmatch).notna()
+    if (
+        commas.any()
+        and (commas | spelled.map(as_number).notna()).all()
+        and not spelled.str.contains(".", regex=False).any()
+    ):
+        how = "" if separator != "," else " (were the commas between thousands, take them out)"
+        notes.add(
+            commas.sum(), "answers", f"a comma is read as a decimal point: {spelled[commas].iloc[0]}{how}"
+        )
+        spelled = spelled.str.replace(",", ".", regex=False)
+    labels = spelled.map(lambda label: unicodedata.normalize("NFC", normalize_label(label)))
+    for label, spellings in spelled.groupby(labels).agg(Counter).items():
+        others = {spelling: count for spelling, count in spellings.items() if spelling != label}
+        if others and len(spellings) > 1:
+            shown = some(sorted(others)) if as_number(label) is not None else "accents in another encoding"
+            notes.add(sum(others.values()), "answers", f"read as {label}: {shown}")
+    counts = Counter(labels)
+    for same in _group_by(str.casefold, counts):
+        notes.add(
+            sum(counts[label] for label in same),
+            "answers",
+            f"labels that differ in capitals alone stay apart: {some(same)}",
+        )
+    if far := far_off(counts):
+        rest = [label for label in counts if label not in far]
+        low, high = min(rest, key=float), max(rest, key=float)
+        notes.add(
+            sum(counts[label] for label in far),
+            "answers",
+            f"far off the others, which are from {low} to {high}: {some(far)}. Where that stands for no answer, name it in "
+            "data.no_answer",
+        )
+    return labels
+
+
+def _group_by(key, labels):
+    """Return the groups of two labels or more that have the same key, in order."""
+    groups: dict[str, list[str]] = {}
+    for label in sorted(labels):
+        groups.setdefault(key(label), []).append(label)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def far_off(counts):
+    """Return the labels over twice as far from all others as these from one another, such as 99 on a scale of 1 to 9.
+
+    counts: {label: answers}. Empty where the labels are not all numbers, or the others are fewer than three.
+    """
+    if any(as_number(label) is None for label in counts):
+        return []
+    values = sorted(counts, key=float)
+    for side in (values, values[::-1]):
+        for number in range(3, len(side)):
+            rest = side[:number]
+            span, gap = abs(float(rest[-1]) - float(rest[0])), abs(float(side[number]) - float(rest[-1]))
+            if gap > 2 * span and sum(counts[label] for label in rest) > sum(counts.values()) / 2:
+                return sort_labels(side[number:])
+    return []
+
+
+def combine_answers(frame, combine, left_out):
+    """Return one row per image: its label, from one answer or combined from several.
+
+    combine: None, "median", "mean" (rounded to a whole number, halves up) or "majority" (ties are
+    left out). Raises UserError for several answers with None, and for answers that are no numbers
+    with "median" and "mean".
+    """
+    if combine is None:
+        answers = frame.groupby("image").size()
+        several = answers[answers > 1]
+        if len(several):
+            raise UserError(
+                f"{len(several)} images have several answers (up to {several.max()}): {some(several.index)}. "
+                "Keep the rows of one annotator and one question with data.where, or set data.combine."
+            )
+        return frame[["image", "label"]]
+    if combine == "majority":
+        votes = frame.groupby(["image", "label"]).size().rename("votes").reset_index()
+        most = votes.groupby("image")["votes"].transform("max")
+        winners = votes[votes["votes"] == most]
+        tied = winners["image"].duplicated(keep=False)
+        left_out.add(winners[tied]["image"].nunique(), "images", "no majority: a tie between answers")
+        combined = winners[~tied][["image", "label"]]
+        if combined.empty:
+            raise UserError("data.combine: majority leaves no image: every one has a tie between answers.")
+        frame = frame[frame["image"].isin(combined["image"])]
+    else:
+        numbers = frame["label"].map(as_number)
+        for row, label in frame.loc[numbers.isna(), ["row", "label"]].itertuples(index=False):
+            raise UserError(
+                f"row {row}: the answer {label} is not a number, which data.combine: {combine} needs."
+            )
+        values = numbers.groupby(frame["image"]).agg(combine)
+        whole = (values + 0.5).floordiv(1).astype(int).astype(str)
+        combined = whole.rename_axis("image").rename("label").reset_index()
+    left_out.add(len(frame) - len(combined), "answers", f"combined into one per image by {combine}")
+    return combined
