@@ -3,7 +3,6 @@
 import csv
 import importlib.metadata
 import os
-import shutil
 import sys
 import time
 from collections import deque
@@ -19,47 +18,15 @@ from baton.study.identity import PRECISIONS, digest_data, identify
 from baton.study.session import Session, find_snakemake, session_end
 from baton.training import networks  # before TensorFlow, which it sets up to be quiet
 from baton.training.keeper import SAVING_SHARE, Keeper, now
-from baton.training.training import Split, Trainer, Training
+from baton.training.splits import Split
+from baton.training.training import Trainer, Training, has_numbers
 
 # isort: split
-import tensorflow as tf
-
 from baton.results.figures import draw_curves, save_figure
+from baton.training.board import TensorBoard
 
 PACKAGES = ("tensorflow", "keras", "numpy", "pillow", "snakemake")
 MARGIN = 2  # seconds kept for leaving
-
-
-class TensorBoard:
-    """The curves for `tensorboard --logdir logs`: written again each session, all epochs in one."""
-
-    def __init__(self, folder, history):
-        shutil.rmtree(folder, ignore_errors=True)
-        self.writers = {
-            split: tf.summary.create_file_writer(f"{folder}/{split}") for split in ("train", "validation")
-        }
-        for row in history:
-            self.add(row)
-
-    def add(self, row):
-        """Add an epoch; where they cannot be written, continue without: they follow from the history."""
-        try:
-            self._write(row)
-        except tf.errors.OpError as trouble:
-            log.warning("the curves for TensorBoard cannot be written: %s", trouble.message)
-            self.writers = {}
-
-    def _write(self, row):
-        if not self.writers:
-            return
-        with self.writers["train"].as_default(step=row["epoch"]):
-            for name in ("loss", "accuracy", "l2"):
-                tf.summary.scalar(name, row[name])
-        with self.writers["validation"].as_default(step=row["epoch"]):
-            for name in ("loss", "accuracy"):
-                tf.summary.scalar(name, row[f"val_{name}"])
-        for writer in self.writers.values():
-            writer.flush()
 
 
 class TrainingSession:
@@ -97,6 +64,8 @@ class TrainingSession:
             values = [f"{name} {decimals(value, 4)}" for name, value in row.items() if name != "epoch"]
             log.info("epoch %d: %s", row["epoch"], ", ".join(values))
             self.board.add(row)
+        if training.diverged:
+            log.warning("%s", describe_divergence(training))
         self.save("all done")
 
     def seconds_needed(self):
@@ -132,6 +101,17 @@ class TrainingSession:
         )
 
 
+def describe_divergence(training):
+    """Return in a sentence where the weights of a Training became no numbers, and which epoch is kept."""
+    kept = f"epoch {training.best_epoch} is kept"
+    if not has_numbers(training.history[training.best_epoch - 1]):
+        kept = "no epoch before it can be kept, so the model predicts nothing"
+    return (
+        f"diverged in step {training.diverged['step']} of epoch {training.diverged['epoch']}: its weights are no numbers "
+        f"any more. Training ends here; {kept}. A smaller learning_rate or stddev may help."
+    )
+
+
 def prepare(packed, weights, threads, settings, augmentation, seed, precision, gpus=0):
     """Return the Training at its start, and what it was set up with: precision, threads, devices, ...
 
@@ -152,6 +132,7 @@ def prepare(packed, weights, threads, settings, augmentation, seed, precision, g
     return training, {
         "augmentation": augmentation,
         "classes": classes["classes"],
+        "grey": classes.get("grey", {}),
         "precision": precision,
         "threads": threads,
         "devices": strategy.num_replicas_in_sync,
@@ -180,6 +161,7 @@ def write_outputs(training, set_up, model, history, curves, summary):
         "epochs": training.epoch,
         "kept": training.history[training.best_epoch - 1],
         "last": training.history[-1],
+        "diverged": training.diverged,
         "seconds": training.seconds,
         "sessions": training.sessions,
     }

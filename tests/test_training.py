@@ -14,14 +14,17 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
 import yaml
 from conftest import REPOSITORY
 
 import train
 from baton.manifests import write_manifest
+from baton.study.identity import stopped_early
 from baton.study.session import Session
 from baton.training import networks
-from baton.training.training import Split, Trainer, Training, order_of_epoch
+from baton.training.splits import Split, order_of_epoch
+from baton.training.training import Trainer, Training
 
 CONFIG = yaml.safe_load((REPOSITORY / "config.yaml").read_text(encoding="utf-8"))
 OFF = {"flip": None, "rotation": 0, "zoom": 0, "brightness": 0, "contrast": 0}
@@ -197,6 +200,7 @@ def scripted(monitor, rows, patience=None):
         validation_metrics=SimpleNamespace(),
         weights=[SimpleNamespace(numpy=lambda: np.array(weight.value))],
         l2_penalty=lambda: 0.0,
+        weights_are_numbers=lambda: True,
     )
     settings = SETTINGS | {"monitor": monitor, "patience": patience, "epochs": len(rows) + 1}
     training = Training(trainer, range(4), range(4), settings, seed=1)
@@ -225,7 +229,9 @@ ROWS = [(0.9, 0.8, 0.5), (0.3, 0.9, 0.7), (0.5, 0.2, 0.7), (0.4, 0.6, 0.6)]
         ("val_loss", [(1, 0.5, 0), (1, 0.5, 0)], 1),
         ("val_loss", [(1, 0.5, 0), (1, 0.4, 0), (1, 0.6, 0)], 2),
         ("val_loss", [(1, NAN, 0), (1, 0.9, 0), (1, NAN, 0)], 2),
-        ("loss", [(NAN, 1, 0), (NAN, 1, 0)], 1),
+        ("val_accuracy", [(1, 1, 0.2), (NAN, 1, 0.9), (1, NAN, 0.9), (1, math.inf, 0.9)], 1),
+        ("val_accuracy", [(NAN, NAN, 0.9), (1, 1, 0.2)], 2),
+        ("loss", [(1, NAN, 0), (2, 1, 0)], 2),
         ("val_loss", [(1, 0.9, 0), (1, NAN, 0), (1, 0.8, 0)], 3),
         ("val_accuracy", [(1, 1, 0.2), (1, 1, 0.9), (1, 1, 0.3)], 2),
     ],
@@ -234,6 +240,15 @@ def test_the_epoch_that_is_kept(monitor, rows, kept):
     training = scripted(monitor, rows)
     assert training.best_epoch == kept
     assert [float(weight) for weight in training.best_weights] == [kept]
+
+
+def test_where_no_epoch_has_numbers_the_last_is_written(tmp_path):
+    training = scripted("loss", [(NAN, 1, 0.9), (1, NAN, 0.9)])
+    assert training.best_epoch is None  # one epoch is left, and may be better
+    training.settings["epochs"] = 3
+    training.trainer.training_metrics.results = lambda: (NAN, 0.5)
+    training._end_epoch()
+    assert training.complete and training.best_epoch == 3
 
 
 @pytest.mark.parametrize("patience, epochs", [(1, 3), (2, 4), (3, 4), (None, 4)])
@@ -245,11 +260,122 @@ def test_patience_counts_epochs_without_a_better_one(patience, epochs):
 
 def of_nine_images(folder, **settings):
     """Return a training run at its start, on nine images and as many for validation."""
+    keras.utils.clear_session()  # so that variables are called what they are in a process of their own
     write_split(folder, "train", 9)
     write_split(folder, "validation", 9)
     network = networks.build_network(SETTINGS, OFF, 3, seed=3)
     splits = open_split(folder, "train"), open_split(folder, "validation")
     return Training(Trainer(network, 0.01), *splits, SETTINGS | settings, seed=1)
+
+
+class TestDivergence:
+    """Nine images in batches of four: three steps an epoch."""
+
+    @pytest.fixture
+    def training(self, tmp_path):
+        return of_nine_images(tmp_path, epochs=6)
+
+    def spoil_at(self, training, epoch, step, value=math.nan):
+        """Have the weights become NaN in a step, from 1, of an epoch, as an update by a NaN gradient does."""
+        real = training.trainer.train_step
+
+        def train_step(*batch):
+            if (training.epoch + 1, training.step + 1) == (epoch, step):
+                for weight in training.trainer.weights:
+                    weight.assign(weight * value)
+            return real(*batch)
+
+        training.trainer.train_step = train_step
+
+    def run(self, training):
+        while not training.complete:
+            training.run_epoch(lambda: None)
+
+    @pytest.mark.parametrize("step", [1, 2, 3])
+    @pytest.mark.parametrize("value", [math.nan, math.inf])
+    def test_it_ends_the_training_and_the_epoch_before_is_kept(self, training, step, value):
+        weights = []
+        training.settings["monitor"] = "loss"
+        for _ in range(2):
+            training.run_epoch(lambda: None)
+            weights.append([weight.numpy() for weight in training.trainer.weights])
+        best = training.best_epoch
+        self.spoil_at(training, 3, step, value)
+        self.run(training)
+        assert training.diverged == {"epoch": 3, "step": step}
+        assert (training.epoch, training.step, len(training.history)) == (3, 0, 3)
+        assert training.best_epoch == best
+        for found, expected in zip(training.best_weights, weights[best - 1], strict=True):
+            np.testing.assert_array_equal(found, expected)
+        assert math.isnan(training.history[-1]["loss"])
+
+    def test_with_no_epoch_before_the_model_is_written_and_said_to_predict_nothing(self, training):
+        self.spoil_at(training, 1, 2)
+        self.run(training)
+        assert (training.best_epoch, training.epoch) == (1, 1)
+        assert not np.isfinite(training.best_weights[0]).any()
+        assert train.describe_divergence(training).startswith(
+            "diverged in step 2 of epoch 1: its weights are no numbers any more. Training ends here; no epoch before it"
+        )
+
+    def test_it_is_in_the_state_and_more_epochs_do_not_train_on(self, training, tmp_path):
+        training.run_epoch(lambda: None)
+        self.spoil_at(training, 2, 3)
+        self.run(training)
+        arrays, values = training.to_state()
+        other = of_nine_images(tmp_path, epochs=60)
+        other.restore(arrays, json.loads(json.dumps(values)))
+        assert other.complete and other.diverged == {"epoch": 2, "step": 3}
+        assert stopped_early(None, values["epoch"], values["best_epoch"], values["diverged"])
+
+    def test_stopped_between_the_step_and_the_end_of_its_epoch_it_ends_there_too(self, training, tmp_path):
+        class Stop(Exception):
+            pass
+
+        def stop_in_validation():
+            if training.diverged:
+                raise Stop
+
+        training.run_epoch(lambda: None)
+        self.spoil_at(training, 2, 1)
+        with pytest.raises(Stop):
+            training.run_epoch(stop_in_validation)
+        other = of_nine_images(tmp_path, epochs=6)
+        other.restore(*training.to_state())
+        other.trainer.train_step = None  # nothing is trained any more
+        other.run_epoch(lambda: None)
+        assert other.complete and other.epoch == 2 and other.best_epoch == 1
+
+    def test_a_state_of_an_earlier_version_that_has_diverged_ends_at_its_next_step(self, training, tmp_path):
+        training.run_epoch(lambda: None)
+        arrays, values = training.to_state()
+        del values["diverged"]
+        arrays = {
+            name: array * np.float32(math.nan)
+            if name.startswith("network/") and array.dtype == np.float32
+            else array
+            for name, array in arrays.items()
+        }
+        other = of_nine_images(tmp_path, epochs=6)
+        other.restore(arrays, values)
+        self.run(other)
+        assert other.diverged == {"epoch": 2, "step": 1} and other.best_epoch == 1
+
+    def test_a_step_that_leaves_the_weights_as_they_were_is_none(self, training):
+        """As float16's loss scaling does where a gradient is too large."""
+        real = training.trainer.train_step
+        training.trainer.train_step = lambda *batch: real(*batch) and tf.constant(False)
+        self.run(training)
+        assert training.diverged is None and training.epoch == 6
+
+    def test_it_adds_no_variable(self, training):
+        before = set(training.trainer.variables())
+        training.run_epoch(lambda: None)
+        assert (
+            set(training.trainer.variables())
+            == before
+            == {name for name in training.to_state()[0] if not name.startswith("best/")}
+        )
 
 
 def test_what_is_kept_is_written_and_the_last_epoch_goes_on(tmp_path):

@@ -119,7 +119,8 @@ def keep_what_is_there(folder, packed, weights):
         ):
             return
         patience, best_epoch = facts["settings"]["patience"], facts["kept"]["epoch"]
-        keep(folder, record | {"stopped_early": stopped_early(patience, record["epochs"], best_epoch)})
+        early = stopped_early(patience, record["epochs"], best_epoch, facts.get("diverged"))
+        keep(folder, record | {"stopped_early": early})
 
 
 def _reconstruct(facts, model, packed, weights):

@@ -119,9 +119,14 @@ def training_of(summary: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def stopped_early(patience: int | None, epochs: int, best_epoch: int | None) -> bool:
-    """Whether a training run ended, or would end, since none of the last `patience` epochs was better than the best."""
-    return patience is not None and epochs - (best_epoch or 0) >= patience
+def stopped_early(
+    patience: int | None, epochs: int, best_epoch: int | None, diverged: dict[str, int] | None = None
+) -> bool:
+    """Whether a training run ended, or would end, before its last epoch.
+
+    So it does where none of the last `patience` epochs was better than the best, and where it diverged.
+    """
+    return bool(diverged) or (patience is not None and epochs - (best_epoch or 0) >= patience)
 
 
 def ignored_when_finished(settings: Settings) -> tuple[str, ...]:

@@ -2,10 +2,7 @@
 
 import math
 import time
-from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from itertools import islice
 
 import keras
 import numpy as np
@@ -13,53 +10,10 @@ import tensorflow as tf
 
 from baton.console import show_progress
 from baton.errors import UserError
-from baton.manifests import read_manifest
 from baton.study.identity import stopped_early
 from baton.training.batches import VALIDATION_BATCH
 from baton.training.networks import to_logits
-
-
-class Split:
-    """The images of a split, mapped from disk, with label and weight of each.
-
-    images: (n, size, size, 3) uint8; labels: (n,) int32; weights: (n,) float32.
-    """
-
-    def __init__(self, array, manifest, class_weights=None):
-        self.images = np.load(array, mmap_mode="r")
-        self.labels = read_manifest(manifest)["label"].to_numpy(np.int32)
-        self.weights = np.ones(len(self.labels), np.float32)
-        if class_weights is not None:
-            self.weights = np.asarray(class_weights, np.float32)[self.labels]
-
-    def __len__(self):
-        return len(self.labels)
-
-    def batches(self, batch_size, order=None, first=0):
-        """Yield (images, labels, weights) batches, read ahead of their use, from number `first` on.
-
-        order: the rows, in the order they are wanted; None: as they are.
-        """
-        order = np.arange(len(self)) if order is None else order
-
-        def read(number):
-            rows = order[number * batch_size : (number + 1) * batch_size]
-            columns = self.images, self.labels, self.weights
-            return [tf.convert_to_tensor(np.asarray(column[rows])) for column in columns]
-
-        # A thread, not tf.data: that compiles a pipeline for every epoch, which a short one feels.
-        numbers = iter(range(first, math.ceil(len(order) / batch_size)))
-        with ThreadPoolExecutor(1) as reader:
-            ahead = deque(reader.submit(read, number) for number in islice(numbers, 2))
-            while ahead:
-                batch = ahead.popleft().result()
-                ahead.extend(reader.submit(read, number) for number in islice(numbers, 1))
-                yield batch
-
-
-def order_of_epoch(count, seed, epoch):
-    """Return the order of `count` training images in an epoch: it follows from (seed, epoch) alone."""
-    return np.random.default_rng([seed, epoch]).permutation(count)
+from baton.training.splits import order_of_epoch
 
 
 class Trainer:
@@ -87,9 +41,10 @@ class Trainer:
         self.train_step = tf.function(self._train_step, input_signature=batch)
         self.validation_step = tf.function(self._validation_step, input_signature=batch)
         self.l2_penalty = tf.function(self._l2_penalty)
+        self.weights_are_numbers = tf.function(self._weights_are_numbers)
 
     def _train_step(self, images, labels, weights):
-        """One step: the loss is the mean of weight x cross-entropy over the batch, plus the L2 penalty.
+        """One step; return whether its loss is a number. It is the mean of weight x cross-entropy, plus the L2 penalty.
 
         Of several devices each takes a share of the images; its loss is their part of the mean, and its part of the
         penalty. The gradients are added up.
@@ -115,6 +70,7 @@ class Trainer:
             tf.concat(self.strategy.experimental_local_results(result), 0) for result in results
         )
         self.training_metrics.update(entropy, labels, logits)
+        return tf.math.is_finite(tf.reduce_sum(entropy))
 
     def _train_on(self, images, labels, weights, count, devices):
         with tf.GradientTape() as tape:
@@ -132,6 +88,9 @@ class Trainer:
 
     def _l2_penalty(self):
         return tf.add_n([tf.cast(loss, tf.float32) for loss in self.logits.losses] or [tf.zeros(())])
+
+    def _weights_are_numbers(self):
+        return tf.reduce_all([tf.reduce_all(tf.math.is_finite(weight)) for weight in self.weights])
 
     def variables(self):
         """Return every variable of the training run by a name that says where it belongs.
@@ -171,13 +130,19 @@ class Metrics:
         self.accuracy.reset_state()
 
 
+def has_numbers(row):
+    """Whether the losses of an epoch, a row of the history, are numbers."""
+    return math.isfinite(row["loss"]) and math.isfinite(row["val_loss"])
+
+
 class Training:
     """One training run: where it is, what it has seen, and the best weights so far.
 
     `epoch` and `step` (from 0) are what comes next. After an epoch's last step, `step` is their
     number until the epoch is validated, so that a session can end between the two. `history` has one
     row per epoch, with loss and val_loss as cross-entropy and the L2 penalty apart; `best_epoch`
-    counts from 1, as the history does.
+    counts from 1, as the history does. `diverged` is the epoch and step (from 1) in which the weights
+    became NaN or infinite, and with which the training run ends; else None.
     """
 
     def __init__(self, trainer, train, validation, settings, seed):
@@ -186,13 +151,14 @@ class Training:
         self.steps = math.ceil(len(train) / settings["batch_size"])
         self.epoch, self.step, self.history = 0, 0, []
         self.best_epoch, self.best_weights = None, []
+        self.diverged = None
         self.seconds, self.sessions = 0.0, []
 
     def to_state(self):
         """Return (arrays, values) for `save_state`."""
         arrays = {name: np.asarray(variable) for name, variable in self.trainer.variables().items()}
         arrays |= {f"best/{number:03}": weight for number, weight in enumerate(self.best_weights)}
-        kept = ("epoch", "step", "history", "best_epoch", "seconds", "sessions")
+        kept = ("epoch", "step", "history", "best_epoch", "diverged", "seconds", "sessions")
         return arrays, {name: getattr(self, name) for name in kept}
 
     def state_bytes(self):
@@ -213,12 +179,12 @@ class Training:
 
     @property
     def complete(self):
-        """Whether all epochs are trained, or none of the last `patience` was better than the best."""
+        """Whether all epochs are trained, or more of them would change nothing."""
         return self.epoch >= self.settings["epochs"] or self.stopped_early
 
     @property
     def stopped_early(self):
-        return stopped_early(self.settings["patience"], self.epoch, self.best_epoch)
+        return stopped_early(self.settings["patience"], self.epoch, self.best_epoch, self.diverged)
 
     def run_epoch(self, pause):
         """Train what is left of the epoch, then validate it.
@@ -239,20 +205,38 @@ class Training:
         title = (
             f"{self.settings['name']} seed {self.seed}, epoch {self.epoch + 1} of {self.settings['epochs']}"
         )
+        was_number = None  # of the step before: its loss is there by now, and nothing waits for it
         for batch in show_progress(batches, title, self.steps, "step", initial=self.step):
-            self.trainer.train_step(*batch)
+            is_number = self.trainer.train_step(*batch)
+            if was_number is not None and not was_number and self._diverges_at(self.step):
+                self.step = self.steps  # the others would change nothing
+                break
+            was_number = is_number
             self.step += 1
             turn()
+        if self.diverged is None and was_number is not None and not was_number:
+            self._diverges_at(self.step)
         self.trainer.validation_metrics.reset()
         for batch in self.validation.batches(VALIDATION_BATCH):
             self.trainer.validation_step(*batch)
             turn()
         self._end_epoch()
 
+    def _diverges_at(self, step):
+        """Return whether the weights are no numbers any more, and note it; step: in which it showed first, from 1.
+
+        A step whose loss is none may be one that float16's loss scaling leaves out, with all weights as they were.
+        """
+        if not self.trainer.weights_are_numbers():
+            self.diverged = {"epoch": self.epoch + 1, "step": step}
+        return self.diverged is not None
+
     def _end_epoch(self):
         loss, accuracy = self.trainer.training_metrics.results()
         val_loss, val_accuracy = self.trainer.validation_metrics.results()
         self.trainer.training_metrics.reset()
+        if self.diverged is None:
+            self._diverges_at(self.steps)
         self.epoch += 1
         self.step = 0
         self.history.append(
@@ -265,16 +249,20 @@ class Training:
                 "val_accuracy": val_accuracy,
             }
         )
-        if self.best_epoch is None or self._better(self.history[-1], self.history[self.best_epoch - 1]):
+        none_is_left = self.best_epoch is None and self.complete
+        if (self.diverged is None and self._is_better(self.history[-1])) or none_is_left:
             self.best_epoch = self.epoch
             self.best_weights = [weight.numpy() for weight in self.trainer.weights]
 
-    def _better(self, row, best):
-        """Whether an epoch is better than the best; NaN is worse than any number, a tie is not better."""
+    def _is_better(self, row):
+        """Whether an epoch is better than the best; one whose losses are no numbers never is, a tie is not better."""
+        if not has_numbers(row):
+            return False
+        best = self.history[self.best_epoch - 1] if self.best_epoch else None
+        if best is None or not has_numbers(best):
+            return True
         monitor = self.settings["monitor"]
         value, best_value = row[monitor], best[monitor]
-        if math.isnan(value) or math.isnan(best_value):
-            return math.isnan(best_value) and not math.isnan(value)
         return value > best_value if monitor == "val_accuracy" else value < best_value
 
     @contextmanager
