@@ -1,5 +1,6 @@
 """Decode and resize every image once, into arrays of bytes that training maps into memory."""
 
+import math
 import os
 from functools import partial
 
@@ -8,7 +9,8 @@ import pandas as pd
 
 from baton import console
 from baton.console import log, show_progress
-from baton.data.images import decode_resized, map_images
+from baton.data.images import DamagedImage, decode_resized, map_images
+from baton.errors import UserError
 from baton.files import read_json
 from baton.manifests import read_manifest, write_manifest
 from baton.study.identity import synthetic_batch
@@ -67,10 +69,24 @@ def augment(read, rows, size, augmentation, seed):
         yield from np.clip(new, 0, 255).astype(np.uint8)
 
 
-def pack_split(frame, parents, root, array, size, threads, augmentation, seed):
-    """Write the images of `frame` to the .npy file `array`, in its order, then a synthetic one of each of `parents`."""
+def read_image(path, size, ranges):
+    """Return the image at `path`, resized; UserError where it has vanished or changed since it was checked."""
+    try:
+        return decode_resized(path, size, math.inf, ranges)
+    except DamagedImage as trouble:
+        raise UserError(
+            f"{path} could be read when the images were checked, and cannot any more: {trouble}. Put it back, or have all "
+            "images checked again: snakemake --forcerun filter_corrupt"
+        ) from None
+
+
+def pack_split(frame, parents, root, array, size, threads, augmentation, seed, ranges):
+    """Write the images of `frame` to the .npy file `array`, in its order, then a synthetic one of each of `parents`.
+
+    ranges: of grey images of more than 8 bits, by sample type.
+    """
     paths = [os.path.join(root, image) for image in frame["image"]]
-    images = map_images(partial(decode_resized, size=size), paths, threads)
+    images = map_images(partial(read_image, size=size, ranges=ranges), paths, threads)
     name = os.path.basename(array)
     with open(array, "wb", buffering=BUFFER) as file:
         write_header(file, len(frame) + len(parents), size)
@@ -90,13 +106,15 @@ def main(manifest, weights, root, arrays, manifests, threads, size, synthetic_fr
     Row i of the CSV is image i of the array; label: the class's index; parent: the image that a
     synthetic one was made from, else empty. arrays and manifests: path of each, by split.
     """
-    index = {label: number for number, label in enumerate(read_json(weights)["classes"])}
+    classes = read_json(weights)
+    index = {label: number for number, label in enumerate(classes["classes"])}
+    ranges = classes.get("grey", {})
     images = read_manifest(manifest)
     for split, array in arrays.items():
         frame = images[images["split"] == split].reset_index(drop=True)
         frame = frame.assign(label=frame["class"].map(index), parent="")
         parents = choose_parents(frame, synthetic_fraction if split == "train" else 0, seed)
-        pack_split(frame, parents, root, array, size, threads, augmentation, seed)
+        pack_split(frame, parents, root, array, size, threads, augmentation, seed, ranges)
         if len(parents):
             log.info("%d synthetic images added to %d for training", len(parents), len(frame))
             names = [f"synthetic {number}" for number in range(1, len(parents) + 1)]

@@ -9,11 +9,13 @@ import numpy as np
 
 from baton import console
 from baton.console import log, show_progress
+from baton.data import damage
 from baton.data.images import SUFFIXES, DamagedImage, decode_resized, list_files, map_images
 from baton.data.links import folder_name, short_digest
+from baton.data.passed_over import count_passed_over, why_passed_over
 from baton.errors import UserError
-from baton.files import written_aside
-from baton.study.finished import read_training
+from baton.files import read_json, written_aside
+from baton.study.finished import FILES, read_training
 from baton.training import networks
 from baton.training.batches import PREDICTION_BATCH
 
@@ -21,19 +23,26 @@ from baton.training.batches import PREDICTION_BATCH
 import keras
 
 
-def read_or_reason(path, size):
+def read_or_reason(path, size, megapixels, ranges):
     """Return the image at `path` resized to (size, size, 3) uint8 and None, or None and what is wrong with it."""
     try:
-        return decode_resized(path, size), None
-    except DamagedImage as damage:
-        return None, str(damage)
+        pixels = decode_resized(path, size, megapixels, ranges)
+        broken, warning = damage.read_warnings(path)
+    except DamagedImage as trouble:
+        return None, str(trouble)
+    if warning:
+        log.warning("read with a warning of the decoder: %s: %s", path, warning)
+    return (None, broken) if broken else (pixels, None)
 
 
-def predict_files(network, folder, files, threads):
-    """Yield (file, probabilities, None) or (file, None, reason) for each of the `files` below `folder`."""
+def predict_files(network, folder, files, threads, megapixels, ranges):
+    """Yield (file, probabilities, None) or (file, None, reason) for each of the `files` below `folder`.
+
+    megapixels, ranges: see decode_image.
+    """
     size = network.input.shape[1]
     paths = [os.path.join(folder, file) for file in files]
-    read = map_images(lambda path: read_or_reason(path, size), paths, threads)
+    read = map_images(lambda path: read_or_reason(path, size, megapixels, ranges), paths, threads)
     progress = iter(show_progress(zip(files, read, strict=True), "predicting", len(files), "image"))
     while batch := list(islice(progress, PREDICTION_BATCH)):
         pixels = [image for _, (image, _) in batch if image is not None]
@@ -48,17 +57,20 @@ def name_table(name, images):
     return f"results/predictions/{name}/{folder_name(os.path.basename(real))}_{short_digest(real)}.csv"
 
 
-def main(model, name, threads, images, settings, augmentation):
+def main(model, name, threads, images, settings, augmentation, megapixels):
     """Write file, class, the probability of each class, and the reason where a file could not be read.
 
     model: its file, with training.json beside it; name: of the model; images: the folder to predict; settings,
-    augmentation: the model's, by the config.
+    augmentation: the model's, by the config; megapixels: the most that an image may have.
     """
     if not model or images is None:
         raise UserError("name the model and the folder: snakemake predict --config model=NAME images=FOLDER")
     if not os.path.isdir(images):
         raise UserError(f"images={images}: there is no such folder.")
-    files = [path for path in list_files(images) if path.lower().endswith(SUFFIXES)]
+    found = list_files(images)
+    for reason, count in count_passed_over(found):
+        log.info("left out: %d files: %s", count, reason)
+    files = [path for path in found if why_passed_over(path) is None]
     if not files:
         raise UserError(
             f"images={images}: the folder holds no file named like an image ({', '.join(SUFFIXES)})."
@@ -70,6 +82,8 @@ def main(model, name, threads, images, settings, augmentation):
             f"its data have changed since. Train it again: snakemake --forcerun train_{name}"
         )
     console.warn_of_other_training(changes)
+    # Of a model of an earlier version none are recorded: its own images were scaled in another way.
+    ranges = read_json(Path(model).with_name(FILES["summary"])).get("grey")
     predictions_csv = name_table(name, images)
     networks.set_up(threads, "float32", seed=0)  # the model brings its own precision
     network = keras.saving.load_model(model, compile=False)
@@ -81,7 +95,7 @@ def main(model, name, threads, images, settings, augmentation):
     ):
         writer = csv.writer(table, lineterminator="\n")
         writer.writerow(["file", "class", *(f"probability {label}" for label in classes), "reason"])
-        for file, probabilities, reason in predict_files(network, images, files, threads):
+        for file, probabilities, reason in predict_files(network, images, files, threads, megapixels, ranges):
             if reason is not None:
                 unreadable += 1
                 writer.writerow([file, "", *[""] * len(classes), reason])

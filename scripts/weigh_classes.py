@@ -5,9 +5,10 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from baton import console
 from baton.console import log
+from baton.data.grey import WHOLE
 from baton.data.labels import normalize_label, sort_labels
 from baton.errors import UserError
-from baton.files import write_json
+from baton.files import read_json, write_json
 from baton.manifests import read_manifest
 
 
@@ -24,8 +25,11 @@ def order_classes(frame, order):
     return sorted(classes, key=order.index) if order else classes
 
 
-def main(images_csv, weights_json, classes):
+def main(images_csv, grey_json, weights_json, classes):
     """Write class_weights.json: the classes in the order of their indices, and the weight of each.
+
+    And the ranges of grey images of more than 8 bits (grey), where they are not those of earlier versions: what training
+    sees follows from them.
 
     The weight of a class is n / (k * n_class), with n training images and k classes
     (King & Zeng 2001; scikit-learn's "balanced").
@@ -37,9 +41,11 @@ def main(images_csv, weights_json, classes):
     weights = compute_class_weight("balanced", classes=np.array(ordered), y=labels)
     for label, weight in zip(ordered, weights, strict=True):
         log.info("class %s: weight %.4f", label, weight)
-    write_json(weights_json, {"classes": ordered, "weights": weights.tolist()}, ensure_ascii=False)
+    ranges = {sample: limits for sample, limits in read_json(grey_json).items() if tuple(limits) != WHOLE}
+    grey = {"grey": ranges} if ranges else {}
+    write_json(weights_json, {"classes": ordered, "weights": weights.tolist()} | grey, ensure_ascii=False)
 
 
 if __name__ == "__main__":
     console.start(snakemake.log[0])
-    main(snakemake.input.images, snakemake.output.weights, **snakemake.params)
+    main(snakemake.input.images, snakemake.input.grey, snakemake.output.weights, **snakemake.params)

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import io
+import json
 import os
 
 import pytest
@@ -30,9 +31,10 @@ def read_rows(path):
 class Filtered:
     """What main() makes of (image, class, split, draw) rows; contents: bytes of those that are no pictures."""
 
-    def __init__(self, tmp_path, rows, contents=None, holdout=HOLDOUT):
+    def __init__(self, tmp_path, rows, contents=None, holdout=HOLDOUT, warned=None, megapixels=250):
         contents = contents or {}
         root, out = tmp_path / "images", tmp_path / "out"
+        root.mkdir(parents=True)
         for number, (image, *_) in enumerate(rows):
             path = root / image
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -41,9 +43,21 @@ class Filtered:
         with open(tmp_path / "split.csv", "w", newline="", encoding="utf-8") as file:
             csv.writer(file, lineterminator="\n").writerows([("image", "class", "split", "draw"), *rows])
         filter_corrupt.main(
-            tmp_path / "split.csv", out / "images.csv", out / "corrupt.csv", out / "dataset", root, 2, holdout
+            tmp_path / "split.csv",
+            out / "images.csv",
+            out / "corrupt.csv",
+            out / "look_at.csv",
+            out / "grey.json",
+            out / "dataset",
+            root,
+            2,
+            holdout,
+            warned,
+            megapixels,
         )
         self.images, self.corrupt = read_rows(out / "images.csv"), read_rows(out / "corrupt.csv")
+        self.look_at = {row["file"]: row["reason"] for row in read_rows(out / "look_at.csv")}
+        self.grey = json.loads((out / "grey.json").read_text())
         self.splits = {row["image"]: row["split"] for row in self.images}
         self.links = {
             link.relative_to(out / "dataset").as_posix(): os.path.relpath(os.path.realpath(link), root)
@@ -60,6 +74,70 @@ def test_good_images_stay_where_they_were_drawn(tmp_path):
     made = Filtered(tmp_path, rows)
     assert [(row["image"], row["class"], row["split"]) for row in made.images] == [row[:3] for row in rows]
     assert made.corrupt == []
+
+
+def jpeg(number, spoil=lambda content: content):
+    buffer = io.BytesIO()
+    Image.linear_gradient("L").rotate(30 * number).convert("RGB").save(buffer, "JPEG")
+    return spoil(buffer.getvalue())
+
+
+def with_junk(content):
+    """A JPEG with bytes between two markers, which its decoder warns of and skips."""
+    return content[:20] + bytes(9) + content[20:]  # after the first segment, JFIF's
+
+
+class TestWarnings:
+    ROWS = drawn("a") + drawn("b")
+
+    def contents(self, warned):
+        """Contents of all twelve images as JPEGs, of which the last ones of each class have a warning."""
+        names = [row[0] for row in self.ROWS]
+        return {
+            name: jpeg(n, with_junk if n % 6 >= 6 - warned else lambda c: c) for n, name in enumerate(names)
+        }
+
+    def test_a_few_are_left_out_as_damaged_with_the_decoders_words(self, tmp_path):
+        made = Filtered(tmp_path, self.ROWS, self.contents(1))
+        assert [row["file"] for row in made.corrupt] == ["a5.jpg", "b5.jpg"]
+        assert made.corrupt[0]["reason"].startswith(
+            "the decoder warns: Corrupt JPEG data: 9 extraneous bytes"
+        )
+
+    def test_where_many_have_one_the_user_is_asked(self, tmp_path):
+        with pytest.raises(UserError) as refusal:
+            Filtered(tmp_path, self.ROWS, self.contents(2))
+        said = str(refusal.value)
+        assert said.startswith(
+            "4 of 12 JPEGs are read with a warning of the decoder, such as a4.jpg: Corrupt JPEG"
+        )
+        assert "set images.warned: keep" in said and "images.warned: leave_out" in said
+
+    def test_keep_keeps_them_and_leave_out_leaves_them_out(self, tmp_path):
+        kept = Filtered(tmp_path / "1", self.ROWS, self.contents(2), warned="keep")
+        assert kept.corrupt == [] and len(kept.images) == 12
+        left = Filtered(tmp_path / "2", self.ROWS, self.contents(2), warned="leave_out")
+        assert [row["file"] for row in left.corrupt] == ["a4.jpg", "a5.jpg", "b4.jpg", "b5.jpg"]
+
+    def test_a_broken_scan_is_damage_whatever_is_said_of_warnings(self, tmp_path):
+        contents = {"a5.jpg": jpeg(1, lambda content: content[:-400] + b"\xff\xd9")}
+        made = Filtered(tmp_path, self.ROWS, contents, warned="keep")
+        assert [(row["file"], row["reason"][:19]) for row in made.corrupt] == [
+            ("a5.jpg", "the scan is broken:")
+        ]
+
+
+def test_an_image_of_too_many_pixels_is_damaged_and_the_limit_a_key(tmp_path):
+    wide = io.BytesIO()
+    Image.linear_gradient("L").resize((1200, 1000)).save(wide, "PNG")
+    for megapixels, reasons in ((1.1, ["1,200 x 1,000 pixels: more than images.megapixels, 1.1"]), (1.2, [])):
+        made = Filtered(
+            tmp_path / str(megapixels),
+            drawn("a") + drawn("b"),
+            {"a5.jpg": wide.getvalue()},
+            megapixels=megapixels,
+        )
+        assert [row["reason"] for row in made.corrupt] == reasons
 
 
 def test_digests_are_those_of_the_files(tmp_path):

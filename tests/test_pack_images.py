@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 import pack_images
+from baton.errors import UserError
 
 SCRIPTS = Path(pack_images.__file__).parent
 SPLITS = ("train", "validation", "test")
@@ -116,6 +117,17 @@ def test_an_image_is_stretched_upright_and_on_white(tmp_path):
     assert pixels.shape == (8, 8, 3)
     assert (pixels[:3] == (255, 0, 0)).all()
     assert (pixels[-3:] == 255).all()
+
+
+def test_an_image_that_vanished_since_it_was_checked_is_named_with_what_to_do(tmp_path):
+    write_study(tmp_path, COUNTS, ["9", "10"])
+    (gone,) = [path for path in (tmp_path / "images").rglob("*") if path.is_file()][3:4]
+    gone.unlink()
+    with pytest.raises(UserError) as refusal:
+        pack_images.main(**arguments(tmp_path, "out"))
+    said = str(refusal.value)
+    assert said.startswith(f"{gone} could be read when the images were checked")
+    assert said.endswith("snakemake --forcerun filter_corrupt")
 
 
 def test_many_images_stay_in_order(tmp_path):

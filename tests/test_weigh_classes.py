@@ -9,15 +9,26 @@ import weigh_classes
 from baton.errors import UserError
 
 
-def weigh(tmp_path, counts, classes=()):
+def weigh(tmp_path, counts, classes=(), grey=None):
     """Run main() on (class, split): count; return class_weights.json."""
     with open(tmp_path / "images.csv", "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("image", "class", "split", "sha256"))
         for (label, split), count in counts.items():
             writer.writerows((f"{split}/{label}/{number}.jpg", label, split, "") for number in range(count))
-    weigh_classes.main(tmp_path / "images.csv", tmp_path / "weights.json", list(classes))
+    (tmp_path / "grey.json").write_text(json.dumps(grey or {}))
+    weigh_classes.main(
+        tmp_path / "images.csv", tmp_path / "grey.json", tmp_path / "weights.json", list(classes)
+    )
     return json.loads((tmp_path / "weights.json").read_text(encoding="utf-8"))
+
+
+def test_ranges_of_grey_images_are_in_it_but_for_those_of_earlier_versions(tmp_path):
+    counts = {("a", "train"): 2, ("b", "train"): 2}
+    assert "grey" not in weigh(tmp_path, counts)
+    assert "grey" not in weigh(tmp_path, counts, grey={"uint16": [0, 65535]})  # the same bytes as ever
+    found = weigh(tmp_path, counts, grey={"uint16": [0.0, 65535.0], "float32": [0, 1]})
+    assert found["grey"] == {"float32": [0, 1]}
 
 
 def test_weight_is_n_over_k_times_the_count_in_training(tmp_path):

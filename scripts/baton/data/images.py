@@ -6,9 +6,7 @@ is what training is fed, pixel for pixel.
 
 import errno
 import hashlib
-import mmap
 import os
-import re
 import stat
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,13 +14,25 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 from PIL import Image, ImageOps
 
+from baton.data import damage
+from baton.data.grey import WHOLE, range_of, read_depth, read_values, to_8_bits
 from baton.errors import MachineError
+from baton.files import HEIC, IMAGES, OWN_FOLDERS, is_own_folder
 
 # Formats of photographs and scans. Pillow knows others that start programs (EPS) or nobody takes photos in.
-FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM")
-SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
-# After a JPEG's start of scan: the next marker that is neither a stuffed byte, a restart nor a fill byte.
-JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
+FORMATS: tuple[str, ...] = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
+SUFFIXES: tuple[str, ...] = IMAGES
+try:  # an extra: its wheel is under the GPL
+    import pillow_heif
+except ImportError:
+    pass
+else:
+    pillow_heif.register_heif_opener()
+    FORMATS += ("HEIF",)
+    SUFFIXES += HEIC
+# Photos of today's phones have 200. What an image of a few kB unpacks to may fill the memory.
+MEGAPIXELS = 250
+Image.MAX_IMAGE_PIXELS = None  # instead of Pillow's limit, of which it also warns at half
 ABOUT_THE_FILE = (None, errno.ENOENT, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG)
 
 
@@ -58,6 +68,8 @@ def walk(folder):
             try:
                 with os.scandir(path) as entries:
                     for entry in entries:
+                        if entry.name in OWN_FOLDERS and is_own_folder(entry.path):
+                            continue
                         if _is_folder(entry):
                             below.append((entry.path, real, entry.is_symlink(), repeated))
                         else:
@@ -110,37 +122,54 @@ def real_files(folder, images):
     return [real(os.path.join(folder, image)) for image in images]
 
 
-def decode_image(path):
+def decode_image(path, megapixels=MEGAPIXELS, ranges=None):
     """Decode the whole image at `path`: a PIL image, upright, RGB, transparent parts on white.
 
-    Raises DamagedImage for whatever cannot be decoded to its last byte.
+    megapixels: the most that it may have; ranges: of grey images of more than 8 bits, by sample type (see baton.data.grey);
+    None: as earlier versions scaled them. Raises DamagedImage for whatever cannot be decoded to its end.
     """
+    image, depth = open_image(path, megapixels)
+    if depth and ranges is not None:
+        values = read_values(image, depth)
+        limits = range_of(values, depth) if depth.declared else tuple(ranges.get(depth.sample, WHOLE))
+        image = Image.fromarray(to_8_bits(values, limits, depth.inverted))
+    return _to_rgb(image)
+
+
+def open_image(path, megapixels=MEGAPIXELS):
+    """Return the decoded image at `path`, upright, and its Depth where it is grey of more than 8 bits, else None."""
     try:
         mode = os.stat(path).st_mode
         if not stat.S_ISREG(mode):  # opening a pipe would wait for ever
             raise DamagedImage("a folder, not a file" if stat.S_ISDIR(mode) else "not a regular file")
         with Image.open(path, formats=FORMATS) as image:
             file_format = image.format
+            if image.width * image.height > megapixels * 1e6:
+                raise DamagedImage(
+                    f"{image.width:,} x {image.height:,} pixels: more than images.megapixels, {megapixels:,}"
+                )
             image.load()
-            rgb = _to_rgb(_turn_upright(image))
-        if not _reaches_its_end(path, file_format):
+            depth = read_depth(image, path)
+            upright = _turn_upright(image)
+            if depth is None:
+                upright = _to_rgb(upright)
+        if not damage.reaches_its_end(path, file_format):
             raise DamagedImage(f"the end of the {file_format} file is missing")
     except (DamagedImage, MemoryError):
         raise
-    except Image.DecompressionBombError as error:
-        raise DamagedImage("too many pixels, a decompression bomb") from error
     # A damaged file can make a decoder raise nearly anything: all of it means the image is unusable.
     except Exception as error:
         # A drive that went away or a table of open files that is full says nothing about the image.
         if getattr(error, "errno", None) not in ABOUT_THE_FILE:
             raise
         raise DamagedImage(_reason(path, error)) from error
-    return rgb
+    return upright, depth
 
 
-def decode_resized(path, size):
-    """Return the image at `path` as a (size, size, 3) array of uint8, stretched to the square."""
-    return np.asarray(decode_image(path).resize((size, size), Image.Resampling.BILINEAR))
+def decode_resized(path, size, megapixels=MEGAPIXELS, ranges=None):
+    """Return the image at `path` as a (size, size, 3) array of uint8, stretched to the square; see decode_image."""
+    image = decode_image(path, megapixels, ranges)
+    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
 
 
 def _turn_upright(image):
@@ -169,54 +198,6 @@ def _to_rgb(image):
         background = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(background, image)
     return image.convert("RGB")
-
-
-def _reaches_its_end(path, file_format):
-    """Whether the file's own end mark is there: decoders forgive a missing last piece, pixels or not."""
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        if file_format in ("JPEG", "MPO"):
-            return _jpeg_reaches_its_end(data)
-        if file_format == "PNG":
-            return data.rfind(b"IEND\xaeB`\x82") > 0
-        if file_format == "GIF":
-            return _gif_reaches_its_end(data)
-        if file_format == "WEBP":
-            return int.from_bytes(data[4:8], "little") <= len(data) - 8
-        return True  # the pixels of the other formats are not compressed, or stand before the end
-
-
-def _jpeg_reaches_its_end(data):
-    """Walk from marker to marker (ITU T.81, annex B) until the end of image, 0xFFD9."""
-    position = 2
-    while marker := JPEG_MARKER.search(data, position):
-        code = marker[0][1]
-        if code == 0xD9:
-            return True
-        position = marker.end()
-        position += int.from_bytes(data[position : position + 2], "big")
-    return False
-
-
-def _gif_reaches_its_end(data):
-    """Walk from block to block (GIF89a, appendix B) until the trailer, 0x3B."""
-
-    def size_of_colours(flags):
-        return 3 << (flags & 7) + 1 if flags & 0x80 else 0
-
-    position = 13 + size_of_colours(data[10])
-    while position < len(data) and data[position] != 0x3B:
-        if data[position] == 0x2C and position + 9 < len(data):
-            # An image: its place, its colours, the code size.
-            position += 11 + size_of_colours(data[position + 9])
-        elif data[position] == 0x21:  # extension: its kind
-            position += 2
-        else:  # decoders step over what stands between blocks
-            position += 1
-            continue
-        while position < len(data) and data[position]:  # pieces, each after its length, until one of length 0
-            position += data[position] + 1
-        position += 1
-    return position < len(data)
 
 
 def digest_file(path):
