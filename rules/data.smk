@@ -3,9 +3,9 @@
 Needs
     data.images, data.annotations of the config (results/demo/ for the demo)
 Makes
-    results/data/classes.csv, left_out.csv, classes/CLASS/ (links, to look at)
+    results/data/classes.csv, left_out.csv, notes.csv, classes/CLASS/ (links, to look at)
     results/data/split.csv
-    results/data/images.csv, corrupt.csv, dataset/SPLIT/CLASS/ (links, to look at)
+    results/data/images.csv, corrupt.csv, look_at.csv, grey.json, dataset/SPLIT/CLASS/ (links, to look at)
     results/data/class_weights.json
     results/data/packed/IMAGES/SPLIT.npy, SPLIT.csv: the only thing that training reads
 """
@@ -33,10 +33,12 @@ rule sort_into_classes:
     """Give every image its class, and link it into results/data/classes/CLASS/."""
     input:
         annotations=STUDY.config["data"]["annotations"] or [],
-        watched=STUDY.watched,
+        images=STUDY.config["data"]["images"] if STUDY.images_are_made else [],
+        parts=[STUDY.script(f"baton/data/{name}.py") for name in ("tables", "names", "answers", "passed_over")],
     output:
         classes="results/data/classes.csv",
         left_out="results/data/left_out.csv",
+        notes="results/data/notes.csv",
         folder=directory("results/data/classes"),
     log:
         "logs/sort_into_classes.log",
@@ -46,6 +48,7 @@ rule sort_into_classes:
         "../envs/baton.yaml"
     params:
         data=STUDY.config["data"],
+        images_seen=STUDY.images_seen,
     script:
         "../scripts/sort_into_classes.py"
 
@@ -73,9 +76,12 @@ rule filter_corrupt:
     input:
         split="results/data/split.csv",
         images=ancient(STUDY.config["data"]["images"]),
+        parts=[STUDY.script(f"baton/data/{name}.py") for name in ("damage", "grey")],
     output:
         images="results/data/images.csv",
         corrupt="results/data/corrupt.csv",
+        look_at="results/data/look_at.csv",
+        grey="results/data/grey.json",
         folder=directory("results/data/dataset"),
     log:
         "logs/filter_corrupt.log",
@@ -88,6 +94,8 @@ rule filter_corrupt:
         mem_mb=STUDY.memory_of_decoding,
     params:
         holdout=STUDY.holdout,
+        warned=STUDY.config["images"]["warned"],
+        megapixels=STUDY.config["images"]["megapixels"],
     script:
         "../scripts/filter_corrupt.py"
 
@@ -96,6 +104,7 @@ rule weigh_classes:
     """Number the classes, and weigh each by how rare it is in training."""
     input:
         images="results/data/images.csv",
+        grey="results/data/grey.json",
     output:
         weights="results/data/class_weights.json",
     log:

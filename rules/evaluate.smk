@@ -3,7 +3,7 @@
 Needs
     results/models/MODEL/seed_N/model.keras, training.json, curves.svg
     results/data/packed/IMAGES/test.npy, test.csv, train.csv, validation.csv
-    results/data/class_weights.json, classes.csv, left_out.csv, images.csv, corrupt.csv
+    results/data/class_weights.json, classes.csv, left_out.csv, notes.csv, images.csv, corrupt.csv, look_at.csv
 Makes
     results/evaluation/MODEL/seed_N/metrics.json, predictions.csv
     results/report.html, report.json, report/models.csv, pairs.csv, accuracy_parameters.svg, reliability.svg, confusion/
@@ -37,7 +37,7 @@ for run in STUDY.runs:
             mem_mb=run.ask_memory,
             runtime=20,
         params:
-            ordered=STUDY.config["data"]["ordered"],
+            ordered=STUDY.ordered,
         script:
             "../scripts/evaluate.py"
 
@@ -80,6 +80,8 @@ REPORT_PARTS = {
 }
 REPORT_DATA = {
     "left_out": "results/data/left_out.csv",
+    "notes": "results/data/notes.csv",
+    "look_at": "results/data/look_at.csv",
     "classes": "results/data/classes.csv",
     "images": "results/data/images.csv",
     "corrupt": "results/data/corrupt.csv",

@@ -27,6 +27,7 @@ rule predict:
         model=PREDICTOR.existing_model if PREDICTOR else None,
         settings=PREDICTOR.settings if PREDICTOR else None,
         augmentation=STUDY.config["augmentation"],
+        megapixels=STUDY.config["images"]["megapixels"],
         images=STUDY.prediction["images"],
         name=STUDY.prediction["model"],
     script:

@@ -19,7 +19,8 @@ from PIL import Image
 
 from baton.manifests import write_manifest
 from baton.training import networks
-from baton.training.training import Split, Trainer
+from baton.training.splits import Split
+from baton.training.training import Trainer
 
 # isort: split
 import keras

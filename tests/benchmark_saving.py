@@ -21,8 +21,9 @@ from baton.manifests import write_manifest
 from baton.training import keeper as keeping
 from baton.training import networks
 from baton.training.keeper import Keeper
+from baton.training.splits import Split
 from baton.training.state import NEWEST
-from baton.training.training import Split, Trainer, Training
+from baton.training.training import Trainer, Training
 
 # isort: split
 import pandas as pd

@@ -107,7 +107,7 @@ class Made:
     """A study of which only what the report reads is there.
 
     classes: names; labels: the class indices of the test images; runs: of run(); files: names of the test
-    images; corrupt: rows of corrupt.csv; left_out: rows of left_out.csv; train: images per class for training;
+    images; corrupt: rows of corrupt.csv; left_out, notes: rows of left_out.csv, notes.csv; train: images per class for training;
     size: of the images; asked: what differs from the config, section by section; curves: whether figures are
     drawn (slow) or a line stands for them.
     """
@@ -121,6 +121,8 @@ class Made:
         files=None,
         corrupt=(),
         left_out=(),
+        notes=(),
+        look_at=(),
         train=40,
         synthetic=0,
         size=16,
@@ -131,7 +133,9 @@ class Made:
         self.folder, self.classes, self.labels, self.runs = Path(folder), classes, np.array(labels), runs
         self.files = files or [f"test {number}.png" for number in range(len(labels))]
         self.config = {
-            key: value for key, value in DEFAULTS.items() if key not in ("session_minutes", "verify")
+            key: value
+            for key, value in DEFAULTS.items()
+            if key not in ("session_minutes", "scan_images", "verify")
         }
         self.config["data"] = DEFAULTS["data"] | {
             "source": "annotations",
@@ -141,7 +145,7 @@ class Made:
         for section, values in (asked or {}).items():
             self.config[section] = self.config[section] | values
         self.ordered, self.curves = ordered, curves
-        self._write_data(corrupt, left_out, train, synthetic, size)
+        self._write_data(corrupt, left_out, notes, look_at, train, synthetic, size)
         for one in runs:
             self._write_run(one)
 
@@ -158,7 +162,7 @@ class Made:
     def _csv(self, path, columns, rows):
         write_manifest(pandas.DataFrame(list(rows), columns=columns, dtype=str), self._path(path))
 
-    def _write_data(self, corrupt, left_out, train, synthetic, size):
+    def _write_data(self, corrupt, left_out, notes, look_at, train, synthetic, size):
         rows = [
             (f"{split} {label} {number}.png", label, split)
             for label in self.classes
@@ -173,6 +177,8 @@ class Made:
         labelled = [row[:2] for row in rows] + [row[:2] for row in corrupt]
         self._csv("results/data/classes.csv", ["image", "class"], labelled)
         self._csv("results/data/left_out.csv", ["reason", "unit", "count"], left_out)
+        self._csv("results/data/look_at.csv", ["file", "class", "split", "reason"], look_at)
+        self._csv("results/data/notes.csv", ["note", "unit", "count"], notes)
         self._csv("results/data/corrupt.csv", ["file", "class", "split", "reason"], corrupt)
         for split in ("train", "validation", "test"):
             packed = [
@@ -305,7 +311,10 @@ class Made:
     def write(self, base="results/report", whole=False, read=True):
         """Have the report written, and read it: page, text, numbers, models and pairs."""
         data = "results/data"
-        files = {name: f"{data}/{name}.csv" for name in ("left_out", "classes", "images", "corrupt")} | {
+        files = {
+            name: f"{data}/{name}.csv"
+            for name in ("left_out", "notes", "classes", "images", "corrupt", "look_at")
+        } | {
             "parts": REPORT_PARTS,
             "weights": f"{data}/class_weights.json",
             "train_manifest": f"{data}/packed/train.csv",
@@ -396,6 +405,7 @@ def make_rich(folder, **how):
         "curves": True,
         "corrupt": corrupt,
         "left_out": left_out,
+        "notes": [("a comma is read as a decimal point: 4,5", "answers", "678")],
         "asked": asked,
     }
     return Made(folder, scale, labels, runs, **(more | how))
@@ -418,6 +428,7 @@ def name_everything(folder, names):
         files=files,
         corrupt=corrupt,
         left_out=left_out,
+        notes=[(f"read as {name}: {name}", "answers", "3") for name in names],
         asked=asked,
         curves=True,
     )

@@ -7,6 +7,7 @@ of them, with made-up training runs, is written where the report looks for it.
 import csv
 import io
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -418,7 +419,8 @@ class TestUnhappy:
     def test_a_diverged_model_is_called_that_and_has_no_numbers(self, tmp_path):
         nothing = np.full((100, 4), np.nan)
         runs = [run("broken", nothing, loss=np.nan, val_accuracy=np.nan), run("good", GOOD)]
-        made = Made(tmp_path, VEGETABLES, LABELS, runs).write()
+        asked = {"data": {"no_answer": []}}  # whose words are shown with the config
+        made = Made(tmp_path, VEGETABLES, LABELS, runs, asked=asked).write()
         assert problems(made.numbers) == []
         assert "broken diverged: its probabilities are not numbers" in made.text
         row = made.page.table("test accuracy")[0]
@@ -429,6 +431,27 @@ class TestUnhappy:
         assert not re.search(r"\b(nan|inf|None)\b", words, re.IGNORECASE)
         for row in made.models:
             assert not {"nan", "inf", "None"} & set(row.values())
+
+    def test_where_training_diverged_the_kept_epoch_is_named(self, tmp_path):
+        made = Made(tmp_path, VEGETABLES, LABELS, [run("one", GOOD), run("other", GOOD[:, ::-1])])
+        for name, changes in (("one", {"diverged": {"epoch": 5, "step": 3}}), ("other", {"kept": math.nan})):
+            path = made / f"results/models/{name}/seed_1/training.json"
+            training = json.loads(path.read_text())
+            if "kept" in changes:
+                training["kept"]["val_loss"] = math.nan
+            else:
+                training |= changes
+            path.write_text(json.dumps(training))
+        made.write()
+        assert problems(made.numbers) == []
+        assert (
+            "one diverged in epoch 5 (step 3): its weights were no numbers any more, and its training ended. Epoch 4, before "
+            "that, is kept and tested." in made.text
+        )
+        assert (
+            "other kept epoch 4, whose loss is not a number, as an earlier version of Baton did" in made.text
+        )
+        assert "one kept" not in made.text and "other diverged" not in made.text
 
     def test_some_images_without_an_answer_count_as_wrong(self, tmp_path):
         some = GOOD.copy()

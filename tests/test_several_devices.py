@@ -69,7 +69,8 @@ def make_training(packed, weights, gpus, settings, augmentation):
     import keras
 
     from baton.training import networks
-    from baton.training.training import Split, Trainer, Training
+    from baton.training.splits import Split
+    from baton.training.training import Trainer, Training
 
     keras.utils.clear_session()  # names count from 1, as in a process of its own
     keras.utils.set_random_seed(1)

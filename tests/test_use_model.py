@@ -45,7 +45,15 @@ UNREADABLE = {
     "deep/page.jpg": "not an image in a known format",
     "folder.png": "a folder, not a file",
 }
-IGNORED = ["notes.txt", "deep/.keep", "deep/table.csv", "photo.jpg.bak"]
+IGNORED = [
+    "notes.txt",
+    "deep/.keep",
+    "deep/table.csv",
+    "photo.jpg.bak",
+    "._1.png",
+    ".ipynb_checkpoints/1.png",
+]
+IGNORED += ["@eaDir/1.png/SYNOPHOTO_THUMB_M.jpg", "x.cr2"]
 # Runs a SavedModel and a TFLite file as another program would, and names the operations in them.
 RUN = """
 import json, sys
@@ -100,6 +108,7 @@ def predicted(trained):
     (folder / "deep/page.jpg").write_text("<!DOCTYPE html>")
     (folder / "folder.png").mkdir()
     for name in IGNORED:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(b"\0")
     # The test images again: they come after more than are decoded at once, with unreadable ones between.
     for row in trained.rows(f"data/packed/{SIZE}px/test.csv"):
@@ -150,6 +159,15 @@ class TestPredict:
         for row in rows.values():
             assert [value for key, value in row.items() if key not in ("file", "reason")] == [""] * 4
 
+    def test_what_is_passed_over_is_counted_and_named(self, trained, predicted):
+        for count, reason in (
+            (3, "hidden, or in a hidden folder"),
+            (3, "not named like an image"),
+            (1, "raw files of cameras: convert them to JPEG or TIFF"),
+            (1, "thumbnails of a NAS (@eaDir)"),
+        ):
+            assert f"left out: {count} files: {reason}\n" in trained.prediction.output
+
     def test_it_says_how_many_are_unreadable(self, trained, predicted):
         said = f"{len(predicted)} images, {len(UNREADABLE)} of them unreadable: results/predictions/tiny/"
         assert said in trained.prediction.output
@@ -180,7 +198,7 @@ class TestRefusals:
 
         before = take_stock(study / "results")
         model = str(study / "results/models/tiny/seed_1/model.keras")
-        rest = {"threads": 1, "settings": {}, "augmentation": {}}
+        rest = {"threads": 1, "settings": {}, "augmentation": {}, "megapixels": 250}
         with contextlib.chdir(study.folder), pytest.raises(UserError) as refusal:
             predict.main(**{"model": model, "name": "tiny", **rest, **given})
         assert str(refusal.value).startswith(sentence) and "\n" not in str(refusal.value)
@@ -189,7 +207,7 @@ class TestRefusals:
     def test_an_unknown_model(self, trained):
         given = yaml.safe_load((trained / "config.yaml").read_text(encoding="utf-8"))
         with contextlib.chdir(trained.folder), pytest.raises(ConfigError) as refusal:
-            make_study(given | {"model": "tinny"}, validate, [])
+            make_study(given | {"model": "tinny"}, validate)
         assert str(refusal.value) == "--config model=tinny: there is no such model. There are: tiny, other."
 
     def test_a_folder_that_is_not_there(self, trained):
@@ -199,6 +217,12 @@ class TestRefusals:
         (trained / "bare/deep").mkdir(parents=True)
         (trained / "bare/deep/notes.txt").write_text("no image")
         self.refuse(trained, "images=bare: the folder holds no file named like an image", images="bare")
+
+    def test_a_folder_for_something_else(self, trained):
+        outcome = trained.try_run("--dry-run", "train_tiny", "--config", "images=elsewhere")
+        assert outcome.code != 0 and "Traceback" not in outcome.output
+        said = "--config images=elsewhere: only `snakemake predict` takes a folder."
+        assert said in outcome.output and "'data={images: elsewhere}'" in outcome.output
 
     def test_no_folder_said(self, trained):
         sentence = "name the model and the folder: snakemake predict --config model=NAME images=FOLDER"
@@ -324,7 +348,7 @@ class TestFailing:
         monkeypatch.setattr(export.networks, "predict", lambda network, images: self.EXPECTED)
         given = yaml.safe_load((trained / "config.yaml").read_text(encoding="utf-8"))
         with contextlib.chdir(trained.folder):
-            run = make_study(given, validate, []).runs[0]
+            run = make_study(given, validate).runs[0]
         model = trained / run.files.model
         with caplog.at_level("INFO"):
             export.main(str(model), "none.npy", tmp_path / "all", 1, run.settings, run.augmentation)

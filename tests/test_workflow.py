@@ -126,6 +126,7 @@ class TestData:
         assert [(row["count"], row["unit"], row["reason"]) for row in rows] == [
             (str(not_asked), "rows", "not what data.where asks for"),
             ("2", "rows", "no answer"),
+            ("1", "files", "not named like an image"),
             ("5", "images", "in the folder, but without an answer that is used"),
         ]
         assert f"left out: {not_asked} rows: not what data.where asks for" in study.outcome.output
@@ -669,7 +670,8 @@ class TestClassFolders:
 
     def test_what_does_not_belong_there_is_counted(self, class_folders):
         assert [(row["count"], row["reason"]) for row in class_folders.study.rows("data/left_out.csv")] == [
-            ("2", "hidden, or not named like an image"),
+            ("1", "hidden, or in a hidden folder"),
+            ("1", "thumbnails of Windows (Thumbs.db)"),
             ("1", "not in a folder CLASS/"),
         ]
 

@@ -20,7 +20,7 @@ from baton.study.identity import (
 from baton.study.progress import read_progress
 
 SPLITS = ("train", "validation", "test")
-FOR_BATON = ("identity", "study", "classes")  # of training.json, for Baton itself
+FOR_BATON = ("identity", "study", "classes", "grey")  # of training.json, for Baton itself
 DETAILED = 12  # models that the page shows in detail; of more, these are the most accurate
 
 
@@ -58,7 +58,7 @@ def count_copies(images):
 
 def collect_data(files):
     """Return what the report says of the data; files: the paths of the manifests, by name."""
-    names = ("left_out", "classes", "images", "corrupt", "train_manifest")
+    names = ("left_out", "notes", "classes", "images", "corrupt", "look_at", "train_manifest")
     manifests = {name: read_manifest(files[name]) for name in names}
     mapping = read_json(files["weights"])
     rows, sums = count_classes(
@@ -69,13 +69,13 @@ def collect_data(files):
         manifests["train_manifest"],
         mapping["weights"],
     )
-    left_out = manifests["left_out"].astype({"count": int})
     return {
         "classes": rows,
         "sums": sums,
-        "left_out": left_out.to_dict("records"),
-        "corrupt": manifests["corrupt"].to_dict("records"),
+        **{name: manifests[name].astype({"count": int}).to_dict("records") for name in ("left_out", "notes")},
+        **{name: manifests[name].to_dict("records") for name in ("corrupt", "look_at")},
         "copies": count_copies(manifests["images"]),
+        "grey": mapping.get("grey", {}),
     }
 
 
@@ -103,6 +103,7 @@ def collect_run(run, files, weights, test_images):
         )
         if reason is None:
             training = {key: value for key, value in training.items() if key not in FOR_BATON}
+            training.setdefault("diverged", None)  # of an earlier version
             test = {key: value for key, value in test.items() if key != "training"}
             correct = (answers["class"] == answers["predicted"]).to_numpy()
             return facts | {
@@ -137,7 +138,9 @@ def misfit_of_training(training, run, weights):
         changes += list_changes(training["augmentation"], augmentation)
     if changes:
         return f"the existing model is another one: {'; '.join(changes)}"
-    early = stopped_early(settings["patience"], training["epochs"], training["kept"]["epoch"])
+    early = stopped_early(
+        settings["patience"], training["epochs"], training["kept"]["epoch"], training.get("diverged")
+    )
     if not is_trained({"epochs": training["epochs"], "stopped_early": early}, settings["epochs"]):
         return f"the existing model was trained for {training['epochs']} epochs of {settings['epochs']}"
     return None
