@@ -34,9 +34,7 @@ rule sort_into_classes:
     input:
         annotations=STUDY.config["data"]["annotations"] or [],
         images=STUDY.config["data"]["images"] if STUDY.images_are_made else [],
-        parts=[
-            STUDY.script(f"baton/data/{name}.py") for name in ("tables", "names", "answers", "passed_over")
-        ],
+        parts=[STUDY.script(f"annotations/{name}.py") for name in ("tables", "names", "answers")],
     output:
         classes="results/data/classes.csv",
         left_out="results/data/left_out.csv",

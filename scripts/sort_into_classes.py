@@ -5,15 +5,15 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
+from annotations.answers import choose_rows, combine_answers, read_answers
+from annotations.names import RULES, Names
+from annotations.tables import read_table
 from baton import console
 from baton.console import log
-from baton.data.answers import choose_rows, combine_answers, read_answers
 from baton.data.images import SUFFIXES, name_files, rank_name, real_files, walk
 from baton.data.labels import normalize_label, sort_labels
 from baton.data.links import link_images
-from baton.data.names import RULES, Names
 from baton.data.passed_over import count_passed_over, why_passed_over
-from baton.data.tables import read_table
 from baton.errors import UserError, some
 from baton.files import is_own_folder
 from baton.formatting import as_number

@@ -2,7 +2,7 @@
 
 import pytest
 
-from baton.data.names import Names
+from annotations.names import Names
 
 FILES = [f"{number:02}.png" for number in range(16)]
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import sort_into_classes
-from baton.data.answers import combine_answers
+from annotations.answers import combine_answers
 from baton.data.labels import normalize_label, sort_labels
 from baton.data.links import folder_name, link_images
 from baton.errors import UserError

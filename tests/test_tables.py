@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from baton.data.tables import read_table
+from annotations.tables import read_table
 from baton.errors import UserError
 
 COLUMNS = ["image", "label"]
