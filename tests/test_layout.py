@@ -42,7 +42,11 @@ def imports(path):
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_a_room_imports_itself_and_what_all_share(path):
     room = path.parent.name if path.parent.name in ROOMS else None
-    wanted = {name for name in imports(path) if name.split(".")[0] in ("baton", "report", "annotations") or is_script(name)}
+    wanted = {
+        name
+        for name in imports(path)
+        if name.split(".")[0] in ("baton", "report", "annotations") or is_script(name)
+    }
     allowed = {"baton.errors", "baton.files"} if room == "study" else SHARED
     allowed = allowed | ALLOWED.get(room, set())
     assert {name for name in wanted - allowed if not name.startswith(f"baton.{room}.")} == set()
