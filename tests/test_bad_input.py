@@ -134,6 +134,13 @@ CONFIGS = {
     ),
     "megapixels out of range": (text("images: {megapixels: 0}"), ["images.megapixels", "0"]),
     "no way to treat warnings": (text("images: {warned: yes}"), ["images.warned", "'yes'", "leave_out"]),
+    "an anchor within itself": (text("training: &a {epochs: *a}"), ["config.yaml", "within itself"]),
+    "a number of many digits": (
+        text(f"training: {{learning_rate: {'9' * 400}}}"),
+        ["training.learning_rate", "400 digits"],
+    ),
+    "more epochs than can be counted": (text("training: {epochs: 1e20}"), ["training.epochs", "21 digits"]),
+    "a class without a name": (text("data: {classes: {'': [a], b: [c]}}"), ["data.classes"]),
     "no CSV": (config({"annotations": "answer.csv"}), ["data.annotations", "there is no answer.csv"]),
     "a file for a folder": (
         config({"images": "answers.csv"}),

@@ -125,7 +125,7 @@ class TestLocks:
     def fresh(self, study):
         shutil.rmtree(study / ".snakemake/locks", ignore_errors=True)
         shutil.rmtree(study / ".snakemake/baton", ignore_errors=True)
-        os.utime(study / "photos/red")  # something to do, so that it locks
+        os.utime(study / "photos/red/1.png")  # something to do, so that it locks
 
     def test_one_that_gave_no_sign_of_life_is_dead(self, study):
         path = leave_lock(study, "elsewhere 1 5.0", 600, OTHER)

@@ -10,7 +10,7 @@ from conftest import REPOSITORY
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from baton.study.config import merges_ranges
+from baton.study.labels import merges_ranges
 from baton.study.models import OF_THE_IMAGES
 from baton.study.study import Study
 

@@ -125,6 +125,16 @@ def good_files():
     yield "grey.jpg", as_jpeg(image.convert("L"))
     yield "grey, progressive.jpg", as_jpeg(image.convert("L"), progressive=True)
     yield "CMYK.jpg", as_jpeg(image.convert("CMYK"))
+    yield "CMYK, 4:2:0.jpg", as_jpeg(image.convert("CMYK"), subsampling="4:2:0")
+    for shade in (0, 255):
+        page = Image.new("L", (1024, 1024), shade)
+        page.paste(128, (300, 300, 700, 701))
+        yield f"a square on {shade}.jpg", as_jpeg(page)
+        yield f"a square on {shade}, progressive.jpg", as_jpeg(page, progressive=True)
+        yield (
+            f"a square on {shade}, in colour.jpg",
+            as_jpeg(page.convert("RGB"), progressive=True, subsampling=0),
+        )
     yield "CMYK, progressive.jpg", as_jpeg(image.convert("CMYK"), progressive=True)
     yield "1 x 1.jpg", as_jpeg(image.resize((1, 1)))
     yield "8 x 1.jpg", as_jpeg(image.resize((8, 1)))

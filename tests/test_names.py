@@ -1,5 +1,7 @@
 """Names in a table that are nearly those of the files: one rule that finds each its own file is taken, and said."""
 
+import time
+
 import pytest
 
 from annotations.names import Names
@@ -93,3 +95,13 @@ def test_a_file_with_real_backslashes_is_found_as_it_stands():
         {"set\\1.png": "set\\1.png", "set\\2.png": "set/2.png"},
         [],
     )
+
+
+def test_many_names_take_seconds_whether_they_are_found_or_not():
+    """One folder for each patient, whose images are all called the same."""
+    files = [f"p{number}/photo.jpg" for number in range(20_000)]
+    started = time.process_time()
+    found, rules = find(files, [f"P{number}/photo" for number in range(20_000)])
+    assert rules == ["ending", "case"] and found["P7/photo"] == "p7/photo.jpg"
+    assert find(files, [f"q{number}/photo" for number in range(20_000)]) == ({}, [])
+    assert time.process_time() - started < 10

@@ -70,6 +70,13 @@ def test_links_that_go_in_circles_or_nowhere_end(photos):
     assert digest_images("photos") == digest_images("photos")
 
 
+def test_another_name_of_a_folder_is_a_change(photos):
+    (photos / "one").symlink_to("cat")
+    before = digest_images("photos")
+    (photos / "two").symlink_to("cat")
+    assert digest_images("photos") != before
+
+
 def test_the_folder_may_be_called_by_any_of_its_names(photos):
     assert digest_images("photos") == digest_images("./photos") == digest_images(str(photos))
 

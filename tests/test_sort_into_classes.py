@@ -851,12 +851,13 @@ class TestNoAnswer:
             )
         }
 
-    @pytest.mark.parametrize("labels", ["1 2 3 7", "1 2 99", "0 1 2 3 7", "cat dog 99", "10 20 30 50"])
+    @pytest.mark.parametrize("labels", ["1 2 3 7", "0 1 2 3 7", "cat dog 99", "10 20 30 50", "1 3 99"])
     def test_and_one_that_is_not_is_not(self, tmp_path, labels):
         assert not any("far off" in note for note in rated(tmp_path, *labels.split()).notes)
 
     @pytest.mark.parametrize(
-        "labels, far", [("1 2 3 4 -9", "-9"), ("1 2 3 4 98 99", "98, 99"), ("1 2 3 1e6", "1000000")]
+        "labels, far",
+        [("1 2 3 4 -9", "-9"), ("1 2 3 4 98 99", "98, 99"), ("1 2 3 1e6", "1000000"), ("0 1 0 1 -9", "-9")],
     )
     def test_on_either_side(self, tmp_path, labels, far):
         (note,) = rated(tmp_path, *labels.split()).notes
@@ -885,8 +886,12 @@ class TestNotes:
         assert made.notes == {"a comma is read as a decimal point: 4,5": (3, "answers")}
 
     @pytest.mark.parametrize("labels", [("4,5", "high"), ("4,5", "4.5"), ("1,2,3", "4,5")])
-    def test_what_may_be_no_decimal_comma_is_a_label(self, tmp_path, labels):
-        assert list(rated(tmp_path, *labels).classes.values()) == [*labels]
+    def test_what_may_be_no_decimal_comma_is_a_label_and_that_is_said(self, tmp_path, labels):
+        made = rated(tmp_path, *labels)
+        assert list(made.classes.values()) == [*labels]
+        assert made.notes == {
+            "a comma is no decimal point, since not all are such numbers: 4,5": (1, "answers")
+        }
 
     def test_nothing_is_noted_of_a_plain_table(self, tmp_path):
         assert rated(tmp_path, "1", "2", " 3", "4.5").notes == {}
@@ -923,11 +928,28 @@ class TestWhere:
         assert list(made.classes.values()) == ["0", "1", "0", "1"]
         assert made.notes == {"10 in column who is not the 010 of data.where": (4, "rows")}
 
+    def test_a_spelling_with_zeros_takes_no_other_spelling_away(self, tmp_path):
+        text = "image,q,label\n" + "".join(
+            f"{n}.jpg,{q},{n % 2}\n" for n, q in enumerate(["01", "1", "1.0", "01"])
+        )
+        made = Sorted(annotations(tmp_path, text, [f"{n}.jpg" for n in range(4)], where={"q": 1}), tmp_path)
+        assert made.classes == {"1.jpg": "1", "2.jpg": "0"}
+        assert made.notes == {
+            "01 in column q is not the 1 of data.where": (2, "rows"),
+            "1.0 in column q is read as the 1 of data.where": (1, "rows"),
+        }
+
     def test_numbers_in_other_spellings_are_and_that_is_said(self, tmp_path):
         text = "image,round,label\na.jpg,1.0,5\nb.jpg,1,6\nc.jpg,2,7\n"
         made = Sorted(annotations(tmp_path, text, ["a.jpg", "b.jpg", "c.jpg"], where={"round": 1}), tmp_path)
         assert made.classes == {"a.jpg": "5", "b.jpg": "6"}
-        assert made.notes == {"1.0 in column round is read as the 1 of data.where": (2, "rows")}
+        assert made.notes == {"1.0 in column round is read as the 1 of data.where": (1, "rows")}
+
+
+def test_answers_too_large_to_be_combined_are_refused_and_large_ones_right(tmp_path):
+    assert rated(tmp_path, "1e20", "3", combine="median").classes["0.jpg"] == str(10**20)
+    with pytest.raises(UserError, match=r"the answers for 0\.jpg are too large"):
+        rated(tmp_path, ("1e308", "1e308"), "3", combine="mean")
 
 
 @pytest.mark.parametrize("classes", [[8, "08"], {"a": ["8"], "b": ["08", "9"]}, ["8.0", 8]])

@@ -127,6 +127,10 @@ class TestFirstLines:
     def test_names_of_rows_that_are_not_each_rows_own_are_none(self, tmp_path):
         assert "3 cells and the header 2" in refusal(tmp_path, "image,label\na.png,cat,x\na.png,dog,x\n")
 
+    def test_a_comment_without_a_name_is_no_name_of_a_row_but_refused(self, tmp_path):
+        said = refusal(tmp_path, "image,label\n6.png,2,ok\n7.png,3,blurred\n")
+        assert "row 2 has 3 cells and the header 2" in said
+
     @pytest.mark.parametrize(
         "content, kind",
         [

@@ -1,8 +1,11 @@
 """The answers of annotators: which rows are asked for, what is an answer and what is none, and one answer per image."""
 
+import math
 import re
 import unicodedata
 from collections import Counter
+
+import numpy as np
 
 from baton.data.labels import normalize_label, sort_labels
 from baton.errors import UserError, some
@@ -26,21 +29,25 @@ def choose_rows(frame, data, left_out, notes):
                 f"{data['annotations']}: no row has {value} in column {column} "
                 f"(data.where). It has: {some(sort_labels(cells), 20)}."
             )
-        spellings = Counter(keep.loc[rows, column].str.strip())
-        if len(spellings) > 1 and str(value) in spellings and any(map(ZEROS.match, spellings)):
-            rows = keep[column].str.strip() == str(value)
-            others = some(spelling for spelling in sorted(spellings) if spelling != str(value))
+        spelled = keep[column].str.strip()
+        others = rows & (spelled != str(value))
+        # With zeros in front it is a name, and no other spelling of a number that is there itself.
+        names = others & (spelled.map(ZEROS.match).notna() | (ZEROS.match(str(value)) is not None))
+        if (rows & ~others).any():
+            names_there = _spellings(spelled[names])
             notes.add(
-                sum(spellings.values()) - rows.sum(),
-                "rows",
-                f"{others} in column {column} is not the {value} of data.where",
+                names.sum(), "rows", f"{names_there} in column {column} is not the {value} of data.where"
             )
-        elif len(spellings) > 1:
-            others = some(spelling for spelling in sorted(spellings) if spelling != str(value))
-            notes.add(rows.sum(), "rows", f"{others} in column {column} is read as the {value} of data.where")
+            rows, others = rows & ~names, others & ~names
+        read = f"{_spellings(spelled[others])} in column {column} is read as the {value} of data.where"
+        notes.add(others.sum(), "rows", read)
         keep = keep[rows]
     left_out.add(len(frame) - len(keep), "rows", "not what data.where asks for")
     return keep
+
+
+def _spellings(labels):
+    return some(sorted(set(labels)))
 
 
 def read_answers(frame, data, separator, left_out, notes):
@@ -97,6 +104,11 @@ def name_labels(spelled, separator, notes):
             commas.sum(), "answers", f"a comma is read as a decimal point: {spelled[commas].iloc[0]}{how}"
         )
         spelled = spelled.str.replace(",", ".", regex=False)
+    elif commas.any():
+        shown = spelled[commas].iloc[0]
+        notes.add(
+            commas.sum(), "answers", f"a comma is no decimal point, since not all are such numbers: {shown}"
+        )
     labels = spelled.map(lambda label: unicodedata.normalize("NFC", normalize_label(label)))
     for label, spellings in spelled.groupby(labels).agg(Counter).items():
         others = {spelling: count for spelling, count in spellings.items() if spelling != label}
@@ -133,14 +145,18 @@ def _group_by(key, labels):
 def far_off(counts):
     """Return the labels over twice as far from all others as these from one another, such as 99 on a scale of 1 to 9.
 
-    counts: {label: answers}. Empty where the labels are not all numbers, or the others are fewer than three.
+    counts: {label: answers}. Empty where the labels are not all numbers, or the others fewer than two next to one another.
     """
     if any(as_number(label) is None for label in counts):
         return []
     values = sorted(counts, key=float)
     for side in (values, values[::-1]):
-        for number in range(3, len(side)):
+        for number in range(2, len(side)):
             rest = side[:number]
+            if (
+                number == 2 and abs(float(rest[1]) - float(rest[0])) != 1
+            ):  # no and yes, or two steps of a scale
+                continue
             span, gap = abs(float(rest[-1]) - float(rest[0])), abs(float(side[number]) - float(rest[-1]))
             if gap > 2 * span and sum(counts[label] for label in rest) > sum(counts.values()) / 2:
                 return sort_labels(side[number:])
@@ -180,7 +196,12 @@ def combine_answers(frame, combine, left_out):
                 f"row {row}: the answer {label} is not a number, which data.combine: {combine} needs."
             )
         values = numbers.groupby(frame["image"]).agg(combine)
-        whole = (values + 0.5).floordiv(1).astype(int).astype(str)
+        if not np.isfinite(values).all():
+            image = values.index[~np.isfinite(values)][0]
+            raise UserError(
+                f"the answers for {image} are too large to be combined (data.combine: {combine})."
+            )
+        whole = values.map(lambda value: str(math.floor(value + 0.5)))
         combined = whole.rename_axis("image").rename("label").reset_index()
     left_out.add(len(frame) - len(combined), "answers", f"combined into one per image by {combine}")
     return combined

@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections import defaultdict
-from functools import cache
+from functools import lru_cache
 from itertools import chain, combinations
 from posixpath import normpath
 from urllib.parse import unquote
@@ -34,7 +34,7 @@ class Names:
         self.by_name = by_name
         composed = {unicodedata.normalize("NFC", path): file for path, file in by_name.items()}
         self.files = composed | by_name
-        self._index = cache(self._index_files)
+        self._index = lru_cache(4)(self._index_files)  # a rule at a time
 
     def find(self, cell: str) -> str | None:
         """Return the file that a cell names as it stands, None where there is none.
@@ -55,27 +55,21 @@ class Names:
         """
         exact = {cell: found for cell in cells if (found := self.find(cell)) is not None}
         missing = [cell for cell in cells if cell not in exact]
-        if missing:
-            for rules in chain.from_iterable(
-                combinations(RULES, count) for count in range(1, len(RULES) + 1)
-            ):
-                near = self.find_near(missing, rules)
-                if len(near) == len(missing) == len(set(near.values()) - set(exact.values())):
-                    return exact | near, list(rules)
+        taken = set(exact.values())
+        for rules in chain.from_iterable(combinations(RULES, count) for count in range(1, len(RULES) + 1)):
+            near: dict[str, str] = {}
+            for cell in missing:
+                file = self._find_by(cell, rules)
+                if file is None or file in taken:
+                    break
+                near[cell] = file
+            if missing and len(near) == len(missing) == len(set(near.values())):
+                return exact | near, list(rules)
         return exact, []
-
-    def find_near(self, cells: list[str], rules: tuple[str, ...]) -> dict[str, str]:
-        """Return {cell: file} of the cells that name exactly one file by these rules; stops at none."""
-        found = {}
-        for cell in cells:
-            path = self._find_by(cell, rules)
-            if path is not None:
-                found[cell] = path
-        return found
 
     def count_near(self, cells: list[str]) -> dict[str, int]:
         """Return by rule how many of the cells would be found by it alone, for those that find any."""
-        counts = {rule: len(self.find_near(cells, (rule,))) for rule in RULES}
+        counts = {rule: sum(self._find_by(cell, (rule,)) is not None for cell in cells) for rule in RULES}
         return {rule: count for rule, count in counts.items() if count}
 
     def knows(self, cell: str) -> bool:
@@ -92,28 +86,26 @@ class Names:
         folder, _, name = path.rpartition("/")
         if "number" in rules:
             name = UPLOADED.sub("", name)
-        found = self._index(rules).get(name, ())
-        if "folders" in rules:
-            parts = f"/{folder}/{name}" if folder else f"/{name}"
-            within = [(key, file) for key, file in found if parts.endswith(f"/{key}")]
-            longest = max((len(key) for key, _ in within), default=0)
-            # Of several files that end the cell's path, the one in the most of its folders; else one that it ends.
-            fitting = [(key, file) for key, file in within if len(key) == longest] or [
-                (key, file) for key, file in found if f"/{key}".endswith(parts)
-            ]
-        else:
-            wanted = f"{folder}/{name}" if folder else name
-            fitting = [(key, file) for key, file in found if key == wanted]
-        files = {file for _, file in fitting}
-        return files.pop() if len(files) == 1 else None
+        path = f"{folder}/{name}" if folder else name
+        whole, ends = self._index(rules)
+        files = whole.get(path, ())
+        if "folders" in rules and not files:
+            # The file that ends the cell's path with the most of its folders, else the one whose path the cell ends.
+            parts = path.split("/")
+            tails = ("/".join(parts[start:]) for start in range(1, len(parts)))
+            files = next((found for tail in tails if (found := whole.get(tail))), None) or ends.get(path, ())
+        return next(iter(files)) if len(files) == 1 else None
 
     def _index_files(self, rules):
-        """Return {last part of its path: [(path, file)]} of the files, as the rules have them."""
-        index = defaultdict(list)
+        """Return {path: files} and, where folders may be left out, {end of a path: files}, as the rules have the files."""
+        whole, ends = defaultdict(set), defaultdict(set)
         for path, file in self.by_name.items():
             path = _plain(path, rules)
-            index[path.rpartition("/")[2]].append((path, file))
-        return index
+            whole[path].add(file)
+            while "folders" in rules and "/" in path:
+                path = path.partition("/")[2]
+                ends[path].add(file)
+        return whole, ends
 
 
 def _plain(path, rules):

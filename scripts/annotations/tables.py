@@ -72,7 +72,7 @@ def read_table(path: str, columns: list[str], is_image: Callable[[str], bool] | 
     def read_rows():
         return reader.read_rows(after, width, image, is_image or ends_like_an_image)
 
-    row_names = are_row_names(read_rows(), width)
+    row_names = are_row_names(read_rows(), width, image, is_image or ends_like_an_image)
     places, most = [header.index(name) + row_names for name in columns], width + row_names
     rows = []
     for row, cells in read_rows():
@@ -121,14 +121,25 @@ def split_lines(text: str) -> tuple[list[str], list[str]]:
 
 
 def ends_like_an_image(name: str) -> bool:
-    return name.strip().lower().endswith(SUFFIXES)
+    """Whether a name has the ending of an image, and something before it."""
+    name = name.strip().lower()
+    return name.endswith(SUFFIXES) and not name.startswith(".")
 
 
-def are_row_names(rows: Iterable[tuple[int, list[str]]], width: int) -> bool:
-    """Whether each row has one cell more than the header, and the first ones name the rows, as R writes them."""
+def are_row_names(
+    rows: Iterable[tuple[int, list[str]]], width: int, image: int, is_image: Callable[[str], bool]
+) -> bool:
+    """Whether each row has one cell more than the header, and the first ones name the rows, as R writes them.
+
+    So it is only if an image's name follows from it: else it is a cell too many at the end of each row.
+    """
     names, last = [], False
     for _, cells in rows:
-        if len(cells) != width + 1:
+        if (
+            len(cells) != width + 1
+            or is_image(cells[image].strip())
+            or not is_image(cells[image + 1].strip())
+        ):
             return False
         names.append(cells[0])
         last = last or bool(cells[-1].strip())  # else it is a separator too many at the end of each row

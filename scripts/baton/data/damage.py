@@ -62,7 +62,7 @@ def _read_jpeg_warnings(data):
         words = warning.lower()
         if any(kind in words for kind in BROKEN):
             return f"the scan is broken: {warning}", None
-        if not any(words.startswith(kind) for kind in NO_WARNINGS):
+        if not any(kind in words for kind in NO_WARNINGS):
             return None, warning
         return None, None
     if _lacks_a_scan(data):
@@ -120,25 +120,23 @@ def _lacks_a_scan(data):
 
 
 def _has_zeros(data):
-    """Whether a scan holds more bytes of zero in a row than an encoder writes.
+    """Whether the scan of a JPEG that is not progressive holds more bytes of zero in a row than an encoder writes.
 
     Bits of zero are the first code of a table. Where that is no end of a block, they are coefficients without end; flat
-    parts of an image can be zeros only where it is one, in all tables that a scan mixes (ITU T.81, annex C).
+    parts of an image can be zeros only where it is one, in all tables that the scan mixes (ITU T.81, annex C).
     """
-    firsts, progressive, begin = {}, False, None
+    firsts = {}
     for code, position, content in _segments(data):
+        if code == 0xC2:
+            return False
         if code == 0xC4:
             while len(content) > 17:
-                count = sum(content[1:17])
                 firsts[content[0]] = content[17]
-                content = content[17 + count :]
-        progressive = progressive or code == 0xC2
-        if code == 0xDA and begin is None:
-            begin = position
-    ends_no_block = [symbol & 15 > 0 for table, symbol in firsts.items() if table >> 4]
-    if begin is None or not (all if progressive else any)(ends_no_block):
-        return False
-    return data.find(ZEROS, begin, _find_end(data) or len(data)) >= 0
+                content = content[17 + sum(content[1:17]) :]
+        if code == 0xDA:
+            ends_no_block = [symbol & 15 > 0 for table, symbol in firsts.items() if table >> 4]
+            return any(ends_no_block) and data.find(ZEROS, position, _find_end(data) or len(data)) >= 0
+    return False
 
 
 def _segments(data):

@@ -45,7 +45,7 @@ def read_depth(image, path) -> Depth | None:
         low, high = _first(tags.get(least)), _first(tags.get(most))
         if declared is None and high is not None and high > (low or 0):
             declared = (float(low or 0), float(high))
-    if image.format == "PPM":
+    if image.format == "PPM" and image.mode != "F":
         declared = WHOLE  # Pillow has scaled it to this from the range that its header declares
     if image.format == "PNG" and (significant := _read_significant_bits(path)):
         declared = (0.0, 2.0**significant - 1)
@@ -102,8 +102,10 @@ def find_ranges(found: Iterable[tuple[str, Range]]) -> dict[str, Range]:
 def _round_up(sample, low, high):
     if low < 0:
         return low, high
-    if sample.startswith("float") and high <= 1:
+    if sample.startswith("float") and 1 / 255 < high <= 1:
         return 0.0, 1.0
+    if sample.startswith("float") and high <= 1:
+        return 0.0, high  # by 0 to 1 they would all be black
     return 0.0, next((2.0**bits - 1 for bits in BITS if high < 2**bits), high)
 
 

@@ -9,7 +9,7 @@ import math
 import os
 import re
 from collections.abc import Callable
-from itertools import chain, pairwise
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,14 @@ import yaml
 from jsonschema import ValidationError
 
 from baton.errors import ConfigError
-from baton.study.spelling import NUMBER, is_octal, read_argument, read_config_file, take_types, yaml_number
+from baton.study.labels import check_classes, refuse_changed_names, refuse_placeholders
+from baton.study.spelling import is_octal, read_argument, read_config_file, take_types
 
 Config = dict[str, Any]
 Validate = Callable[..., None]  # snakemake.utils.validate
 
 BATON = Path(__file__).resolve().parents[3]
+MOST = 10**15  # of a number
 MOST_LISTED = 2000  # values of a range that a message writes out
 SCHEMA = str(BATON / "rules/schemas/config.schema.yaml")
 
@@ -72,13 +74,17 @@ def read_given(given: Config, settings: Any) -> tuple[Config, dict[str, str | No
         return given, prediction
     spelled: Config = {}
     for path in settings.configfiles:
-        lay_over(spelled, read_config_file(path))
+        try:
+            lay_over(spelled, read_config_file(path))
+        except (yaml.YAMLError, UnicodeDecodeError) as trouble:
+            raise ConfigError(f"{path}: not YAML in UTF-8: {' '.join(str(trouble).split())}.") from None
     if "model" in spelled:
         raise ConfigError("config: unknown key: model (did you mean models?).")
     for entry in settings.config_args or ():
         key, value = read_argument(entry)
         if key in prediction and not isinstance(value, dict):
-            prediction[key] = entry.partition("=")[2].strip("'\"")  # a name, whatever YAML would make of it
+            # A name, whatever YAML would make of it.
+            prediction[key] = entry.partition("=")[2].strip("'\"") or None
         else:
             lay_over(spelled, {key: value})
     return spelled, prediction
@@ -211,59 +217,10 @@ def tidy(value: Any, key: str) -> Any:
     if isinstance(value, float):
         if not math.isfinite(value):
             raise ConfigError(f"config: {key}: {value} is not a finite number.")
-        return int(value) if value.is_integer() else value
+        value = int(value) if value.is_integer() else value
+    if isinstance(value, int) and abs(value) > MOST and not key.startswith("data."):
+        raise ConfigError(f"config: {key}: a number of {len(str(value))} digits is too large.")
     return value
-
-
-def refuse_changed_names(data: Any) -> None:
-    """Refuse names and labels that are dates, yes or no, or numbers with decimals: they were text once, spelled otherwise.
-
-    data: of the config, not checked yet. In what is read as it is spelled there are none.
-    """
-    named = ("images", "annotations", "image_column", "label_column", "where", "no_answer", "classes")
-    pending = [(f"data.{key}", data[key]) for key in named if key in data] if isinstance(data, dict) else []
-    while pending:
-        key, value = pending.pop()
-        if isinstance(value, dict):
-            refuse_changed(key, *value)
-            pending += [(f"{key}.{name}", inner) for name, inner in value.items()]
-        elif isinstance(value, list):
-            pending += [(key, inner) for inner in value]
-        elif value is not None:
-            refuse_changed(key, value)
-
-
-def refuse_changed(key: str, *names: Any) -> None:
-    for name in names:
-        if not isinstance(name, str) and type(name) is not int:
-            spelled = {"True": "yes", "False": "no", "None": "null"}.get(str(name), str(name))
-            raise ConfigError(
-                f"config: {key}: {name} came as {type(name).__name__}, not as the text that it was: put it in quotes, as it is "
-                f'spelled in the data, such as "{spelled}".'
-            )
-
-
-def check_classes(classes: Any) -> None:
-    """Refuse labels that are in two classes; classes: of the config."""
-    if not isinstance(classes, dict):
-        return
-    merged = [str(label) for label in chain(*classes.values())]
-    twice = sorted({label for label in merged if merged.count(label) > 1})
-    if twice:
-        raise ConfigError(f"config: data.classes: in more than one class: {', '.join(twice)}.")
-
-
-def merges_ranges(classes: Any) -> bool:
-    """Whether each class of data.classes is merged from numbers, all of them above those of the class before, or below."""
-    if not isinstance(classes, dict):
-        return False
-    merged = [[str(label) for label in labels] for labels in classes.values()]
-    if not all(NUMBER.fullmatch(label) for label in chain(*merged)):
-        return False
-    pairs = list(pairwise([yaml_number(label) for label in labels] for labels in merged))
-    return all(max(one) < min(other) for one, other in pairs) or all(
-        min(one) > max(other) for one, other in pairs
-    )
 
 
 def check_data(data: dict[str, Any], made_before: bool = False) -> None:
@@ -284,12 +241,3 @@ def check_data(data: dict[str, Any], made_before: bool = False) -> None:
         if os.path.isdir(path) != (key == "images"):
             kind = "folder" if key == "images" else "file"
             raise ConfigError(f"config: data.{key}: {path} is not a {kind}.")
-
-
-def refuse_placeholders(key: str, path: str) -> None:
-    """Refuse a path in which Snakemake would fill something in: {cat} is a wildcard of it, <cat> a path variable."""
-    if found := re.search(r"\{.*\}|<.*>", path):
-        raise ConfigError(
-            f"config: {key}: {path} has {found[0]} in it, which Snakemake takes for a placeholder. Give the folder or file "
-            "another name, or link to it under one."
-        )

@@ -11,7 +11,7 @@ from contextlib import suppress
 from baton.errors import ConfigError
 from baton.files import HEIC, IMAGES, is_own_folder
 
-DIGEST, REMEMBERED = "BATON_IMAGES", ".snakemake/baton/images"
+DIGEST, REMEMBERED = "BATON_IMAGES", ".snakemake/images_seen"
 MADE = "made by a rule"
 
 
@@ -34,7 +34,11 @@ def digest_images(folder: str) -> str:
         above, path = pending.pop()
         try:
             facts = os.stat(path)
-            if (facts.st_dev, facts.st_ino) in entered:  # links may go in circles
+            if (
+                facts.st_dev,
+                facts.st_ino,
+            ) in entered:  # links may go in circles: their names are what counts
+                digest.update(f"{above}\0{os.path.realpath(path)}\n".encode("utf-8", "surrogateescape"))
                 continue
             entered.add((facts.st_dev, facts.st_ino))
             with os.scandir(path) as entries:
@@ -49,7 +53,7 @@ def digest_images(folder: str) -> str:
         for entry in found:
             name = f"{above}{entry.name}"
             try:
-                if entry.is_dir():
+                if entry.is_dir() and not entry.name.lower().endswith(IMAGES + HEIC):
                     if not is_own_folder(entry.path):
                         folders.append((f"{name}/", entry.path))
                     continue

@@ -87,7 +87,13 @@ def _load(text, name):
     loader = _Loader(text)
     loader.name = name
     try:
-        return loader.get_single_data()
+        found = loader.get_single_data()
+        json.dumps(found, default=str)  # what cannot be gone through to its end
+        return found
+    except (ValueError, RecursionError) as trouble:
+        if isinstance(trouble, yaml.YAMLError):
+            raise
+        raise ConfigError(f"{name}: nested too deep, or an anchor (&) within itself.") from None
     finally:
         loader.dispose()
 

@@ -8,7 +8,8 @@ from typing import Any
 from baton.errors import ConfigError
 from baton.files import read_json
 from baton.study import memory, scan
-from baton.study.config import BATON, Config, Validate, check_data, merges_ranges, read_config, read_given
+from baton.study.config import BATON, Config, Validate, check_data, read_config, read_given
+from baton.study.labels import merges_ranges
 from baton.study.models import check_reserved, make_models, why_left_out
 from baton.study.runs import CLASSES, IMAGES, WEIGHTS, Packed, Run, list_runs
 
