@@ -140,6 +140,12 @@ def from_annotations(data, left_out, notes):
     frame = choose_rows(frame, data, left_out, notes)
     frame = read_answers(frame, data, table.separator, left_out, notes)
     frame = find_images(frame, data, names, left_out, notes)
+    if data["where"] and data["combine"]:
+        answers = frame["image"].value_counts()
+        who = " and ".join(f"{column} is {value}" for column, value in data["where"].items())
+        notes.add(
+            (answers > 1).sum(), "images", f"more than one answer where {who}: combined by {data['combine']}"
+        )
     return combine_answers(frame, data["combine"], left_out)
 
 

@@ -85,6 +85,8 @@ WHOLE = {
     "PPM": encode(NOISE, "PPM"),
     "TIFF": encode(NOISE, "TIFF"),
     "packed TIFF": encode(NOISE, "TIFF", compression="tiff_lzw"),
+    "AVIF": encode(NOISE, "AVIF"),
+    "JPEG 2000": encode(NOISE, "JPEG2000"),
 }
 
 
@@ -220,7 +222,7 @@ def test_a_lossless_file_named_jpg_gives_its_very_pixels(tmp_path, kind):
     assert np.array_equal(decode(tmp_path, WHOLE[kind], "x.jpg"), NOISE)
 
 
-@pytest.mark.parametrize("file_format", ["JPEG", "WEBP", "GIF"])
+@pytest.mark.parametrize("file_format", ["JPEG", "WEBP", "GIF", "AVIF", "JPEG2000"])
 def test_a_lossy_file_named_jpg_gives_nearly_its_pixels(tmp_path, file_format):
     pixels = decode(tmp_path, encode(SMOOTH, file_format), "x.jpg")
     assert pixels.shape == (12, 16, 3)

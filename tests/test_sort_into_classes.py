@@ -896,6 +896,13 @@ class TestNotes:
     def test_nothing_is_noted_of_a_plain_table(self, tmp_path):
         assert rated(tmp_path, "1", "2", " 3", "4.5").notes == {}
 
+    def test_one_annotator_who_answered_twice(self, tmp_path):
+        text = "image,who,label\n0.jpg,a,1\n0.jpg,a,3\n1.jpg,a,4\n1.jpg,b,9\n"
+        how = {"where": {"who": "a"}, "combine": "mean"}
+        made = Sorted(annotations(tmp_path, text, ["0.jpg", "1.jpg"], **how), tmp_path)
+        assert made.classes == {"0.jpg": "2", "1.jpg": "4"}
+        assert made.notes == {"more than one answer where who is a: combined by mean": (1, "images")}
+
     def test_marks_that_are_letters(self, tmp_path):
         rows = [f"{number}.jpg\tcat\t{'fine' if number - 2 else chr(34) + 'nice'}" for number in range(6)]
         text = "\n".join(["image\tlabel\tcomment", *rows, "6.jpg\tdog\tfine"])

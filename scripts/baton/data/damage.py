@@ -217,7 +217,26 @@ def reaches_its_end(path, file_format):
             return _gif_reaches_its_end(data)
         if file_format == "WEBP":
             return int.from_bytes(data[4:8], "little") <= len(data) - 8
+        if file_format in ("AVIF", "HEIF"):
+            return _boxes_reach_their_end(data)
+        if file_format == "JPEG2000":
+            return data.rfind(b"\xff\xd9") > 0  # occurs nowhere else (ITU T.800, annex A)
         return True  # the pixels of the other formats are not compressed, or stand before the end
+
+
+def _boxes_reach_their_end(data):
+    """Walk from box to box (ISO 14496-12, 4.2): whether the last one is there to its end."""
+    position = 0
+    while position + 8 <= len(data):
+        size = int.from_bytes(data[position : position + 4], "big")
+        if size == 1:
+            size = int.from_bytes(data[position + 8 : position + 16], "big")
+        if size == 0:  # to the end of the file
+            return True
+        if size < 8:  # no box: what somebody put behind the last one
+            return position > 0
+        position += size
+    return position <= len(data)
 
 
 def _gif_reaches_its_end(data):
