@@ -24,7 +24,7 @@ Config = dict[str, Any]
 Validate = Callable[..., None]  # snakemake.utils.validate
 
 BATON = Path(__file__).resolve().parents[3]
-MOST = 10**15  # of a number
+MOST = 10**300  # of a number: more is no float
 MOST_LISTED = 2000  # values of a range that a message writes out
 SCHEMA = str(BATON / "rules/schemas/config.schema.yaml")
 
