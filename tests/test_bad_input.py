@@ -139,7 +139,10 @@ CONFIGS = {
         text(f"training: {{learning_rate: {'9' * 400}}}"),
         ["training.learning_rate", "400 digits"],
     ),
-    "more epochs than can be counted": (text("training: {epochs: 1e20}"), ["training.epochs", "maximum of 1000000000"]),
+    "more epochs than can be counted": (
+        text("training: {epochs: 1e20}"),
+        ["training.epochs", "maximum of 1000000000"],
+    ),
     "a class without a name": (text("data: {classes: {'': [a], b: [c]}}"), ["data.classes"]),
     "no CSV": (config({"annotations": "answer.csv"}), ["data.annotations", "there is no answer.csv"]),
     "a file for a folder": (
