@@ -66,17 +66,17 @@ def find_images(frame, data, names, left_out, notes):
                 hint,
             )
     if rules:
-        exact = [cell for cell in files if names.find(cell)]
-        first = next(image for image in frame["image"] if image not in exact)
+        near = [cell for cell in files if names.find(cell) is None]
         how = " and ".join(RULES[rule] for rule in rules)
-        notes.add(len(files) - len(exact), "images", f"found {how}, such as {files[first]} for {first}")
+        notes.add(len(near), "images", f"found {how}, such as {files[near[0]]} for {near[0]}")
     frame = frame.assign(image=found)[found.notna()]
     used = set(frame["image"])
     unused = set(names.by_name.values()) - used
-    for reason, count in count_passed_over(unused):
+    passed_over = count_passed_over(unused)
+    for reason, count in passed_over:
         left_out.add(count, "files", reason)
-    unused = sum(why_passed_over(path) is None for path in unused)
-    left_out.add(unused, "images", "in the folder, but without an answer that is used")
+    images = len(unused) - sum(count for _, count in passed_over)
+    left_out.add(images, "images", "in the folder, but without an answer that is used")
     if frame.empty:
         raise UserError(f"{data['annotations']}: none of its images is below {data['images']} (data.images).")
     return frame

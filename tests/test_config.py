@@ -248,6 +248,7 @@ class TestOrdered:
             ({"low": [1, 3], "high": [2, 4]}, False),
             ({"a": [1, 2], "b": [2.5, 9], "c": [3]}, False),
             ({"low": [1], "high": ["two"]}, False),
+            ({"winter": ["2024_01"], "spring": ["2024_04"]}, False),  # months
             (["a", "b"], False),
             ([1, 2], False),  # the evaluation sees that
             (None, False),

@@ -127,6 +127,15 @@ def test_a_hundred_thousand_images_take_less_than_two_seconds(tmp_path):
     assert time.process_time() - started < 2
 
 
+def test_nor_do_ten_thousand_folders(tmp_path):
+    for number in range(10_000):
+        (tmp_path / f"patient {number}").mkdir()
+        os.mknod(tmp_path / f"patient {number}/scan.jpg")
+    started = time.process_time()
+    digest_images(str(tmp_path))
+    assert time.process_time() - started < 2
+
+
 def test_in_a_study(tmp_path):
     """A damaged image that is mended in place is used, and one that is added deeper; what is only touched retrains nothing."""
     model = {"name": "net", "kernels": 2, "kernel_size": 3, "dense": 4, "layers": 1}

@@ -21,10 +21,10 @@ RULES = {
 UPLOADED = re.compile(r"^(?:[0-9a-f]{6,}|\d+)[-_]+(?=.)", re.IGNORECASE)
 
 
-def split_ending(path: str) -> tuple[str, str]:
-    """Return a path without the ending of an image, and that; an empty one where it has none."""
+def without_ending(path: str) -> str:
+    """Return a path without the ending of an image, where it has one."""
     ending = next((suffix for suffix in SUFFIXES if path.lower().endswith(suffix)), "")
-    return path[: len(path) - len(ending)], ending
+    return path[: len(path) - len(ending)]
 
 
 class Names:
@@ -111,5 +111,5 @@ class Names:
 def _plain(path, rules):
     path = unicodedata.normalize("NFC", path)
     if "ending" in rules:
-        path = split_ending(path)[0]
+        path = without_ending(path)
     return path.casefold() if "case" in rules else path

@@ -12,7 +12,7 @@ from baton.data.images import SUFFIXES
 from baton.errors import UserError, some
 
 MARK = '"'
-SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+SEPARATORS = ",;\t"
 # What the first bytes of a file say that is no text table, and what to do with it.
 NO_TABLES = {
     b"PK\x03\x04": "a workbook or a ZIP archive (.xlsx, .ods)",

@@ -31,7 +31,9 @@ OWN_FOLDERS = ("results", "state", "logs", "benchmarks", ".snakemake")
 
 def is_own_folder(path: str | Path) -> bool:
     """Whether a folder is one of this study's own, which hold no images of its user; the study is the current folder."""
-    return os.path.realpath(path) in {os.path.realpath(name) for name in OWN_FOLDERS}
+    # By its name first: a scan asks for every folder, and real paths take their time.
+    name = os.path.basename(path)
+    return name in OWN_FOLDERS and os.path.realpath(path) == os.path.realpath(name)
 
 
 def read_json(path: str | Path) -> Any:

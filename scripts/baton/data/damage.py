@@ -15,6 +15,7 @@ import simplejpeg
 
 # After a JPEG's start of scan: the next marker that is neither a stuffed byte, a restart nor a fill byte.
 JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
+END = 0xD9  # of the image
 # libjpeg's warnings that say that the scan itself is broken.
 BROKEN = ("premature end", "bad huffman code")
 # Those that say nothing of it: what simplejpeg cannot do, and Pillow can.
@@ -94,14 +95,8 @@ def _has_surplus(data):
 
 
 def _find_end(data):
-    """Return the place of the end of image, 0xFFD9, found by walking from marker to marker (ITU T.81, annex B)."""
-    position = 2
-    while marker := JPEG_MARKER.search(data, position):
-        if marker[0][1] == 0xD9:
-            return marker.start()
-        position = marker.end()
-        position += int.from_bytes(data[position : position + 2], "big")
-    return None
+    """Return the place of the end of image, 0xFFD9, None where it is missing."""
+    return next((place for code, place, _ in _segments(data) if code == END), None)
 
 
 def _lacks_a_scan(data):
@@ -140,11 +135,13 @@ def _has_zeros(data):
 
 
 def _segments(data):
-    """Yield marker, its place and content of each segment of a JPEG, up to the end of image (ITU T.81, annex B)."""
+    """Yield marker, its place and content of each segment of a JPEG, the last the end of image (ITU T.81, annex B)."""
     position = 2
-    while (marker := JPEG_MARKER.search(data, position)) and marker[0][1] != 0xD9:
-        size = int.from_bytes(data[marker.end() : marker.end() + 2], "big")
-        yield marker[0][1], marker.start(), data[marker.end() + 2 : marker.end() + size]
+    while marker := JPEG_MARKER.search(data, position):
+        code, size = marker[0][1], int.from_bytes(data[marker.end() : marker.end() + 2], "big")
+        yield code, marker.start(), data[marker.end() + 2 : marker.end() + size]
+        if code == END:
+            return
         position = marker.end() + size
 
 

@@ -53,7 +53,9 @@ def read_depth(image, path) -> Depth | None:
 
 
 def _first(value):
-    return value[0] if isinstance(value, tuple) and value else None if isinstance(value, tuple) else value
+    if isinstance(value, tuple):
+        return value[0] if value else None
+    return value
 
 
 def _read_significant_bits(path):

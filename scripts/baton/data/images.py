@@ -1,7 +1,6 @@
 """Images: finding files, decoding them to upright RGB, and noticing those that are damaged.
 
-The filter and the packing both decode with `decode_image`, so that what the filter lets through
-is what training is fed, pixel for pixel.
+The filter and the packing both decode with `open_image`, so that what the filter lets through is what training is fed.
 """
 
 import errno
@@ -17,7 +16,7 @@ from PIL import Image, ImageOps
 from baton.data import damage
 from baton.data.grey import WHOLE, range_of, read_depth, read_values, to_8_bits
 from baton.errors import MachineError
-from baton.files import HEIC, IMAGES, OWN_FOLDERS, is_own_folder
+from baton.files import HEIC, IMAGES, is_own_folder
 
 # Formats of photographs and scans. Pillow knows others that start programs (EPS) or nobody takes photos in.
 FORMATS: tuple[str, ...] = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
@@ -68,7 +67,7 @@ def walk(folder):
             try:
                 with os.scandir(path) as entries:
                     for entry in entries:
-                        if entry.name in OWN_FOLDERS and is_own_folder(entry.path):
+                        if is_own_folder(entry.path):
                             continue
                         if _is_folder(entry):
                             below.append((entry.path, real, entry.is_symlink(), repeated))

@@ -19,9 +19,6 @@ CACHES = {
     "lost+found": "what a repair of the disk found",
 }
 FORMATS = {
-    " ".join(
-        HEIC
-    ): "HEIC images: run `pip install pillow-heif` in Baton's environment, or convert them to JPEG",
     ".cr2 .cr3 .nef .arw .dng .raf .orf .rw2 .pef .srw": "raw files of cameras: convert them to JPEG or TIFF",
     ".jxl .jxr .bpg .exr .hdr .fits .fit .psd .xcf .svg .eps .ai .ico .tga .pcx": "images in a format that Baton does not "
     "read: convert them to PNG or JPEG",
@@ -32,6 +29,9 @@ FORMATS = {
     ".npy .npz .mat .h5 .hdf5 .tfrecord .pkl .parquet": "arrays: write each as an image",
 }
 KINDS = {suffix: kind for suffixes, kind in FORMATS.items() for suffix in suffixes.split()}
+KINDS |= dict.fromkeys(
+    HEIC, "HEIC images: run `pip install pillow-heif` in Baton's environment, or convert them to JPEG"
+)
 
 
 def why_passed_over(path: str) -> str | None:

@@ -51,7 +51,8 @@ def merges_ranges(classes: Any) -> bool:
     if not isinstance(classes, dict):
         return False
     merged = [[str(label) for label in labels] for labels in classes.values()]
-    if not all(NUMBER.fullmatch(label) for label in chain(*merged)):
+    # A label such as 2024_01 is a month.
+    if not all(NUMBER.fullmatch(label) and "_" not in label for label in chain(*merged)):
         return False
     pairs = list(pairwise([yaml_number(label) for label in labels] for labels in merged))
     return all(max(one) < min(other) for one, other in pairs) or all(

@@ -107,9 +107,8 @@ def _changes_of_data(before: dict | None, now: dict) -> list[str]:
     if not before:
         return []
     then, now = _flatten(before), _flatten(now)
-    return list_changes(
-        then, now, set(now) - set(then)
-    )  # of what an earlier version had no key for, nobody knows
+    new_keys = set(now) - set(then)  # an earlier version had none of them, and nobody knows what it did
+    return list_changes(then, now, new_keys)
 
 
 def _flatten(data: dict) -> dict[str, Any]:

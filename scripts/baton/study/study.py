@@ -18,9 +18,9 @@ from baton.study.runs import CLASSES, IMAGES, WEIGHTS, Packed, Run, list_runs
 class Study:
     """A study: its config, its models and runs, what it is to predict, and the memory that its jobs ask for.
 
-    made_before: whether rules of another workflow may make the data; is_call: whether this process is the call of
-    snakemake, and none of its jobs; notes: for the user, which models of the config are not made, or are the same; prediction: model and images that
-    `--config model=NAME images=FOLDER` names, None where not given.
+    notes: for the user, which models of the config are not made, or are the same; prediction: model and images that
+    `--config model=NAME images=FOLDER` names, None where not given; made_before: whether rules of another workflow may
+    make the data; is_call: whether this process is the call of snakemake, and none of its jobs.
     """
 
     config: dict[str, Any]
