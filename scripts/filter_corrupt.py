@@ -35,7 +35,7 @@ def check_image(path, megapixels):
     """Return the SHA-256 of the image at `path`, what is wrong with it, its decoder's warning, what to look at, and its values.
 
     Each None for nothing; of a damaged image the digest is empty. Its values, of a grey one of more than 8 bits: sample
-    type, whether its file declares their range, the lowest and the highest, and the range that they would be scaled by.
+    type, whether its file declares their range, those of `inner_range`, and the range that they would be scaled by.
     """
     try:
         image, depth = open_image(path, megapixels)
@@ -47,7 +47,7 @@ def check_image(path, megapixels):
     if depth is None:
         return digest_file(path), None, warning, damage.look_at(path, np.asarray(image)), None
     values = read_values(image, depth)
-    deep = Deep(depth.sample, depth.declared is not None, values.min(), values.max(), range_of(values, depth))
+    deep = Deep(depth.sample, depth.declared is not None, *grey.inner_range(values), range_of(values, depth))
     return digest_file(path), None, warning, None, deep
 
 
@@ -63,7 +63,8 @@ def scale_grey(frame):
         low, high = one.limits if one.declared else ranges[one.sample]
         if one.highest - one.lowest < damage.CONTRAST / 255 * (high - low):
             look[row] = (
-                f"next to no contrast: its values are from {one.lowest:g} to {one.highest:g}, of {low:g} to {high:g}"
+                f"next to no contrast: its values are from {one.lowest:g} to {one.highest:g}, where {low:g} is black and "
+                f"{high:g} white"
             )
     for sample, (low, high) in ranges.items():
         log.info("grey images of type %s: %g is black and %g white", sample, low, high)
@@ -139,7 +140,10 @@ def check_enough(frame, needed):
 def warn_of_duplicates(frame):
     """Log which files are byte for byte the same and stand in different splits or classes."""
     for column, trouble in (
-        ("split", "in different splits: a model is tested on what it was trained on"),
+        (
+            "split",
+            "in different splits: a model is validated or tested on images that it has seen, or was chosen by",
+        ),
         ("class", "in different classes: no model can be right about both"),
     ):
         spread = frame.groupby("sha256")[column].nunique()

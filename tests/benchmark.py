@@ -99,7 +99,7 @@ def precision_speed(name, size, steps, pairs):
     )
 
 
-def dry_run(count, models=6):
+def dry_run(count, models=6, scan_images=True):
     """Print how long `snakemake -n` takes with `count` images in three class folders, and of a sweep of `models`."""
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
@@ -107,9 +107,9 @@ def dry_run(count, models=6):
             (folder / "images" / label).mkdir(parents=True)
             for number in range(count // 3):
                 (folder / "images" / label / f"{number}.jpg").touch()
-        config = {"data": {"source": "class_folders", "images": "images"}}
+        config = {"data": {"source": "class_folders", "images": "images"}, "scan_images": scan_images}
         if models != 6:
-            swept = {"kernels": 8, "kernel_size": 3, "dense": {"from": 1, "to": models}, "layers": 2}
+            swept = {"kernels": 8, "kernel_size": 3, "dense": list(range(1, models + 1)), "layers": 2}
             config |= {"models": [], "sweep": [{"name": "swept", **swept}]}
         (folder / "config.yaml").write_text(yaml.safe_dump(config))
         command = [sys.executable, "-m", "snakemake", "-n", "--snakefile", ROOT / "Snakefile"]
@@ -119,7 +119,8 @@ def dry_run(count, models=6):
             start = time.perf_counter()
             subprocess.run(command, check=True, capture_output=True)
             times.append(time.perf_counter() - start)
-    print(f"dry run: {count} images, {models} models: {statistics.median(times):.2f} s")
+    how = "" if scan_images else ", scan_images: false"
+    print(f"dry run: {count} images, {models} models{how}: {statistics.median(times):.2f} s")
 
 
 def packing_memory(count):
@@ -168,7 +169,9 @@ def main():
         return
     for count in (1_000, 8_000):
         packing_memory(count)
+    dry_run(100_000)
     dry_run(1_000_000)
+    dry_run(1_000_000, scan_images=False)
     for models in (100, 300, 1_000):
         dry_run(30, models)
     input_speed("model_3", 32, steps=40, pairs=9)

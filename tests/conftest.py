@@ -27,7 +27,7 @@ import numpy as np
 import psutil
 import pytest
 import yaml
-from forked import run_snakemake
+from forked import SnakemakeProcess, run_snakemake
 from PIL import Image
 
 from baton.training.state import NEWEST, load_state
@@ -143,14 +143,8 @@ class Call:
         self.study, self.orphan = study, False
         self.output = open(study / "output.txt", "ab+")  # noqa: SIM115
         self.start = self.output.seek(0, os.SEEK_END)
-        self.process = subprocess.Popen(
-            study.command(*arguments, cores=cores),
-            cwd=study.folder,
-            env=environment,
-            stdout=self.output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        arguments = study.arguments(*arguments, cores=cores)
+        self.process = SnakemakeProcess(arguments, study.folder, self.output, environment)
 
     def __enter__(self):
         return self
@@ -288,13 +282,13 @@ def same_arrays(one, other):
     )
 
 
-def wait_until(condition, what):
-    """Return the first true value of condition(), asked again and again; fail when PATIENCE is over."""
+def wait_until(condition, what, pause=0.01):
+    """Return the first true value of condition(), asked every `pause` seconds; fail when PATIENCE is over."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         if value := condition():
             return value
-        time.sleep(0.01)
+        time.sleep(pause)
     pytest.fail(f"waited {PATIENCE} s for {what}")
 
 

@@ -2,7 +2,8 @@
 
 Importing TensorFlow, pandas and Snakemake takes most of a short study's time, a hundred times over. Here a server does it
 once, and forks each call of snakemake and each of its scripts: processes of their own, as everywhere else, in the folder,
-with the environment and the streams that they are given. What signals, kills or measures processes starts real ones.
+with the environment and the streams that they are given. Where a test signals or kills a call, its jobs start as
+everywhere else (`SnakemakeProcess`); what measures processes starts real ones.
 
 As a program, this is the server (SOCKET), and under the name in JOB what snakemake takes for Python: it hands its
 arguments, its folder, its environment and its streams on to the server, and ends as the job does.
@@ -10,6 +11,7 @@ arguments, its folder, its environment and its streams on to the server, and end
 
 import array
 import atexit
+import contextlib
 import json
 import os
 import runpy
@@ -51,38 +53,74 @@ def start_server():
 def run_snakemake(arguments, folder, output, environment, timeout):
     """Run snakemake in `folder` with these arguments; what it prints goes to the file `output`. Return its exit code.
 
-    environment: None for this process's; timeout: seconds, after which it is killed and TimeoutError raised.
+    environment: None for this process's; timeout: seconds, after which it is killed and TimeoutExpired raised.
     """
     path, job = start_server()
     environment = dict(os.environ if environment is None else environment) | {SOCKET: path}
     with open(os.devnull) as nothing, open(output, "wb") as file:
         streams = [nothing.fileno(), file.fileno(), file.fileno()]
-        return ask(path, [job, "-m", "snakemake", *arguments], str(folder), environment, streams, timeout)
+        process = Process(path, [job, "-m", "snakemake", *arguments], str(folder), environment, streams)
+    try:
+        return process.wait(timeout)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
 
 
 def run_job():
     """Be what JOB says."""
-    sys.exit(ask(os.environ[SOCKET], sys.argv, os.getcwd(), dict(os.environ), [0, 1, 2]))
+    process = Process(os.environ[SOCKET], sys.argv, os.getcwd(), dict(os.environ), [0, 1, 2])
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP):
+        signal.signal(number, lambda number, _frame: os.kill(process.pid, number))
+    sys.exit(process.wait())
 
 
-def ask(path, words, folder, environment, streams, timeout=None):
-    """Have the server run a process, hand signals on to it, and return its exit code, negative for a signal."""
-    request = json.dumps([words, folder, environment]).encode("utf-8", "surrogateescape")
-    with socket.socket(socket.AF_UNIX) as server:
-        server.connect(path)
+class Process:
+    """A process that the server forked, in a session of its own; what subprocess.Popen can do, as far as it is needed."""
+
+    def __init__(self, path, words, folder, environment, streams):
+        """path: the server's socket; words: Python, then its arguments; streams: three file numbers."""
+        request = json.dumps([words, folder, environment]).encode("utf-8", "surrogateescape")
+        self.server = socket.socket(socket.AF_UNIX)
+        self.server.connect(path)
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", streams))]
-        server.sendmsg([struct.pack("!I", len(request))], rights)
-        server.sendall(request)
-        (pid,) = struct.unpack("!i", receive(server, 4))
-        if threading.current_thread() is threading.main_thread() and streams == [0, 1, 2]:
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP):
-                signal.signal(number, lambda number, _frame: os.kill(pid, number))
-        server.settimeout(timeout)
-        try:
-            return struct.unpack("!i", receive(server, 4))[0]
-        except TimeoutError:
-            os.kill(pid, signal.SIGKILL)
-            raise
+        self.server.sendmsg([struct.pack("!I", len(request))], rights)
+        self.server.sendall(request)
+        (self.pid,) = struct.unpack("!i", receive(self.server, 4))
+        self.returncode = None
+
+    def wait(self, timeout=None):
+        """Return the exit code, negative for a signal. Raises subprocess.TimeoutExpired after `timeout` seconds."""
+        if self.returncode is None:
+            if not select.select([self.server], [], [], timeout)[0]:
+                raise subprocess.TimeoutExpired(f"process {self.pid}", timeout)
+            (self.returncode,) = struct.unpack("!i", receive(self.server, 4))
+            self.server.close()
+        return self.returncode
+
+    def poll(self):
+        """Return the exit code, or None while it runs."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self.wait(0)
+
+    def kill(self):
+        if self.poll() is None:
+            os.kill(self.pid, signal.SIGKILL)
+
+
+class SnakemakeProcess(Process):
+    """A call of snakemake whose own imports are made already, and whose jobs start with a Python of their own."""
+
+    def __init__(self, arguments, folder, output, environment=None):
+        """output: an open file, for what it prints; environment: None for this process's."""
+        with open(os.devnull) as nothing:
+            super().__init__(
+                start_server()[0],
+                [sys.executable, "-m", "snakemake", *arguments],
+                str(folder),
+                dict(os.environ if environment is None else environment),
+                [nothing.fileno(), output.fileno(), output.fileno()],
+            )
 
 
 def receive(connection, count):

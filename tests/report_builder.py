@@ -7,14 +7,18 @@ training runs, is written where the report looks for it.
 import base64
 import contextlib
 import csv
+import gc
 import hashlib
 import importlib
 import json
 import shutil
 import sys
+import tempfile
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
+import jinja2
 import jsonschema
 import numpy as np
 import pandas
@@ -57,6 +61,7 @@ def import_evaluate():
             del sys.modules["evaluate"]
 
 
+COMPILED = jinja2.FileSystemBytecodeCache(tempfile.mkdtemp(prefix="templates"))
 evaluate = import_evaluate()
 measure = evaluate.measure
 
@@ -301,11 +306,15 @@ class Made:
             leave_blank(None, curves)
 
     @contextlib.contextmanager
-    def pictures(self):
-        """Have figures drawn, or, which takes most of a report's time, only blank files in their places."""
+    def quickly(self):
+        """Have the templates compiled once, and no figure drawn where nobody looks: most of a report's time."""
         with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(jinja2, "Environment", partial(jinja2.Environment, bytecode_cache=COMPILED))
+            # statsmodels' multipletests collects garbage at every call.
+            patch.setattr(gc, "collect", lambda: 0)
             if not self.curves:
                 patch.setattr(figures, "save_figure", leave_blank)
+                patch.setattr(figures, "place_labels", lambda *_arguments: None)
             yield
 
     def write(self, base="results/report", whole=False, read=True):
@@ -323,7 +332,7 @@ class Made:
         }
         runs = [self.run_of(one) for one in self.runs]
         results = {kind: [getattr(run.files, kind) for run in runs] for kind in write_report.RESULTS}
-        with contextlib.chdir(self.folder), self.pictures():
+        with contextlib.chdir(self.folder), self.quickly():
             write_report.main(files, results, base, runs, self.config, str(self.folder), whole)
         if not read:
             return self

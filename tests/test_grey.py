@@ -6,12 +6,14 @@ import struct
 import zlib
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import Study
 from PIL import Image
 
-from baton.data.grey import WHOLE, find_ranges
+from baton.data.grey import WHOLE, find_ranges, inner_range
 from baton.data.images import decode_image, open_image
+from filter_corrupt import Deep, scale_grey
 
 RAMP = np.tile(np.linspace(0, 1, 32), (8, 1))  # from black on the left to white on the right
 KINDS = {"u": 1, "i": 2, "f": 3}
@@ -135,6 +137,28 @@ def test_without_ranges_it_is_as_in_earlier_versions(tmp_path):
     assert (found == (RAMP[0] * 65535).astype("u2") >> 8).all()
 
 
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([[-9999, 0.1, 0.2, 0.7]], (0.1, 0.7)),  # no data
+        ([[0, 300, 4000, 65535]], (0, 4000)),  # a scale bar burnt in
+        ([[0, 1, 3, 3]], (0, 1)),
+        ([[0, 0, 1, 1]], (0, 1)),
+        ([[5, 5, 5, 5]], (5, 5)),
+    ],
+)
+def test_one_value_at_either_end_says_nothing_of_the_contrast(values, expected):
+    assert inner_range(np.array(values, float)) == expected
+
+
+def test_pictures_that_a_code_for_no_data_leaves_in_two_values_are_named():
+    values = np.where(RAMP < 0.1, -9999, RAMP)[None]
+    limits = (float(values.min()), float(values.max()))
+    frame = pd.DataFrame({"look": [None], "deep": [Deep("float32", False, *inner_range(values), limits)]})
+    _, look = scale_grey(frame)
+    assert look[0].startswith("next to no contrast: its values are from 0.1") and "-9999 is black" in look[0]
+
+
 def test_a_study_of_12_bit_scans_says_its_range_and_a_model_keeps_it(tmp_path):
     study = Study(
         tmp_path,
@@ -159,9 +183,11 @@ def test_a_study_of_12_bit_scans_says_its_range_and_a_model_keeps_it(tmp_path):
     packed = np.load(study / "results/data/packed/32px/train.npy")
     assert packed.max() > 245 and packed.min() == 0
     look = {row["file"]: row["reason"] for row in study.rows("data/look_at.csv")}
-    assert look == {"down/flat.tif": "next to no contrast: its values are from 77 to 77, of 0 to 4095"}
+    assert look == {
+        "down/flat.tif": "next to no contrast: its values are from 77 to 77, where 0 is black and 4095 white"
+    }
     page = (study / "results/report.html").read_text(encoding="utf-8")
-    assert "0.0 is black and 4095.0 white (uint16)" in page or "0 is black and 4095 white (uint16)" in page
+    assert "0 is black and 4095 white (uint16)" in page
     assert "down/flat.tif" in page
     numbers = json.loads((study / "results/report.json").read_text(encoding="utf-8"))
     assert numbers["data"]["grey"] == {"uint16": [0, 4095]}

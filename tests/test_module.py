@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import sys
 from pathlib import Path
 
 import pytest
@@ -100,11 +99,11 @@ class Composed:
         }
         (self / "config.yaml").write_text(yaml.safe_dump({"baton": config | sections}), encoding="utf-8")
 
-    def command(self, *arguments, cores=2):
-        return [sys.executable, "-m", "snakemake", "--cores", str(cores), *arguments]
+    def arguments(self, *arguments, cores=2):
+        return ["--cores", str(cores), *arguments]
 
     def run(self, *arguments):
-        return run_forked(["--cores", "2", *arguments], self.folder)
+        return run_forked(self.arguments(*arguments), self.folder)
 
 
 @pytest.fixture(scope="module")

@@ -204,7 +204,7 @@ class TestFindings:
         runs = [run("one", answers(LABELS, 4, wrong=[1, 2])), run("two", answers(LABELS, 4, wrong=[3, 4]))]
         made = Made(tmp_path, VEGETABLES, LABELS, runs).write()
         assert "No winner: 100 images cannot separate these models." in made.text
-        assert "are right equally often; no number of images would separate equal models" in made.text
+        assert "are right equally often on these images, which therefore favour neither" in made.text
 
     def test_a_best_one_is_named_where_there_is_one(self, different):
         assert different.numbers["comparison"]["best"] == "good"

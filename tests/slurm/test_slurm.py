@@ -165,8 +165,13 @@ def story(cluster, tmp_path_factory):
     ):
         local = beside.submit(studies["local"].run, "train")
         interruptions = Interruptions(studies["cluster"], cluster)
-        wait_until(lambda: interruptions.go_on() or call.process.poll() is not None, "all interruptions")
-        wait_until(lambda: interruptions.look() is None or call.process.poll() is not None, "the study")
+
+        # Each look asks Slurm for its jobs, which takes the processor that they need.
+        def ended_or(done):
+            return lambda: done() or call.process.poll() is not None
+
+        wait_until(ended_or(interruptions.go_on), "all interruptions", pause=0.1)
+        wait_until(ended_or(lambda: interruptions.look() is None), "the study", pause=0.5)
         ended = call.end()
         assert ended.code == 0, ended.output
         local.result()

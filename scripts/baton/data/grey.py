@@ -88,6 +88,20 @@ def range_of(values: np.ndarray, depth: Depth) -> Range:
     return depth.declared
 
 
+def inner_range(values: np.ndarray) -> Range:
+    """Return the range of an image's values, without the lowest or without the highest, whichever is the smaller.
+
+    One value may stand for no data (-9999) or be burnt in, and says nothing of the picture's contrast; of an image of two
+    values both count.
+    """
+    low, high = float(values.min()), float(values.max())
+    inner = values[(values > low) & (values < high)]
+    if not inner.size:
+        return low, high
+    without_lowest, without_highest = (float(inner.min()), high), (low, float(inner.max()))
+    return min(without_lowest, without_highest, key=lambda limits: limits[1] - limits[0])
+
+
 def find_ranges(found: Iterable[tuple[str, Range]]) -> dict[str, Range]:
     """Return by sample type the range that the images of a study are scaled by.
 
