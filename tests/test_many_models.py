@@ -153,7 +153,9 @@ class TestDetail:
 
 class TestFindings:
     def test_what_went_wrong_is_counted_not_listed(self, many):
-        assert "4 of 36 training runs predict one class always, or for 95 % of the images and more" in many.text
+        assert (
+            "4 of 36 training runs predict one class always, or for 95 % of the images and more" in many.text
+        )
         assert "Among them stuck_0, stuck_1, stuck_2; all are in results/report/models.csv" in many.text
         assert "2 of 36 training runs diverged" in many.text and "They are broken_0, broken_1." in many.text
         assert "5 of 41 training runs are not finished" in many.text and "late_3" not in many.text

@@ -67,6 +67,7 @@ def test_hidden_files_other_files_and_the_studys_own_folders_are_no_images(photo
 def test_links_that_go_in_circles_or_nowhere_end(photos):
     (photos / "cat/up").symlink_to("..")
     (photos / "cat/gone.png").symlink_to("nowhere")
+    (photos / "cat/itself").symlink_to("itself")
     assert digest_images("photos") == digest_images("photos")
 
 

@@ -755,3 +755,41 @@ def test_the_two_flips_have_seeds_and_names_of_their_own():
     # One direction alone draws what it drew before the two had draws of their own.
     (only,) = networks.augmentation_layers(OFF | {"flip": "horizontal"}, 7)
     assert only.seed == first.seed == 7
+
+
+# --- Every number at its limits
+
+
+def limit(schema, end):
+    """Return the lowest or highest number that a schema allows, by `end`, "lowest" or "highest"."""
+    inside, outside, beyond = {
+        "lowest": ("minimum", "exclusiveMinimum", math.inf),
+        "highest": ("maximum", "exclusiveMaximum", -math.inf),
+    }[end]
+    if inside in schema:
+        return schema[inside]
+    return math.nextafter(schema[outside], beyond) if outside in schema else 1e308
+
+
+@pytest.mark.parametrize("end", ["lowest", "highest"])
+def test_numbers_at_their_limits_are_trained_with_and_crash_nothing(end, tmp_path):
+    schema = yaml.safe_load((REPOSITORY / "rules/schemas/config.schema.yaml").read_text(encoding="utf-8"))
+    shared = schema["$defs"]
+    keys = ("learning_rate", "l2", "dropout", "stddev")
+    settings = SETTINGS | {key: limit(shared[key], end) for key in keys}
+    seed = limit(shared["seed"], end)
+    augmentation = {"flip": "horizontal_and_vertical"} | {
+        key: limit(part, end)
+        for key, part in schema["properties"]["augmentation"]["properties"].items()
+        if key != "flip"
+    }
+    networks.set_up(1, "float32", seed)
+    trainer = Trainer(networks.build_network(settings, augmentation, 3, seed), settings["learning_rate"])
+    write_split(tmp_path, "train", 8)
+    is_number = [
+        bool(trainer.train_step(*batch))
+        for batch in open_split(tmp_path, "train").batches(4)
+        for _ in range(2)
+    ]
+    # A weight from N(0, 1e308) is infinite in float32: that diverges, and is told.
+    assert is_number == [end == "lowest"] * 4

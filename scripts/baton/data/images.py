@@ -184,7 +184,8 @@ def _reason(path, error):
     if isinstance(error, Image.UnidentifiedImageError):
         return "not an image in a known format"
     # The path would only repeat the row's own, and differ between machines.
-    return str(error).replace(str(path), "").strip(" :'") or type(error).__name__
+    words = str(error).replace(str(path), "").split()  # some end their sentence with a new line
+    return " ".join(words).strip(" :'") or type(error).__name__
 
 
 def _to_rgb(image):

@@ -41,31 +41,38 @@ def digest_images(folder: str) -> str:
                 digest.update(f"{above}\0{os.path.realpath(path)}\n".encode("utf-8", "surrogateescape"))
                 continue
             entered.add((facts.st_dev, facts.st_ino))
-            with os.scandir(path) as entries:
-                found = sorted(
-                    (entry for entry in entries if entry.name[0] != "."), key=lambda entry: entry.name
-                )
+            lines, folders = _list_folder(above, path)
         except OSError as error:
             raise ConfigError(
                 f"config: data.images: cannot read {error.filename}: {error.strerror}."
             ) from None
-        folders = []
-        for entry in found:
-            name = f"{above}{entry.name}"
-            try:
-                if entry.is_dir() and not entry.name.lower().endswith(IMAGES + HEIC):
-                    if not is_own_folder(entry.path):
-                        folders.append((f"{name}/", entry.path))
-                    continue
-                if not entry.name.lower().endswith(IMAGES + HEIC):
-                    continue
-                facts = entry.stat()
-                line = f"{name}\0{facts.st_size}\0{facts.st_mtime_ns}\n"
-            except OSError:  # a link that leads nowhere
-                line = f"{name}\0\n"
-            digest.update(line.encode("utf-8", "surrogateescape"))
-        pending += reversed(folders)
+        digest.update("".join(sorted(lines)).encode("utf-8", "surrogateescape"))
+        pending += sorted(folders, reverse=True)
     return digest.hexdigest()[:16]
+
+
+def _list_folder(above: str, path: str) -> tuple[list[str], list[tuple[str, str]]]:
+    """Return a line for each image in a folder, and the name and path of each folder in it; above: the folder's name."""
+    lines, folders = [], []
+    # In the order of the disk, and by names alone where the system can: a third of a million images' time.
+    place = os.open(path, os.O_RDONLY) if os.scandir in os.supports_fd else None
+    try:
+        with os.scandir(path if place is None else place) as entries:
+            for entry in entries:
+                if entry.name[0] == ".":
+                    continue
+                try:
+                    if entry.name.lower().endswith(IMAGES + HEIC):
+                        facts = entry.stat()
+                        lines.append(f"{above}{entry.name}\0{facts.st_size}\0{facts.st_mtime_ns}\n")
+                    elif entry.is_dir() and not is_own_folder(inner := os.path.join(path, entry.name)):
+                        folders.append((f"{above}{entry.name}/", inner))
+                except OSError:  # a link that leads nowhere
+                    lines.append(f"{above}{entry.name}\0\n")
+    finally:
+        if place is not None:
+            os.close(place)
+    return lines, folders
 
 
 def hand_on(found: str) -> None:
