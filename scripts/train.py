@@ -14,7 +14,7 @@ from baton.errors import SessionEnded, UserError
 from baton.files import read_json, write_json, written_aside
 from baton.formatting import decimals
 from baton.study import finished
-from baton.study.identity import PRECISIONS, digest_data, identify
+from baton.study.identity import PRECISIONS, UPDATE, digest_data, identify, list_ways
 from baton.study.session import Session, find_snakemake, session_end
 from baton.training import networks  # before TensorFlow, which it sets up to be quiet
 from baton.training.keeper import SAVING_SHARE, Keeper, now
@@ -112,12 +112,12 @@ def describe_divergence(training):
     )
 
 
-def prepare(packed, weights, threads, settings, augmentation, seed, precision, gpus=0):
+def prepare(packed, weights, threads, settings, augmentation, seed, precision, gpus=0, in_one_pass=True):
     """Return the Training at its start, and what it was set up with: precision, threads, devices, ...
 
     packed: arrays and manifests of train and validation (train, train_manifest, ...); weights:
     class_weights.json; settings: the model's architecture and training settings; precision: in force; gpus: of
-    this job, more than one train together.
+    this job, more than one train together; in_one_pass: see baton.training.optimizers.
     """
     networks.set_up(threads, precision, seed)
     classes = read_json(weights)
@@ -127,7 +127,7 @@ def prepare(packed, weights, threads, settings, augmentation, seed, precision, g
     strategy = networks.distribute(gpus)
     with strategy.scope():
         network = networks.build_network(settings, augmentation, len(classes["classes"]), seed)
-    trainer = Trainer(network, settings["learning_rate"], strategy)
+    trainer = Trainer(network, settings["learning_rate"], strategy, in_one_pass)
     training = Training(trainer, train_split, validation_split, settings, seed)
     return training, {
         "augmentation": augmentation,
@@ -193,8 +193,9 @@ def main(
     session.catch_signals()
     data = digest_data(packed["train_manifest"], packed["validation_manifest"], weights)
     identity = identify(settings, augmentation, seed, threads=threads, devices=max(gpus, 1), data=data)
-    precision = take_precision(state, identity, settings["precision"])
-    identity |= {"precision": precision}
+    choice = networks.choose_precision(settings["precision"])
+    identity = take_way(state, identity, settings["precision"], choice)
+    precision, in_one_pass = identity["precision"], UPDATE in identity
     folder = Path(outputs["model"]).parent
     keeper = Keeper(state, identity, saving_share, study)
     with keeper.only_writer(lambda: is_job_lost(session)):
@@ -202,12 +203,18 @@ def main(
             finished.give_back(place, folder)
             log.info("trained already: the finished model is restored from %s", place)
             return
-        training, set_up = prepare(packed, weights, threads, settings, augmentation, seed, precision, gpus)
+        training, set_up = prepare(
+            packed, weights, threads, settings, augmentation, seed, precision, gpus, in_one_pass
+        )
+        set_up["precision_reason"] = (
+            choice.reason if precision == choice.precision else "the training run was begun in it"
+        )
         resume(training, keeper)
         log.info(
-            "%d parameters, %s, %d threads, %d images",
+            "%d parameters, %s (%s), %d threads, %d images",
             training.trainer.network.count_params(),
-            set_up["precision"],
+            precision,
+            set_up["precision_reason"],
             threads,
             len(training.train),
         )
@@ -226,18 +233,19 @@ def main(
             keeper.save(training)
 
 
-def take_precision(state, identity, setting):
-    """Return the precision to train in; what `auto` chose for a training run that is begun stays its own.
+def take_way(state, identity, setting, choice):
+    """Return an identity with the precision and the update of the training run: those that it was begun with, if it was.
 
-    identity: the training run's, but for its precision.
+    identity: without them; setting: the precision that the config asks for; choice: what is chosen for it today.
     """
-    chosen = networks.choose_precision(setting)
-    if setting == "auto" and not Keeper(state, identity | {"precision": chosen}).begun:
-        for other in PRECISIONS:
-            if Keeper(state, identity | {"precision": other}).begun:
-                log.info("begun in %s, which was the faster format there: it resumes in it", other)
-                return other
-    return chosen
+    others = [other for other in PRECISIONS if other != choice.precision] if setting == "auto" else []
+    today, *earlier = list_ways(identity, [choice.precision, *others])
+    begun = next((way for way in (today, *earlier) if Keeper(state, way).begun), today)
+    if begun["precision"] != choice.precision:
+        log.info("begun in %s, which precision: auto chose there: it resumes in it", begun["precision"])
+    if UPDATE not in begun:
+        log.info("begun by an earlier version of Baton: it resumes with that version's update of the weights")
+    return begun
 
 
 def is_job_lost(session):

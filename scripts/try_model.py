@@ -81,7 +81,7 @@ def try_out(settings, augmentation, classes, threads, gpus, folder):
     """
     imported, folder = age(), Path(folder)
     packed, weights = write_noise(folder, settings, classes)
-    precision = networks.choose_precision(settings["precision"])
+    precision = networks.choose_precision(settings["precision"]).precision
     training, set_up = train.prepare(packed, weights, threads, settings, augmentation, 1, precision, gpus)
     typical, full_speed = time_epochs(training)
 

@@ -44,7 +44,7 @@ def make_split(folder, count, size):
 
 
 def make_trainer(name, size, precision):
-    networks.set_up(2, networks.choose_precision(precision), seed=1)
+    networks.set_up(2, networks.choose_precision(precision).precision, seed=1)
     settings = settings_of(name) | {"size": size}
     network = networks.build_network(settings, CONFIG["augmentation"], 9, seed=1)
     return Trainer(network, settings["learning_rate"])

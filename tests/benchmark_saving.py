@@ -36,7 +36,7 @@ def make_training(folder, name, size, images):
     """Return a training run of a model of config.yaml on `images` random images, half as many for validation."""
     model = next(model for model in CONFIG["models"] if model["name"] == name)
     settings = {**CONFIG["training"], **model, "size": size, "epochs": 10_000}
-    precision = networks.choose_precision(settings["precision"])
+    precision = networks.choose_precision(settings["precision"]).precision
     networks.set_up(2, precision, seed=1)
     draw, splits = np.random.default_rng(1), []
     for split, count in (("train", images), ("validation", images // 2)):

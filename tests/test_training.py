@@ -23,6 +23,7 @@ from baton.manifests import write_manifest
 from baton.study.identity import stopped_early
 from baton.study.session import Session
 from baton.training import networks
+from baton.training import precision as formats
 from baton.training.splits import Split, order_of_epoch
 from baton.training.training import Trainer, Training
 
@@ -438,8 +439,8 @@ def test_the_layers_are_named_as_the_states_that_there_are_name_them():
     network = networks.build_network(
         SETTINGS | {"layers": 2, "dropout": 0.5}, OFF | {"flip": "vertical"}, 3, 1
     )
-    names = "pixels random_flip scale convolution_1 pooling_1 convolution_2 pooling_2 flatten dense dropout logits"
-    assert [layer.name for layer in network.layers] == [*names.split(), "probabilities"]
+    names = "pixels random_flip scale convolution_1 pooling_1 relu_1 convolution_2 pooling_2 relu_2 flatten dense dropout"
+    assert [layer.name for layer in network.layers] == [*names.split(), "logits", "probabilities"]
 
 
 # --- Precision
@@ -490,7 +491,7 @@ def test_each_precision_learns_what_float32_does(tmp_path, precision):
         folder.mkdir()
     expected = run_main(folders[0], "float32", 12)
     found = run_main(folders[1], precision, 12)
-    in_force = networks.choose_precision("auto") if precision == "auto" else precision
+    in_force = networks.choose_precision("auto").precision if precision == "auto" else precision
     assert found["precision"] == found["identity"]["precision"] == in_force
     assert found["settings"]["precision"] == precision
     assert found["last"]["val_loss"] < 1.0 < math.log(3)
@@ -526,24 +527,38 @@ def test_float16s_loss_scale_is_part_of_the_state(tmp_path):
         np.testing.assert_array_equal(variable.numpy(), resumed.trainer.variables()[name].numpy(), name)
 
 
+AMD, INTEL = ("vendor_id\t: AuthenticAMD\n", "vendor_id\t: GenuineIntel\n")
+
+
 @pytest.mark.parametrize(
     "system, info, found",
     [
-        ("Linux", "flags\t\t: fpu avx512f avx512_bf16 amx_tile\n", "mixed_bfloat16"),
-        ("Linux", "flags\t\t: fpu amx_bf16\n", "mixed_bfloat16"),
-        ("Linux", "Features\t: fp asimd bf16 i8mm\n", "mixed_bfloat16"),  # ARM
-        ("Linux", "flags\t\t: fpu avx512f avx2\n", "float32"),
-        ("Linux", "flags\t\t: fpu avx512_bf16x\nbugs\t\t: bf16\n", "float32"),
-        ("Linux", "model name\t: bf16 wonder\nflags\t\t: fpu\n", "float32"),
-        ("Darwin", "flags\t\t: avx512_bf16\n", "float32"),
+        ("Linux", f"{AMD}flags\t\t: fpu avx512f avx512_bf16\n", "mixed_bfloat16"),
+        (
+            "Linux",
+            f"{INTEL}flags\t\t: fpu avx512f avx512_bf16\n",
+            "float32",
+        ),  # it has it, and is slower in it
+        ("Linux", f"{INTEL}flags\t\t: fpu avx512_bf16 amx_bf16 amx_tile\n", "mixed_bfloat16"),
+        ("Linux", "flags\t\t: fpu avx512_bf16\n", "float32"),  # of a vendor that nobody measured
+        ("Linux", "Features\t: fp asimd bf16 i8mm\n", "float32"),  # ARM, likewise
+        ("Linux", f"{AMD}flags\t\t: fpu avx512f avx2\n", "float32"),
+        ("Linux", f"{AMD}flags\t\t: fpu avx512_bf16x\nbugs\t\t: avx512_bf16\n", "float32"),
+        ("Linux", f"{AMD}model name\t: amx_bf16 wonder\nflags\t\t: fpu\n", "float32"),
+        ("Darwin", f"{AMD}flags\t\t: avx512_bf16\n", "float32"),
     ],
 )
-def test_bfloat16_is_taken_where_the_processor_has_it(monkeypatch, tmp_path, system, info, found):
+def test_bfloat16_is_taken_where_the_processor_is_known_to_be_faster_in_it(
+    monkeypatch, tmp_path, system, info, found
+):
     (tmp_path / "cpuinfo").write_text(info)
-    monkeypatch.setattr(networks, "CPU_INFO", tmp_path / "cpuinfo")
-    monkeypatch.setattr(networks.platform, "system", lambda: system)
-    assert networks.choose_precision("auto") == found
-    assert networks.choose_precision("mixed_float16") == "mixed_float16"
+    monkeypatch.setattr(formats, "CPU_INFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(formats.platform, "system", lambda: system)
+    choice = networks.choose_precision("auto")
+    assert choice.precision == found and choice.reason.startswith("the processor is ") == (
+        "amx_tile" not in info
+    )
+    assert networks.choose_precision("mixed_float16") == ("mixed_float16", "set in the config")
 
 
 @pytest.mark.parametrize(
@@ -553,22 +568,32 @@ def test_or_the_gpu(monkeypatch, capability, found):
     details = {} if capability is None else {"compute_capability": capability}
     monkeypatch.setattr(networks.tf.config, "list_physical_devices", lambda kind: ["a GPU"])
     monkeypatch.setattr(networks.tf.config.experimental, "get_device_details", lambda gpu: details)
-    assert networks.choose_precision("auto") == found
+    assert networks.choose_precision("auto").precision == found
+
+
+def choose(monkeypatch, found):
+    """Have `auto` choose this format, as on other hardware."""
+    choice = formats.Choice(found, "it is the faster one here")
+    monkeypatch.setattr(
+        formats, "choose", lambda wanted, gpu=None: choice if wanted == "auto" else formats.Choice(wanted, "")
+    )
 
 
 def test_what_auto_chose_belongs_to_the_training(tmp_path, monkeypatch, caplog):
     # Begun in bfloat16 where that is fast, gone on with where it is not; then finished and opened there again.
-    monkeypatch.setattr(networks, "_has_bfloat16", lambda: True)
+    choose(monkeypatch, "mixed_bfloat16")
     whole = tmp_path / "whole"
     whole.mkdir()
     expected = run_main(whole, "auto", 4)
     assert expected["precision"] == "mixed_bfloat16"
+    assert expected["precision_reason"] == "it is the faster one here"
     begun = tmp_path / "begun"
     begun.mkdir()
     run_main(begun, "auto", 2)
-    monkeypatch.setattr(networks, "_has_bfloat16", lambda: False)
+    choose(monkeypatch, "float32")
     found = run_main(begun, "auto", 4)
     assert found["precision"] == "mixed_bfloat16"
+    assert found["precision_reason"] == "the training run was begun in it"
     assert found["last"] == expected["last"] and found["kept"] == expected["kept"]
     model = begun / "results/models/net/seed_1/model.keras"
     content = model.read_bytes()

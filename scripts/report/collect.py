@@ -103,7 +103,8 @@ def collect_run(run, files, weights, test_images):
         )
         if reason is None:
             training = {key: value for key, value in training.items() if key not in FOR_BATON}
-            training.setdefault("diverged", None)  # of an earlier version
+            for key in ("diverged", "precision_reason"):
+                training.setdefault(key, None)  # of an earlier version
             test = {key: value for key, value in test.items() if key != "training"}
             correct = (answers["class"] == answers["predicted"]).to_numpy()
             return facts | {

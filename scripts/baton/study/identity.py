@@ -40,6 +40,8 @@ Identity = dict[str, Any]
 # are the same; once finished, it is the same training wherever it is looked at.
 OF_THE_MACHINE = ("threads", "devices")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+# How the weights are updated; a training run goes on as it began, and those of earlier versions began without this.
+UPDATE, IN_ONE_PASS = "update", "in one pass"
 MEANING = "the meaning of augmentation"
 SYNTHETIC = f"{MEANING} synthetic images"
 SYNTHETIC_BATCH, SYNTHETIC_BYTES = 256, 256 * 224 * 224 * 12  # images, and bytes of them in float32
@@ -69,6 +71,18 @@ def identify_wanted(settings: Settings, augmentation: dict[str, Any], seed: int,
     """Return `identify` of what the config asks for: with the precision that it names, without one for `auto`."""
     named = {} if settings["precision"] == "auto" else {"precision": settings["precision"]}
     return identify(settings, augmentation, seed, **named, **facts)
+
+
+def list_ways(identity: Identity, precisions: Iterable[str]) -> list[Identity]:
+    """Return an identity with each of the ways in which a training run may have been begun, the one of today first.
+
+    precisions: those that it may compute in, the one that would be chosen today first.
+    """
+    return [
+        identity | {"precision": precision} | update
+        for precision in precisions
+        for update in ({UPDATE: IN_ONE_PASS}, {})
+    ]
 
 
 def synthetic_batch(size: int) -> int:
@@ -133,6 +147,6 @@ def ignored_when_finished(settings: Settings) -> tuple[str, ...]:
     """Return what of an identity a finished training need not share with what these settings ask for.
 
     `auto` asks for no precision of its own: the one that it chose where the training ran belongs to that training run. So
-    do the synthetic images that an earlier version drew for it.
+    do the update and the synthetic images of the version that trained it.
     """
-    return (*OF_THE_MACHINE, SYNTHETIC, *(["precision"] if settings["precision"] == "auto" else []))
+    return (*OF_THE_MACHINE, SYNTHETIC, UPDATE, *(["precision"] if settings["precision"] == "auto" else []))

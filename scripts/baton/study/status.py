@@ -14,11 +14,13 @@ from typing import Any
 from baton.study import finished
 from baton.study.identity import (
     PRECISIONS,
+    UPDATE,
     Identity,
     fingerprint,
     identify_wanted,
     ignored_when_finished,
     list_changes,
+    list_ways,
     stopped_early,
 )
 from baton.study.progress import read_progress, read_state_values
@@ -67,6 +69,7 @@ def how_far(run: Run, data: dict[str, Any], threads: int | None = None) -> Statu
         # What the machine decides is named only where it is known to differ.
         known = {
             "devices",
+            UPDATE,
             *(() if threads else ("threads",)),
             *(() if "precision" in wanted else ("precision",)),
         }
@@ -86,12 +89,12 @@ def _find_states(
     choices = {
         "threads": [threads] if threads else dict.fromkeys([previous.get("threads", 2), 2, 1]),
         "devices": dict.fromkeys([previous.get("devices", 1), 1]),
-        "precision": [wanted["precision"]] if "precision" in wanted else PRECISIONS,
     }
+    precisions = [wanted["precision"]] if "precision" in wanted else PRECISIONS
     for chosen in product(*choices.values()):
-        identity = wanted | dict(zip(choices, chosen, strict=True))
-        if values := read_state_values(f"{run.files.state}/{fingerprint(identity)}"):
-            yield values
+        for identity in list_ways(wanted | dict(zip(choices, chosen, strict=True)), precisions):
+            if values := read_state_values(f"{run.files.state}/{fingerprint(identity)}"):
+                yield values
 
 
 def _digest_of(packed: Packed) -> str | None:

@@ -1,21 +1,18 @@
 """The CNNs, and how Keras is set up so that training gives the same bits each time."""
 
 import os
-import platform
-import re
 import sys
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from baton.errors import MachineError
 from baton.study.identity import Settings
+from baton.training import precision
 from baton.training.batches import PREDICTION_BATCH
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-CPU_INFO = Path("/proc/cpuinfo")
 
 
 @contextmanager
@@ -51,11 +48,13 @@ with _hushed(), _absent("sklearn"):
     from keras import layers
 
 
-def choose_precision(wanted: str) -> str:
-    """Return the precision that is wanted; for "auto" bfloat16 where the hardware has it, else float32."""
-    if wanted != "auto":
-        return wanted
-    return "mixed_bfloat16" if _has_bfloat16() else "float32"
+def choose_precision(wanted: str) -> precision.Choice:
+    """Return the precision that is wanted, and why; for "auto" see baton.training.precision."""
+    gpus = tf.config.list_physical_devices("GPU")
+    if not gpus:
+        return precision.choose(wanted)
+    details = tf.config.experimental.get_device_details(gpus[0])
+    return precision.choose(wanted, details.get("compute_capability", (0, 0)))
 
 
 def set_up(threads: int, precision: str, seed: int) -> None:
@@ -71,17 +70,6 @@ def set_up(threads: int, precision: str, seed: int) -> None:
         tf.config.experimental.set_memory_growth(device, True)
     keras.utils.set_random_seed(seed)
     keras.config.set_dtype_policy(precision)
-
-
-def _has_bfloat16():
-    gpus = tf.config.list_physical_devices("GPU")
-    if gpus:
-        capability = tf.config.experimental.get_device_details(gpus[0]).get("compute_capability", (0, 0))
-        return capability >= (8, 0)  # NVIDIA Ampere
-    if platform.system() != "Linux":
-        return False
-    flags = CPU_INFO.read_text()
-    return re.search(r"^(flags|Features)\b.*\b(avx512_bf16|amx_bf16|bf16)\b", flags, re.MULTILINE) is not None
 
 
 def distribute(gpus):
@@ -158,11 +146,12 @@ def build_network(settings: Settings, augmentation: dict[str, Any], classes: int
             settings["kernels"] * 2**number,
             settings["kernel_size"],
             padding="same",
-            activation="relu",
             name=f"convolution_{number + 1}",
             **weights(number),
         )(x)
+        # After the pooling, a quarter of the elements: the same function and gradient, to the last bit.
         x = layers.MaxPooling2D(2, name=f"pooling_{number + 1}")(x)
+        x = layers.ReLU(name=f"relu_{number + 1}")(x)
     x = layers.Flatten(name="flatten")(x)
     x = layers.Dense(settings["dense"], activation="relu", name="dense", **weights(100))(x)
     if settings["dropout"]:

@@ -13,23 +13,24 @@ from baton.errors import UserError
 from baton.study.identity import stopped_early
 from baton.training.batches import VALIDATION_BATCH
 from baton.training.networks import to_logits
+from baton.training.optimizers import make_optimizer
 from baton.training.splits import order_of_epoch
 
 
 class Trainer:
     """A network, its optimizer and metrics, and the compiled steps on a batch."""
 
-    def __init__(self, network, learning_rate, strategy=None):
-        """strategy: the `tf.distribute` strategy that the network was built under; None for one device."""
-        self.network = network
+    def __init__(self, network, learning_rate, strategy=None, in_one_pass=True):
+        """strategy: the `tf.distribute` strategy that the network was built under; None for one device.
+
+        in_one_pass: see `make_optimizer`.
+        """
+        self.network, self.in_one_pass = network, in_one_pass
         self.strategy = strategy or tf.distribute.get_strategy()
         with self.strategy.scope():
             self.logits = to_logits(network)
             self.weights = self.logits.trainable_variables
-            self.optimizer = keras.optimizers.Adam(float(learning_rate))  # Keras takes no whole number
-            if keras.config.dtype_policy().name == "mixed_float16":
-                self.optimizer = keras.optimizers.LossScaleOptimizer(self.optimizer)
-            self.optimizer.build(self.weights)
+            self.optimizer = make_optimizer(self.logits, learning_rate, in_one_pass)
         self.training_metrics = Metrics()
         self.validation_metrics = Metrics()
         size = network.input.shape[1]
@@ -46,8 +47,7 @@ class Trainer:
     def _train_step(self, images, labels, weights):
         """One step; return whether its loss is a number. It is the mean of weight x cross-entropy, plus the L2 penalty.
 
-        Of several devices each takes a share of the images; its loss is their part of the mean, and its part of the
-        penalty. The gradients are added up.
+        Of several devices each takes a share of the images; its loss is their part of the mean. The gradients are added up.
         """
         devices = self.strategy.num_replicas_in_sync
         count = tf.shape(labels)[0]
@@ -76,7 +76,9 @@ class Trainer:
         with tf.GradientTape() as tape:
             logits = self.logits(images, training=True)
             entropy = weights * keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
-            loss = tf.reduce_sum(entropy) / tf.cast(count, tf.float32) + self._l2_penalty() / devices
+            loss = tf.reduce_sum(entropy) / tf.cast(count, tf.float32)
+            if not self.in_one_pass:  # else its gradient is part of the update
+                loss += self._l2_penalty() / devices
             loss = self.optimizer.scale_loss(loss)
         self.optimizer.apply(tape.gradient(loss, self.weights), self.weights)
         return entropy, labels, logits
