@@ -25,6 +25,7 @@ from baton.files import read_json, write_json
 from baton.formatting import duration, file_size
 from baton.manifests import read_manifest
 from baton.study import cost, memory
+from baton.study.identity import IN_ONE_PASS, UPDATE
 from baton.study.progress import read_progress
 from baton.study.runs import Run
 from baton.study.status import how_far
@@ -36,6 +37,7 @@ MOST_TRIALS = 12  # models tried out; of a larger study the others are interpola
 MOST_ROWS = 30  # printed
 LONG_ENOUGH = 60  # seconds of training after which an earlier session is the better measure
 STATES = 3  # there are so many while one is written
+FASTER = 1.1  # times as fast, from which on another number format is worth a line
 
 CHILD = """
 import json, runpy, sys
@@ -47,7 +49,7 @@ runpy.run_module("try_model", run_name="__main__")
 def measure(arguments):
     """Return what `try_out` says, from a trial now or one that was kept; raises UserError where it fails."""
     kind = arguments | {"settings": cost_settings(arguments["settings"]), "machine": platform.node()}
-    text = json.dumps(kind | {"python": sys.version}, sort_keys=True)
+    text = json.dumps(kind | {"python": sys.version, UPDATE: IN_ONE_PASS}, sort_keys=True)
     path = MEASUREMENTS / f"{hashlib.sha256(text.encode()).hexdigest()[:12]}.json"
     with contextlib.suppress(OSError, ValueError):
         return read_json(path)
@@ -106,10 +108,10 @@ def measure_all(runs, fixed):
                 np.interp(math.log(multiplications), places, np.log([measurements[t][name] for t in trials]))
             )
             for name in measurements[trials[0]]
-            if name != "source"
+            if name not in ("source", "formats")
         }
         values |= {"parameters": parameters, "state_bytes": 16 * parameters, "model_bytes": 4 * parameters}
-        measurements[kind] = values | {"source": "interpolated"}
+        measurements[kind] = values | {"source": "interpolated", "formats": None}
     return [measurements[json.dumps(cost_settings(run.settings), sort_keys=True)] for run in runs]
 
 
@@ -129,6 +131,19 @@ def earlier_session(run, data, threads):
 def count_training(images, run):
     """Return how many images a Run is trained on; images: how many there are, by split."""
     return images["train"] + round(run.settings["synthetic_fraction"] * images["train"])
+
+
+def find_faster(formats):
+    """Return the precision in which a step is faster than in the one in force, that one, and how many times; None for none.
+
+    formats: of try_out, None where it was not tried.
+    """
+    if not formats or not formats["seconds"]:
+        return None
+    seconds, in_force = formats["seconds"], formats["in_force"]
+    best = min(seconds, key=seconds.__getitem__)
+    times = seconds[in_force] / seconds[best]
+    return {"precision": best, "in_force": in_force, "times": times} if times >= FASTER else None
 
 
 def plan_run(run, values, images, data, threads):
@@ -155,7 +170,27 @@ def plan_run(run, values, images, data, threads):
         "evaluation_seconds": evaluated if left else 0,
         "shortest_seconds": values["start"] + values["step"] + 3 * values["save"],
         "source": "last session" if known else values["source"],
+        "faster": find_faster(values["formats"]),
     }
+
+
+def advise_formats(rows):
+    """Return a sentence for each precision in which models are faster, with the line to write into the config."""
+    faster = {}
+    for row in rows:
+        if row["faster"]:
+            faster.setdefault((row["faster"]["precision"], row["faster"]["in_force"]), []).append(row)
+    tried = [row for row in rows if row["source"] != "interpolated"]
+    sentences = []
+    for (precision, in_force), models in faster.items():
+        times = sorted(row["faster"]["times"] for row in models)
+        place = "training" if len(models) == len(tried) else "the entry of each of these models"
+        sentences.append(
+            f"Faster in another number format: {some(row['name'] for row in models)}, whose steps are {times[0]:.2f} to "
+            f"{times[-1]:.2f} times as fast in {precision} as in {in_force}. To train in it, write `precision: {precision}` "
+            f"under {place}; what has begun in {in_force} is another training run, and is kept."
+        )
+    return sentences
 
 
 def warn_of(plan, memory):
@@ -229,6 +264,7 @@ def describe(plan):
     ]
     if any(run["source"] == "interpolated" for run in plan["runs"]):
         lines.append(f"{MOST_TRIALS} kinds of models were tried; those marked interpolated lie between them.")
+    lines += advise_formats(plan["runs"])
     return "\n".join(lines)
 
 

@@ -72,17 +72,36 @@ def time_epochs(training):
     return np.median(epochs[1:], axis=0), full_speed
 
 
+def compare_formats(trainings):
+    """Return the seconds of a step of each of the `trainings` {precision: Training}, measured in turns: speed drifts."""
+    seconds = {precision: [] for precision in trainings}
+    for training in trainings.values():
+        training.run_epoch(lambda: None)  # compiles
+    started = time.monotonic()
+    while not all(seconds.values()) or time.monotonic() - started < SECONDS * len(trainings):
+        for precision, training in trainings.items():
+            moments = [time.monotonic()]
+            training.run_epoch(lambda: moments.append(time.monotonic()))  # noqa: B023
+            seconds[precision].append((moments[STEPS] - moments[0]) / STEPS)
+    return {precision: float(np.median(values)) for precision, values in seconds.items()}
+
+
 def try_out(settings, augmentation, classes, threads, gpus, folder):
     """Train on noise for some seconds and return what everything took.
 
     folder: for its files, on the disk that states are saved to. Seconds: start (all but the steps until training
     is at full speed), step, validation_batch, epoch (what an epoch takes beyond these), save, finish, evaluate
-    (but for the predictions), predict (of an image); bytes: memory at most, state, model; parameters.
+    (but for the predictions), predict (of an image); bytes: memory at most, state, model; parameters; formats: the
+    precision in_force, and the seconds of a step by precision where the hardware computes more than one.
     """
     imported, folder = age(), Path(folder)
     packed, weights = write_noise(folder, settings, classes)
     precision = networks.choose_precision(settings["precision"]).precision
-    training, set_up = train.prepare(packed, weights, threads, settings, augmentation, 1, precision, gpus)
+
+    def prepare(precision):
+        return train.prepare(packed, weights, threads, settings, augmentation, 1, precision, gpus)
+
+    training, set_up = prepare(precision)
     typical, full_speed = time_epochs(training)
 
     keeper = Keeper(folder / "state", {})
@@ -104,7 +123,10 @@ def try_out(settings, augmentation, classes, threads, gpus, folder):
     predict = time.monotonic()
     networks.predict(network, images)
     predict = (time.monotonic() - predict) / len(images)
+    others = [other for other in networks.list_formats() if other != precision]
+    trainings = {precision: training} | {other: prepare(other)[0] for other in others}
     return {
+        "formats": {"in_force": precision, "seconds": compare_formats(trainings) if others else {}},
         "start": full_speed - typical.sum(),
         "step": np.mean(typical[:STEPS]),
         "validation_batch": np.mean(typical[STEPS:-1]),

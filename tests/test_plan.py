@@ -9,6 +9,7 @@ import pytest
 from conftest import Call, Study, save_images
 
 import plan
+import try_model
 from baton.errors import UserError
 from baton.formatting import duration, file_size
 from baton.study import cost
@@ -53,6 +54,7 @@ VALUES = {
     "model_bytes": 1e8,
     "parameters": 25_000_000,
     "source": "measured",
+    "formats": None,
 }
 IMAGES = {"train": 100, "validation": 65, "test": 50}
 
@@ -180,6 +182,60 @@ def test_of_many_models_some_are_tried_and_the_others_lie_between(here, monkeypa
         assert values["source"] == ("measured" if was_tried else "interpolated")
         if not was_tried:
             assert (values["parameters"], values["state_bytes"]) == (parameters, 16 * parameters)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "faster"),
+    [
+        ({"float32": 0.92, "mixed_bfloat16": 1.0}, None),
+        ({"float32": 0.5, "mixed_bfloat16": 1.0}, ("float32", 2.0)),
+        ({"float32": 1.5, "mixed_bfloat16": 1.0}, None),
+        ({}, None),
+    ],
+)
+def test_a_faster_number_format_is_found_from_a_tenth_on(here, seconds, faster):
+    values = VALUES | {"formats": {"in_force": "mixed_bfloat16", "seconds": seconds}}
+    found = plan.plan_run(RUN, values, IMAGES, DATA, 2)["faster"]
+    assert (found and (found["precision"], found["times"])) == faster
+
+
+def test_the_line_to_write_is_the_trainings_where_all_are_faster_and_the_models_where_some_are():
+    def row(name, times, source="measured"):
+        faster = times and {"precision": "float32", "in_force": "mixed_bfloat16", "times": times}
+        return {"name": name, "faster": faster, "source": source}
+
+    both = [row("a", 1.2), row("b", 1.6), row("c", None, "interpolated")]
+    (sentence,) = plan.advise_formats(both)
+    assert "a, b, whose steps are 1.20 to 1.60 times as fast in float32 as in mixed_bfloat16" in sentence
+    assert "write `precision: float32` under training;" in sentence
+    (sentence,) = plan.advise_formats([row("a", 1.2), row("b", None)])
+    assert "write `precision: float32` under the entry of each of these models;" in sentence
+    assert plan.advise_formats([row("a", None)]) == []
+
+
+def test_formats_are_measured_in_turns_and_the_typical_step_counts(monkeypatch):
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(try_model.time, "monotonic", lambda: clock.now)
+    order = []
+
+    class Training:
+        def __init__(self, name, steps):
+            self.name, self.steps, self.epochs = name, steps, 0
+
+        def run_epoch(self, pause):
+            order.append(self.name)
+            self.epochs += 1
+            for _ in range(try_model.STEPS):
+                clock.now += 60 if self.epochs == 1 else self.steps[self.epochs % len(self.steps)]
+                pause()
+            clock.now += 0.1  # of validation
+            pause()
+
+    one = Training("float32", [0.2, 0.2, 0.2, 0.9])  # a hiccup
+    found = try_model.compare_formats({"float32": one, "mixed_bfloat16": Training("mixed_bfloat16", [0.1])})
+    assert found == {"float32": pytest.approx(0.2), "mixed_bfloat16": pytest.approx(0.1)}
+    assert order[::2] == ["float32"] * one.epochs and order[1::2] == ["mixed_bfloat16"] * one.epochs
+    assert one.epochs > 4
 
 
 def test_models_that_cost_the_same_share_a_trial(here, monkeypatch):

@@ -50,11 +50,20 @@ with _hushed(), _absent("sklearn"):
 
 def choose_precision(wanted: str) -> precision.Choice:
     """Return the precision that is wanted, and why; for "auto" see baton.training.precision."""
+    return precision.choose(wanted, _gpu_generation())
+
+
+def list_formats() -> list[str]:
+    """Return the precisions that this machine's GPU, or else its processor, computes."""
+    return precision.list_formats(_gpu_generation())
+
+
+def _gpu_generation():
+    """Return the compute capability of the GPU, (0, 0) where it is unknown; None without a GPU."""
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
-        return precision.choose(wanted)
-    details = tf.config.experimental.get_device_details(gpus[0])
-    return precision.choose(wanted, details.get("compute_capability", (0, 0)))
+        return None
+    return tf.config.experimental.get_device_details(gpus[0]).get("compute_capability", (0, 0))
 
 
 def set_up(threads: int, precision: str, seed: int) -> None:

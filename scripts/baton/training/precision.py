@@ -12,6 +12,7 @@ from typing import NamedTuple
 CPU_INFO = Path("/proc/cpuinfo")
 FLOAT32, BFLOAT16, FLOAT16 = "float32", "mixed_bfloat16", "mixed_float16"
 AMPERE = (8, 0)  # NVIDIA's compute capability from which on GPUs multiply bfloat16
+VOLTA = (7, 0)  # the same of float16
 
 
 class Choice(NamedTuple):
@@ -53,6 +54,14 @@ def choose(wanted: str, gpu: tuple[int, int] | None = None) -> Choice:
         if maker in (None, vendor) and flag in flags:
             return Choice(precision, reason)
     return Choice(FLOAT32, "the processor is none that is known to compute bfloat16 faster")
+
+
+def list_formats(gpu: tuple[int, int] | None = None) -> list[str]:
+    """Return the formats that this hardware computes, whatever it is faster in; gpu: as for `choose`."""
+    if gpu is not None:
+        return [FLOAT32, *([BFLOAT16] if gpu >= AMPERE else []), *([FLOAT16] if gpu >= VOLTA else [])]
+    _, flags = _read_processor()
+    return [FLOAT32, *([BFLOAT16] if flags & {"avx512_bf16", "amx_bf16"} else [])]
 
 
 def _read_processor():
