@@ -5,8 +5,10 @@ What a training run costs is not guessed from its size: try_model.py does all th
 
 import contextlib
 import hashlib
+import heapq
 import json
 import math
+import os
 import platform
 import shutil
 import subprocess
@@ -16,7 +18,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import psutil
 
 from baton import console
 from baton.console import log, show_progress
@@ -193,14 +194,35 @@ def advise_formats(rows):
     return sentences
 
 
+def simulate(jobs, slots, memory):
+    """Return the seconds that `jobs` take here, and how many at most run at a time: in their order, each as soon as it fits.
+
+    jobs: (seconds, bytes) each; slots: how many can run at a time; memory: in bytes, of which one that asks for more
+    gets all.
+    """
+    waiting, running, now, free, most = list(jobs), [], 0.0, memory, 0
+    while waiting or running:
+        for job in list(waiting):
+            needed = min(job[1], memory)
+            if len(running) < slots and needed <= free:
+                waiting.remove(job)
+                heapq.heappush(running, (now + job[0], needed))
+                free -= needed
+        most = max(most, len(running))
+        now, released = heapq.heappop(running)
+        free += released
+    return now, most
+
+
 def warn_of(plan, memory):
-    """Return a sentence for each thing that will not fit; memory: the machine's memory, in bytes."""
+    """Return a sentence for each thing that will not fit; memory: what this machine has for jobs, in bytes."""
     warnings = []
-    largest = sorted((row["memory_bytes"] for row in plan["runs"]), reverse=True)[: plan["at_a_time"]]
-    if sum(largest) > memory:
+    large = [row for row in plan["runs"] if row["memory_bytes"] > memory]
+    if large:
         warnings.append(
-            f"{len(largest)} training runs at a time take up to {file_size(sum(largest))} of memory, and this machine has "
-            f"{file_size(memory)}: give fewer --cores, or a smaller batch_size."
+            f"{some(row['name'] for row in large)}: training takes up to "
+            f"{file_size(max(row['memory_bytes'] for row in large))} of memory, and this machine has {file_size(memory)} for "
+            "it. It runs alone, and may be killed: give a smaller batch_size or images.size."
         )
     if plan["packing_memory_bytes"] > memory:
         warnings.append(
@@ -280,9 +302,12 @@ def main(split, threads, gpus, runs, data, session_minutes, cores):
     fixed = {"augmentation": runs[0].augmentation, "classes": classes, "threads": threads, "gpus": gpus}
     kinds = measure_all(runs, fixed)
     rows = [plan_run(run, values, images, data, threads) for run, values in zip(runs, kinds, strict=True)]
-    seconds = [row["training_seconds"] + row["evaluation_seconds"] for row in rows]
-    at_a_time = min(max(cores // threads, 1), len(rows))
-    wall = max(max(seconds), sum(seconds) / at_a_time)
+    most = 1e6 * float(os.environ.get(memory.LIMIT) or memory.of_this_machine())
+    jobs = [
+        (row["training_seconds"] + row["evaluation_seconds"], 1e6 * run.memory)
+        for run, row in zip(runs, rows, strict=True)
+    ]
+    wall, at_a_time = simulate(jobs, max(cores // threads, 1), most)
     plan = {
         "images": images | {"synthetic": max(count for _, count in packed) - images["train"]},
         "classes": classes,
@@ -311,7 +336,7 @@ def main(split, threads, gpus, runs, data, session_minutes, cores):
         for run in runs
     ]
     plan["packing_memory_bytes"] = round(1e6 * (max(needs) - memory.SNAKEMAKES))
-    plan["warnings"] = warn_of(plan, psutil.virtual_memory().total)
+    plan["warnings"] = warn_of(plan, most)
     write_json("results/plan.json", plan)
     log.info("\n%s", describe(plan))
     for warning in plan["warnings"]:

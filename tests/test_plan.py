@@ -272,11 +272,31 @@ def a_plan(**changes):
     return plan | changes
 
 
+@pytest.mark.parametrize(
+    ("slots", "memory", "expected"),
+    [
+        (1, 16, (60, 1)),
+        (8, 16, (10, 6)),  # all at once
+        (8, 8, (20, 4)),
+        (2, 16, (30, 2)),
+        (8, 2, (60, 1)),
+        (8, 1, (60, 1)),  # more than there is: alone
+    ],
+)
+def test_as_many_run_at_a_time_as_cores_and_memory_are_enough_for(slots, memory, expected):
+    assert plan.simulate([(10, 2)] * 6, slots, memory) == expected
+
+
+def test_a_large_one_waits_for_room_and_small_ones_go_before_it():
+    # 6 and 3 of 8 do not fit together; 3, 3 and 2 do.
+    assert plan.simulate([(10, 3), (10, 6), (10, 3), (4, 2)], 8, 8) == (20, 3)
+
+
 def test_warns_of_memory_disk_and_sessions_only_where_they_are_too_small():
     assert plan.warn_of(a_plan(), memory=5e9) == []
-    (memory,) = plan.warn_of(a_plan(), memory=4.9e9)
+    (memory,) = plan.warn_of(a_plan(packing_memory_bytes=0), memory=2.9e9)
     assert memory.startswith(
-        "2 training runs at a time take up to 5 GB of memory, and this machine has 4.9 GB"
+        "b: training takes up to 3 GB of memory, and this machine has 2.9 GB for it. It runs alone"
     )
     (packing,) = plan.warn_of(a_plan(packing_memory_bytes=5.1e9), memory=5e9)
     assert packing.startswith("packing the images takes up to 5.1 GB of memory, and this machine has 5 GB")

@@ -1,5 +1,6 @@
 """This call of snakemake: what it does before jobs start, its signals, and what it prints at the end."""
 
+import os
 import signal
 import sys
 import threading
@@ -8,8 +9,8 @@ from contextlib import suppress
 
 import psutil
 
-from baton.errors import ConfigError, forget_mistakes
-from baton.study import slurm
+from baton.errors import ConfigError, forget_mistakes, some
+from baton.study import memory, slurm
 from baton.study.finished import keep_what_is_there
 from baton.study.lock import note_call, release_dead_lock
 from baton.study.runs import WEIGHTS
@@ -37,6 +38,7 @@ class Call:
         """When the Snakefile is read, in every process."""
         if self.workflow.is_main_process:
             self.refuse_unused_prediction()
+            self.limit_memory()
             for note in self.study.notes:
                 print(note, file=sys.stderr)
         announce_snakemake()
@@ -62,6 +64,7 @@ class Call:
             remember(self.study.images_seen)
         # The jobs of a cluster have limits of their own, and no session; they resume where this call ends.
         announce_end(None if self.workflow.non_local_exec else self.seconds_left())
+        self.warn_of_large_jobs(jobs)
         if self.workflow.non_local_exec:
             self.prepare_cluster(jobs)
         else:
@@ -91,6 +94,32 @@ class Call:
             raise ConfigError(
                 f"--config images={images}: only `snakemake predict` takes a folder. To name the study's images, write "
                 f"'data={{images: {images}}}'."
+            )
+
+    def limit_memory(self):
+        """Have Snakemake start no more jobs here at a time than the memory is enough for, unless `--resources` says otherwise.
+
+        It lowers what a job asks for to what there is: one that asks for more runs alone.
+        """
+        given = self.workflow.global_resources
+        if self.workflow.resource_settings.nodes is None:  # else a cluster's nodes have theirs
+            if "mem_mb" not in given:
+                given["mem_mb"] = memory.of_this_machine()
+            os.environ[memory.LIMIT] = str(given["mem_mb"].value)
+
+    def warn_of_large_jobs(self, jobs):
+        """Print which training runs take more memory than there is."""
+        if self.workflow.non_local_exec or memory.LIMIT not in os.environ:
+            return
+        most, outputs = int(os.environ[memory.LIMIT]), {str(path) for job in jobs for path in job.output}
+        large = [run for run in self.study.runs if run.memory > most and run.files.model in outputs]
+        if large:
+            needed = max(run.memory for run in large)
+            print(
+                f"WARNING: {some(run.name for run in large)}: training takes up to about {needed / 1000:.1f} GB of memory, and "
+                f"there are {most / 1000:.1f} GB here. It runs alone, and may be killed: a smaller batch_size or images.size "
+                "takes less.",
+                file=sys.stderr,
             )
 
     def seconds_left(self) -> float | None:

@@ -1,15 +1,23 @@
-"""The memory that jobs ask a cluster for, in MB, by what they do (a training run: baton.study.cost).
+"""The memory that jobs ask for, in MB, by what they do (a training run: baton.study.cost), and what this machine has.
 
 What was measured (`make bench` shows it): a process with pandas and matplotlib 300 MB, with TensorFlow 700, and the two
 Snakemakes of a Slurm job 300.
 """
 
 import math
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
 
 from baton.study.identity import synthetic_batch
 from baton.study.slurm import largest_node
 
 SNAKEMAKES = 300
+# The call of snakemake puts here what its jobs may take together, for the plan.
+LIMIT = "BATON_MEMORY_MB"
+CGROUPS, OWN_CGROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 def of_decoding(threads: int, images: int) -> float:
@@ -32,6 +40,31 @@ def of_report(runs: int, models: int, classes: int, images: int, test_images: in
     """Return about what it takes to write the report on runs of models; images: all, of which `test_images` in the test split."""
     tables = runs * (0.05 + 0.0006 * classes) + classes * classes * 1e-4 + 0.001 * images
     return SNAKEMAKES + 800 + tables + runs * test_images * 1e-6 + models * models * 0.0006
+
+
+def of_this_machine() -> int:
+    """Return the memory, whole MB, that jobs on this machine can have together.
+
+    What no other program uses, and no more than the limit of a container or another control group that this process is in.
+    """
+    return int(min([psutil.virtual_memory().available, *_cgroup_limits()]) / 1e6)
+
+
+def _cgroup_limits() -> Iterator[int]:
+    """Yield the limits, in bytes, of the control groups of this process, of version 1 or 2; a group's parents limit it too."""
+    with suppress(OSError):
+        for line in OWN_CGROUP.read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if controllers not in ("", "memory"):
+                continue
+            root, name = (
+                (CGROUPS, "memory.max") if not controllers else (CGROUPS / "memory", "memory.limit_in_bytes")
+            )
+            # A container sees its own group as the root, and may know it by a path from outside.
+            places = [root / path.lstrip("/"), root]
+            for place in dict.fromkeys(folder for start in places for folder in (start, *start.parents)):
+                with suppress(OSError, ValueError):  # no such group, or "max"
+                    yield int((place / name).read_text())
 
 
 def doubled(needed: float, times: int) -> int:
