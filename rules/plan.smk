@@ -12,6 +12,7 @@ rule plan:
     """Estimate what the study takes: time, memory, disk, sessions; trains nothing."""
     input:
         split="results/data/split.csv",
+        parts=[STUDY.script(f"planning/{name}.py") for name in ("describe", "schedule")],
     log:
         "logs/plan.log",
     conda:

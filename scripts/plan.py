@@ -5,7 +5,6 @@ What a training run costs is not guessed from its size: try_model.py does all th
 
 import contextlib
 import hashlib
-import heapq
 import json
 import math
 import os
@@ -17,28 +16,27 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from baton import console
 from baton.console import log, show_progress
-from baton.errors import UserError, some
+from baton.errors import UserError
 from baton.files import read_json, write_json
-from baton.formatting import duration, file_size
 from baton.manifests import read_manifest
 from baton.study import cost, memory
+from baton.study.gpus import announced
 from baton.study.identity import IN_ONE_PASS, UPDATE
 from baton.study.progress import read_progress
 from baton.study.runs import Run
 from baton.study.status import how_far
 from baton.training.batches import VALIDATION_BATCH
 from baton.training.keeper import SAVING_SHARE
+from planning.describe import describe, warn_of
+from planning.schedule import find_faster, simulate
 
 MEASUREMENTS = Path("benchmarks/plan")  # what was measured, for later plans
 MOST_TRIALS = 12  # models tried out; of a larger study the others are interpolated
-MOST_ROWS = 30  # printed
 LONG_ENOUGH = 60  # seconds of training after which an earlier session is the better measure
 STATES = 3  # there are so many while one is written
-FASTER = 1.1  # times as fast, from which on another number format is worth a line
 
 CHILD = """
 import json, runpy, sys
@@ -134,19 +132,6 @@ def count_training(images, run):
     return images["train"] + round(run.settings["synthetic_fraction"] * images["train"])
 
 
-def find_faster(formats):
-    """Return the precision in which a step is faster than in the one in force, that one, and how many times; None for none.
-
-    formats: of try_out, None where it was not tried.
-    """
-    if not formats or not formats["seconds"]:
-        return None
-    seconds, in_force = formats["seconds"], formats["in_force"]
-    best = min(seconds, key=seconds.__getitem__)
-    times = seconds[in_force] / seconds[best]
-    return {"precision": best, "in_force": in_force, "times": times} if times >= FASTER else None
-
-
 def plan_run(run, values, images, data, threads):
     """Return the row of the plan for a Run: what was measured for its kind, times its epochs; data: see how_far()."""
     steps = math.ceil(count_training(images, run) / run.settings["batch_size"])
@@ -175,121 +160,6 @@ def plan_run(run, values, images, data, threads):
     }
 
 
-def advise_formats(rows):
-    """Return a sentence for each precision in which models are faster, with the line to write into the config."""
-    faster = {}
-    for row in rows:
-        if row["faster"]:
-            faster.setdefault((row["faster"]["precision"], row["faster"]["in_force"]), []).append(row)
-    tried = [row for row in rows if row["source"] != "interpolated"]
-    sentences = []
-    for (precision, in_force), models in faster.items():
-        times = sorted(row["faster"]["times"] for row in models)
-        place = "training" if len(models) == len(tried) else "the entry of each of these models"
-        sentences.append(
-            f"Faster in another number format: {some(row['name'] for row in models)}, whose steps are {times[0]:.2f} to "
-            f"{times[-1]:.2f} times as fast in {precision} as in {in_force}. To train in it, write `precision: {precision}` "
-            f"under {place}; what has begun in {in_force} is another training run, and is kept."
-        )
-    return sentences
-
-
-def simulate(jobs, slots, memory):
-    """Return the seconds that `jobs` take here, and how many at most run at a time: in their order, each as soon as it fits.
-
-    jobs: (seconds, bytes) each; slots: how many can run at a time; memory: in bytes, of which one that asks for more
-    gets all.
-    """
-    waiting, running, now, free, most = list(jobs), [], 0.0, memory, 0
-    while waiting or running:
-        for job in list(waiting):
-            needed = min(job[1], memory)
-            if len(running) < slots and needed <= free:
-                waiting.remove(job)
-                heapq.heappush(running, (now + job[0], needed))
-                free -= needed
-        most = max(most, len(running))
-        now, released = heapq.heappop(running)
-        free += released
-    return now, most
-
-
-def warn_of(plan, memory):
-    """Return a sentence for each thing that will not fit; memory: what this machine has for jobs, in bytes."""
-    warnings = []
-    large = [row for row in plan["runs"] if row["memory_bytes"] > memory]
-    if large:
-        warnings.append(
-            f"{some(row['name'] for row in large)}: training takes up to "
-            f"{file_size(max(row['memory_bytes'] for row in large))} of memory, and this machine has {file_size(memory)} for "
-            "it. It runs alone, and may be killed: give a smaller batch_size or images.size."
-        )
-    if plan["packing_memory_bytes"] > memory:
-        warnings.append(
-            f"packing the images takes up to {file_size(plan['packing_memory_bytes'])} of memory, and this machine has "
-            f"{file_size(memory)}: give fewer --cores, or take smaller images (images.size) or no synthetic ones."
-        )
-    disk = plan["disk"]
-    if disk["packed"] + disk["states"] + disk["models"] > disk["free"] + disk["there"]:
-        warnings.append(
-            "the disk is too small: free some space, or move the study to another one. A state can be deleted "
-            "once its model is trained."
-        )
-    session = plan["session_minutes"]
-    short = [row["name"] for row in plan["runs"] if session and row["shortest_seconds"] > 60 * session]
-    if short:
-        warnings.append(
-            f"session_minutes: {session:g} minutes are too short for one step and its saves of {some(short)}."
-        )
-    return warnings
-
-
-def describe(plan):
-    """Return the plan as text for a terminal."""
-    images, disk = plan["images"], plan["disk"]
-    rows = plan["runs"]
-    if len(rows) > MOST_ROWS:
-        rows = sorted(rows, key=lambda row: -row["training_seconds"])[:MOST_ROWS]
-    table = pd.DataFrame(
-        {
-            "training run": row["name"],
-            "parameters": f"{row['parameters']:,}",
-            "memory": file_size(row["memory_bytes"]),
-            "state": file_size(row["state_bytes"]),
-            "per epoch": duration(row["epoch_seconds"]),
-            "epochs left": row["epochs_left"],
-            "in total": duration(row["training_seconds"]),
-            "source": row["source"],
-        }
-        for row in rows
-    )
-    more = len(plan["runs"]) - len(rows)
-    session = plan["session_minutes"]
-    sessions = f", which is {plan['sessions']} of {session:g} minutes" if session else ""
-    synthetic = f" and up to {images['synthetic']:,} synthetic ones" if images["synthetic"] else ""
-    lines = [
-        f"{images['train']:,} images{synthetic} for training, {images['validation']:,} for validation, {images['test']:,} for test; "
-        f"{plan['classes']} classes; {', '.join(map(str, plan['sizes']))} px",
-        f"{plan['models']} models, {len(plan['runs'])} training runs; {plan['threads']} threads each, "
-        f"{plan['at_a_time']} at a time",
-        "",
-        table.to_string(index=False),
-        *([f"... and {more} shorter ones: all are in results/plan.json"] if more else []),
-        "",
-        f"Training:   {duration(plan['training_seconds'])}",
-        f"Evaluation: {duration(plan['evaluation_seconds'])}",
-        f"Both, on this machine: {duration(plan['wall_seconds'])}{sessions}. Preparing the images and writing the "
-        "report are not included.",
-        f"Disk: {file_size(disk['packed'])} of packed images, {file_size(disk['states'])} of states, "
-        f"{file_size(disk['models'])} of models; {file_size(disk['free'])} are free.",
-        f"Packing the images takes up to {file_size(plan['packing_memory_bytes'])} of memory, for photos of up to 24 megapixels.",
-    ]
-    if any(run["source"] == "interpolated" for run in plan["runs"]):
-        lines.append(f"{MOST_TRIALS} kinds of models were tried; those marked interpolated lie between them.")
-    lines += advise_formats(plan["runs"])
-    return "\n".join(lines)
-
-
 def main(split, threads, gpus, runs, data, session_minutes, cores):
     """Measure, print the plan and write results/plan.json.
 
@@ -307,7 +177,8 @@ def main(split, threads, gpus, runs, data, session_minutes, cores):
         (row["training_seconds"] + row["evaluation_seconds"], 1e6 * run.memory)
         for run, row in zip(runs, rows, strict=True)
     ]
-    wall, at_a_time = simulate(jobs, max(cores // threads, 1), most)
+    slots = min(max(cores // threads, 1), len(announced()) or math.inf)
+    wall, at_a_time = simulate(jobs, slots, most)
     plan = {
         "images": images | {"synthetic": max(count for _, count in packed) - images["train"]},
         "classes": classes,
@@ -338,7 +209,7 @@ def main(split, threads, gpus, runs, data, session_minutes, cores):
     plan["packing_memory_bytes"] = round(1e6 * (max(needs) - memory.SNAKEMAKES))
     plan["warnings"] = warn_of(plan, most)
     write_json("results/plan.json", plan)
-    log.info("\n%s", describe(plan))
+    log.info("\n%s", describe(plan, MOST_TRIALS))
     for warning in plan["warnings"]:
         log.warning("WARNING: %s", warning)
 

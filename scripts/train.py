@@ -14,10 +14,12 @@ from baton.errors import SessionEnded, UserError
 from baton.files import read_json, write_json, written_aside
 from baton.formatting import decimals
 from baton.study import finished
-from baton.study.identity import PRECISIONS, UPDATE, digest_data, identify, list_ways
+from baton.study.gpus import announced
+from baton.study.identity import UPDATE, digest_data, identify
 from baton.study.session import Session, find_snakemake, session_end
 from baton.training import networks  # before TensorFlow, which it sets up to be quiet
-from baton.training.keeper import SAVING_SHARE, Keeper, now
+from baton.training.gpus import take_gpus
+from baton.training.keeper import SAVING_SHARE, Keeper, now, take_way
 from baton.training.splits import Split
 from baton.training.training import Trainer, Training, has_numbers
 
@@ -193,6 +195,11 @@ def main(
     session.catch_signals()
     data = digest_data(packed["train_manifest"], packed["validation_manifest"], weights)
     identity = identify(settings, augmentation, seed, threads=threads, devices=max(gpus, 1), data=data)
+    if announced() and not networks.sees_gpu():
+        log.warning(
+            "this machine has a GPU and TensorFlow does not see it: training on the processor. "
+            "`pip install 'tensorflow[and-cuda]'` in Baton's environment installs what it needs."
+        )
     choice = networks.choose_precision(settings["precision"])
     identity = take_way(state, identity, settings["precision"], choice)
     precision, in_one_pass = identity["precision"], UPDATE in identity
@@ -233,19 +240,10 @@ def main(
             keeper.save(training)
 
 
-def take_way(state, identity, setting, choice):
-    """Return an identity with the precision and the update of the training run: those that it was begun with, if it was.
-
-    identity: without them; setting: the precision that the config asks for; choice: what is chosen for it today.
-    """
-    others = [other for other in PRECISIONS if other != choice.precision] if setting == "auto" else []
-    today, *earlier = list_ways(identity, [choice.precision, *others])
-    begun = next((way for way in (today, *earlier) if Keeper(state, way).begun), today)
-    if begun["precision"] != choice.precision:
-        log.info("begun in %s, which precision: auto chose there: it resumes in it", begun["precision"])
-    if UPDATE not in begun:
-        log.info("begun by an earlier version of Baton: it resumes with that version's update of the weights")
-    return begun
+def refuse_to_wait(session):
+    """Raise SessionEnded where a session has no more time to wait for a GPU."""
+    if reason := session.reason_to_stop(MARGIN):
+        raise SessionEnded(f"not trained, other training runs use every GPU: {reason}.")
 
 
 def is_job_lost(session):
@@ -276,13 +274,17 @@ def resume(training, keeper):
 
 if __name__ == "__main__":
     console.start(snakemake.log[0])
-    main(
-        dict(snakemake.input.items()),
-        snakemake.input.weights,
-        {name: snakemake.output[name] for name in ("model", "history", "curves", "summary")},
-        threads=snakemake.threads,
-        gpus=snakemake.resources.get("gpu", 0),
-        session=Session(snakemake.resources.get("runtime"), session_end(), find_snakemake()),
-        study={key: snakemake.config[key] for key in ("data", "holdout")},
-        **snakemake.params,
-    )
+    session = Session(snakemake.resources.get("runtime"), session_end(), find_snakemake())
+    session.catch_signals()
+    gpus = snakemake.resources.get("gpu", 0)
+    with take_gpus(gpus, lambda: refuse_to_wait(session)):
+        main(
+            dict(snakemake.input.items()),
+            snakemake.input.weights,
+            {name: snakemake.output[name] for name in ("model", "history", "curves", "summary")},
+            threads=snakemake.threads,
+            gpus=gpus,
+            session=session,
+            study={key: snakemake.config[key] for key in ("data", "holdout")},
+            **snakemake.params,
+        )

@@ -11,11 +11,10 @@ import pytest
 from conftest import newest_states
 from test_training import OFF, SETTINGS, run_main
 
-import train
 from baton.study import status
 from baton.study.identity import IN_ONE_PASS, UPDATE, identify, list_ways
 from baton.study.runs import Run
-from baton.training import networks
+from baton.training import keeper, networks
 from baton.training.state import load_state
 
 EARLIER = Path(__file__).parent / "earlier"
@@ -61,7 +60,7 @@ def test_to_the_bits_of_one_that_was_not_interrupted_by_the_update(tmp_path, mon
     for folder in (whole, begun, today):
         folder.mkdir()
     with monkeypatch.context() as patch:
-        patch.setattr(train, "list_ways", as_before)
+        patch.setattr(keeper, "list_ways", as_before)
         run_main(whole, epochs=4, **HOW)
         run_main(begun, epochs=2, **HOW)
     run_main(begun, epochs=4, **HOW)

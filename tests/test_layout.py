@@ -13,7 +13,7 @@ ROOMS = ("study", "data", "training", "results")
 # Whom all may import.
 SHARED = {"baton.errors", "baton.files", "baton.formatting", "baton.console", "baton.manifests"}
 # Beyond their own room and the shared modules. A training run's state is in a folder named after its identity.
-ALLOWED = {"training": {"baton.study.progress", "baton.study.identity"}}
+ALLOWED = {"training": {"baton.study.progress", "baton.study.identity", "baton.study.gpus"}}
 MODULES = sorted((SCRIPTS / "baton").rglob("*.py"))
 STUDY = sorted(path.stem for path in (SCRIPTS / "baton/study").glob("*.py") if path.stem != "__init__")
 HEAVY = ("tensorflow", "keras", "numpy", "pandas", "tqdm", "snakemake", "safetensors", "filelock", "networkx")
@@ -45,7 +45,7 @@ def test_a_room_imports_itself_and_what_all_share(path):
     wanted = {
         name
         for name in imports(path)
-        if name.split(".")[0] in ("baton", "report", "annotations") or is_script(name)
+        if name.split(".")[0] in ("baton", "report", "annotations", "planning") or is_script(name)
     }
     allowed = {"baton.errors", "baton.files"} if room == "study" else SHARED
     allowed = allowed | ALLOWED.get(room, set())

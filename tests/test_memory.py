@@ -89,24 +89,24 @@ class TestCall:
     def test_jobs_here_are_held_to_what_there_is(self, machine):
         machine("0::/\n", memory_max=6 * GB)
         call = self.make({})
-        call.limit_memory()
+        call.limit_jobs()
         assert call.workflow.global_resources["mem_mb"].value == 6_000
 
     def test_what_the_user_says_counts(self, machine):
         machine("0::/\n", memory_max=6 * GB)
         call = self.make({"mem_mb": 12_000})
-        call.limit_memory()
+        call.limit_jobs()
         assert call.workflow.global_resources["mem_mb"].value == 12_000
 
     def test_a_cluster_has_nodes_of_its_own(self, machine):
         call = self.make({}, nodes=4)
-        call.limit_memory()
+        call.limit_jobs()
         assert "mem_mb" not in call.workflow.global_resources
 
     def test_of_those_that_are_to_run_one_that_takes_more_is_named(self, machine, capsys):
         machine("0::/\n", memory_max=6 * GB)
         call = self.make({})
-        call.limit_memory()
+        call.limit_jobs()
         call.warn_of_large_jobs(
             [SimpleNamespace(output=["small.keras"]), SimpleNamespace(output=["large.keras"])]
         )

@@ -16,6 +16,7 @@ from baton.study import cost
 from baton.study.identity import fingerprint
 from baton.study.runs import Run
 from baton.training.state import save_state
+from planning import describe, schedule
 
 SETTINGS = {
     "name": "net",
@@ -205,12 +206,12 @@ def test_the_line_to_write_is_the_trainings_where_all_are_faster_and_the_models_
         return {"name": name, "faster": faster, "source": source}
 
     both = [row("a", 1.2), row("b", 1.6), row("c", None, "interpolated")]
-    (sentence,) = plan.advise_formats(both)
+    (sentence,) = describe.advise_formats(both)
     assert "a, b, whose steps are 1.20 to 1.60 times as fast in float32 as in mixed_bfloat16" in sentence
     assert "write `precision: float32` under training;" in sentence
-    (sentence,) = plan.advise_formats([row("a", 1.2), row("b", None)])
+    (sentence,) = describe.advise_formats([row("a", 1.2), row("b", None)])
     assert "write `precision: float32` under the entry of each of these models;" in sentence
-    assert plan.advise_formats([row("a", None)]) == []
+    assert describe.advise_formats([row("a", None)]) == []
 
 
 def test_formats_are_measured_in_turns_and_the_typical_step_counts(monkeypatch):
@@ -284,27 +285,27 @@ def a_plan(**changes):
     ],
 )
 def test_as_many_run_at_a_time_as_cores_and_memory_are_enough_for(slots, memory, expected):
-    assert plan.simulate([(10, 2)] * 6, slots, memory) == expected
+    assert schedule.simulate([(10, 2)] * 6, slots, memory) == expected
 
 
 def test_a_large_one_waits_for_room_and_small_ones_go_before_it():
     # 6 and 3 of 8 do not fit together; 3, 3 and 2 do.
-    assert plan.simulate([(10, 3), (10, 6), (10, 3), (4, 2)], 8, 8) == (20, 3)
+    assert schedule.simulate([(10, 3), (10, 6), (10, 3), (4, 2)], 8, 8) == (20, 3)
 
 
 def test_warns_of_memory_disk_and_sessions_only_where_they_are_too_small():
-    assert plan.warn_of(a_plan(), memory=5e9) == []
-    (memory,) = plan.warn_of(a_plan(packing_memory_bytes=0), memory=2.9e9)
+    assert describe.warn_of(a_plan(), memory=5e9) == []
+    (memory,) = describe.warn_of(a_plan(packing_memory_bytes=0), memory=2.9e9)
     assert memory.startswith(
         "b: training takes up to 3 GB of memory, and this machine has 2.9 GB for it. It runs alone"
     )
-    (packing,) = plan.warn_of(a_plan(packing_memory_bytes=5.1e9), memory=5e9)
+    (packing,) = describe.warn_of(a_plan(packing_memory_bytes=5.1e9), memory=5e9)
     assert packing.startswith("packing the images takes up to 5.1 GB of memory, and this machine has 5 GB")
-    (disk,) = plan.warn_of(a_plan(disk=a_plan()["disk"] | {"free": 3e9}), memory=5e9)
+    (disk,) = describe.warn_of(a_plan(disk=a_plan()["disk"] | {"free": 3e9}), memory=5e9)
     assert disk.startswith("the disk is too small")
     # What lies there already needs no room.
-    assert plan.warn_of(a_plan(disk=a_plan()["disk"] | {"free": 3e9, "there": 1e9}), memory=5e9) == []
-    (session,) = plan.warn_of(a_plan(session_minutes=0.4), memory=5e9)
+    assert describe.warn_of(a_plan(disk=a_plan()["disk"] | {"free": 3e9, "there": 1e9}), memory=5e9) == []
+    (session,) = describe.warn_of(a_plan(session_minutes=0.4), memory=5e9)
     assert session == "session_minutes: 0.4 minutes are too short for one step and its saves of a, b, c."
 
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 import psutil
 
 from baton.errors import ConfigError, forget_mistakes, some
-from baton.study import memory, slurm
+from baton.study import gpus, memory, slurm
 from baton.study.finished import keep_what_is_there
 from baton.study.lock import note_call, release_dead_lock
 from baton.study.runs import WEIGHTS
@@ -38,7 +38,7 @@ class Call:
         """When the Snakefile is read, in every process."""
         if self.workflow.is_main_process:
             self.refuse_unused_prediction()
-            self.limit_memory()
+            self.limit_jobs()
             for note in self.study.notes:
                 print(note, file=sys.stderr)
         announce_snakemake()
@@ -96,16 +96,24 @@ class Call:
                 f"'data={{images: {images}}}'."
             )
 
-    def limit_memory(self):
-        """Have Snakemake start no more jobs here at a time than the memory is enough for, unless `--resources` says otherwise.
+    def limit_jobs(self):
+        """Have Snakemake start no more jobs at a time than memory and GPUs here are enough for, unless `--resources` says else.
 
-        It lowers what a job asks for to what there is: one that asks for more runs alone.
+        It lowers what a job asks for to what there is: one that asks for more memory runs alone.
         """
         given = self.workflow.global_resources
         if self.workflow.resource_settings.nodes is None:  # else a cluster's nodes have theirs
             if "mem_mb" not in given:
                 given["mem_mb"] = memory.of_this_machine()
             os.environ[memory.LIMIT] = str(given["mem_mb"].value)
+            found = gpus.list_gpus()
+            gpus.announce(found)
+            if found and "gpu" not in given:
+                given["gpu"] = len(found)
+            models = {run.files.model for run in self.study.runs}
+            for rule in self.workflow.rules if found else ():
+                if models & set(map(str, rule.output)) and "gpu" not in rule.resources:
+                    rule.resources["gpu"] = 1
 
     def warn_of_large_jobs(self, jobs):
         """Print which training runs take more memory than there is."""

@@ -16,8 +16,9 @@ from filelock import FileLock, SoftFileLock, Timeout
 from baton.console import log
 from baton.errors import MachineError
 from baton.formatting import file_size
-from baton.study.identity import Identity, fingerprint, list_changes
+from baton.study.identity import PRECISIONS, UPDATE, Identity, fingerprint, list_changes, list_ways
 from baton.study.progress import NEWEST, PREVIOUS, PROGRESS, Progress, read_progress, write_progress
+from baton.training.precision import Choice
 from baton.training.state import load_state, save_state
 
 SAVING_SHARE = 0.01  # of the training time, at most
@@ -181,6 +182,22 @@ class Keeper:
             identity=self.identity,
             study=self.study,
         )
+
+
+def take_way(state: str | Path, identity: Identity, setting: str, choice: Choice) -> Identity:
+    """Return an identity with the precision and the update of the training run: those that it was begun with, if it was.
+
+    identity: without them; setting: the precision that the config asks for; choice: what is chosen for it today; state: as
+    for Keeper.
+    """
+    others = [other for other in PRECISIONS if other != choice.precision] if setting == "auto" else []
+    today, *earlier = list_ways(identity, [choice.precision, *others])
+    begun = next((way for way in (today, *earlier) if Keeper(state, way).begun), today)
+    if begun["precision"] != choice.precision:
+        log.info("begun in %s, which precision: auto chose there: it resumes in it", begun["precision"])
+    if UPDATE not in begun:
+        log.info("begun by an earlier version of Baton: it resumes with that version's update of the weights")
+    return begun
 
 
 def _read_holder(lock):

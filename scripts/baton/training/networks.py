@@ -53,6 +53,11 @@ def choose_precision(wanted: str) -> precision.Choice:
     return precision.choose(wanted, _gpu_generation())
 
 
+def sees_gpu() -> bool:
+    """Whether TensorFlow can compute on a GPU of this machine."""
+    return bool(tf.config.list_physical_devices("GPU"))
+
+
 def list_formats() -> list[str]:
     """Return the precisions that this machine's GPU, or else its processor, computes."""
     return precision.list_formats(_gpu_generation())

@@ -1,0 +1,41 @@
+"""The GPUs of this machine, as its driver lists them: training runs get one each, and no more run at a time than there are."""
+
+import os
+import subprocess
+
+# The call of snakemake puts here the GPUs that its jobs share, for them and the plan.
+GPUS = "BATON_GPUS"
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+QUERY = ["nvidia-smi", "--query-gpu=index,uuid", "--format=csv,noheader"]
+LONGEST = 20  # seconds for the driver to answer
+
+
+def list_gpus() -> list[str]:
+    """Return the UUID of each GPU that CUDA_VISIBLE_DEVICES lets a process see; none where there is no NVIDIA driver."""
+    try:
+        answer = subprocess.run(QUERY, capture_output=True, text=True, timeout=LONGEST, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return []
+    rows = [line.partition(",") for line in answer.splitlines() if "," in line]
+    by_name = {index.strip(): uuid.strip() for index, _, uuid in rows}
+    visible = os.environ.get(VISIBLE)
+    if visible is None:
+        return list(by_name.values())
+    found = []
+    for name in filter(None, map(str.strip, visible.split(","))):
+        # Numbers, or as much of a UUID as is unique; what comes after an unknown one counts for nothing, as in CUDA.
+        of_name = [by_name[name]] if name in by_name else [u for u in by_name.values() if u.startswith(name)]
+        if len(of_name) != 1:
+            break
+        found += of_name
+    return found
+
+
+def announce(gpus: list[str]) -> None:
+    """Tell the jobs that this call starts here which GPUs they share."""
+    os.environ[GPUS] = ",".join(gpus)
+
+
+def announced() -> list[str]:
+    """Return the GPUs that the jobs of this call share; none on a cluster, which gives each job its own."""
+    return list(filter(None, os.environ.get(GPUS, "").split(",")))

@@ -1,0 +1,38 @@
+"""What follows from the measurements of a plan: how long all takes on this machine, and which number format is faster."""
+
+import heapq
+
+FASTER = 1.1  # times as fast, from which on another number format is worth a line
+
+
+def find_faster(formats):
+    """Return the precision in which a step is faster than in the one in force, that one, and how many times; None for none.
+
+    formats: of try_out, None where it was not tried.
+    """
+    if not formats or not formats["seconds"]:
+        return None
+    seconds, in_force = formats["seconds"], formats["in_force"]
+    best = min(seconds, key=seconds.__getitem__)
+    times = seconds[in_force] / seconds[best]
+    return {"precision": best, "in_force": in_force, "times": times} if times >= FASTER else None
+
+
+def simulate(jobs, slots, memory):
+    """Return the seconds that `jobs` take here, and how many at most run at a time: in their order, each as soon as it fits.
+
+    jobs: (seconds, bytes) each; slots: how many can run at a time; memory: in bytes, of which one that asks for more
+    gets all.
+    """
+    waiting, running, now, free, most = list(jobs), [], 0.0, memory, 0
+    while waiting or running:
+        for job in list(waiting):
+            needed = min(job[1], memory)
+            if len(running) < slots and needed <= free:
+                waiting.remove(job)
+                heapq.heappush(running, (now + job[0], needed))
+                free -= needed
+        most = max(most, len(running))
+        now, released = heapq.heappop(running)
+        free += released
+    return now, most

@@ -1,0 +1,164 @@
+"""GPUs: counted from a driver that is played, and one to a training run. None is here: what TensorFlow does is not shown."""
+
+import os
+import tempfile
+from types import SimpleNamespace
+
+import pytest
+from conftest import Study, save_images
+
+from baton.errors import SessionEnded
+from baton.study import gpus
+from baton.study.call import Call
+from baton.study.gpus import announce, announced, list_gpus
+from baton.training.gpus import take_gpus
+
+UUIDS = ["GPU-aaaa-1", "GPU-aabb-2", "GPU-cccc-3", "GPU-dddd-4"]
+DRIVER = "#!/bin/sh\n" + "".join(f"echo '{number}, {uuid}'\n" for number, uuid in enumerate(UUIDS))
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch):
+    for name in (gpus.GPUS, gpus.VISIBLE):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def driver(tmp_path, monkeypatch):
+    """A program that answers as the driver of a machine with four GPUs does; returns its folder."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (folder / "nvidia-smi").write_text(DRIVER)
+    (folder / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    return folder
+
+
+class TestCount:
+    def test_without_a_driver_there_are_none(self, monkeypatch, tmp_path):
+        monkeypatch.setenv("PATH", str(tmp_path))
+        assert list_gpus() == []
+
+    def test_a_driver_that_fails_has_none(self, driver):
+        (driver / "nvidia-smi").write_text(
+            "#!/bin/sh\necho 'NVIDIA-SMI has failed, no devices were found'\nexit 9\n"
+        )
+        assert list_gpus() == []
+
+    @pytest.mark.parametrize(
+        ("visible", "places"),
+        [
+            (None, [0, 1, 2, 3]),
+            ("2,0", [2, 0]),
+            ("GPU-cccc", [2]),
+            ("GPU-aa", []),  # two begin so
+            ("1,9,2", [1]),
+            ("", []),
+            ("-1", []),
+            ("NoDevFiles", []),
+        ],
+    )
+    def test_those_that_the_environment_lets_a_process_see(self, driver, monkeypatch, visible, places):
+        if visible is not None:
+            monkeypatch.setenv(gpus.VISIBLE, visible)
+        assert list_gpus() == [UUIDS[place] for place in places]
+
+
+class TestTake:
+    @pytest.fixture(autouse=True)
+    def locks(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    def never(self):
+        raise AssertionError("it waited")
+
+    def test_each_training_run_has_its_own(self):
+        announce(UUIDS[:2])
+        with take_gpus(1, self.never):
+            assert os.environ[gpus.VISIBLE] == UUIDS[0]
+            with take_gpus(1, self.never):
+                assert os.environ[gpus.VISIBLE] == UUIDS[1]
+            with take_gpus(1, self.never):
+                assert os.environ[gpus.VISIBLE] == UUIDS[1], "it was given back"
+
+    def test_where_all_are_taken_it_waits_until_one_is_free(self):
+        announce(UUIDS[:1])
+        first, waited = take_gpus(1, self.never), []
+        first.__enter__()
+
+        def pause(seconds):
+            waited.append(seconds)
+            if len(waited) == 3:
+                first.__exit__(None, None, None)
+
+        with take_gpus(1, lambda: None, pause):
+            assert os.environ[gpus.VISIBLE] == UUIDS[0] and waited == [1, 1, 1]
+
+    def test_and_ends_where_it_must_not_wait(self):
+        announce(UUIDS[:1])
+
+        def refuse():
+            raise SessionEnded("the time is up")
+
+        with take_gpus(1, self.never), pytest.raises(SessionEnded), take_gpus(1, refuse):
+            pass
+
+    def test_one_that_trains_on_two_takes_two_or_none(self):
+        announce(UUIDS[:3])
+        with take_gpus(2, self.never):
+            assert os.environ[gpus.VISIBLE] == ",".join(UUIDS[:2])
+            attempts = []
+
+            def refuse():
+                attempts.append(1)
+                with take_gpus(1, self.never):  # the third is not held meanwhile
+                    assert os.environ[gpus.VISIBLE] == UUIDS[2]
+                raise SessionEnded("the time is up")
+
+            with pytest.raises(SessionEnded), take_gpus(2, refuse):
+                pass
+            assert attempts == [1]
+
+    @pytest.mark.parametrize(("found", "count"), [([], 1), (UUIDS, 0)])
+    def test_without_gpus_or_where_none_is_asked_for_nothing_is_done(self, found, count):
+        announce(found)
+        with take_gpus(count, self.never):
+            assert gpus.VISIBLE not in os.environ
+
+
+@pytest.mark.parametrize(("given", "expected"), [({}, 4), ({"gpu": 2}, 2)])
+def test_no_more_run_at_a_time_than_there_are_unless_the_user_says_else(driver, given, expected):
+    class Resources(dict):
+        def __setitem__(self, name, value):
+            super().__setitem__(name, SimpleNamespace(value=value))
+
+    resources = Resources()
+    for name, value in given.items():
+        resources[name] = value
+    rules = [
+        SimpleNamespace(output=["net.keras", "history.csv"], resources={"mem_mb": 5}),
+        SimpleNamespace(output=["large.keras"], resources={"gpu": 2}),  # --set-resources
+        SimpleNamespace(output=["metrics.json"], resources={}),
+    ]
+    settings = SimpleNamespace(nodes=None)
+    workflow = SimpleNamespace(global_resources=resources, resource_settings=settings, rules=rules)
+    runs = [SimpleNamespace(files=SimpleNamespace(model=name)) for name in ("net.keras", "large.keras")]
+    Call(workflow, SimpleNamespace(runs=runs)).limit_jobs()
+    assert resources["gpu"].value == expected and announced() == UUIDS
+    assert [rule.resources.get("gpu") for rule in rules] == [1, 2, None]
+
+
+def test_in_a_study(tmp_path, driver):
+    config = {
+        "data": {"source": "class_folders", "images": "photos"},
+        "holdout": {"validation": 1, "test": 1},
+        "models": [{"name": "net", "kernels": 2, "kernel_size": 3, "dense": 4, "layers": 1}],
+    }
+    study = Study(tmp_path / "study", config)
+    for colour in ("red", "green"):
+        save_images(study / "photos" / colour, colour, 4)
+    said = study.run("--dry-run", cores=16).output
+    assert said.count("gpu=1") == 1 and "gpu=1" in said.partition("rule train_net:")[2].partition("rule ")[0]
+    environment = os.environ | {gpus.VISIBLE: ""}
+    assert "gpu=" not in study.run("--dry-run", cores=16, environment=environment).output
