@@ -63,8 +63,8 @@ def scale_grey(frame):
         low, high = one.limits if one.declared else ranges[one.sample]
         if one.highest - one.lowest < damage.CONTRAST / 255 * (high - low):
             look[row] = (
-                f"next to no contrast: its values are from {one.lowest:g} to {one.highest:g}, where {low:g} is black and "
-                f"{high:g} white"
+                f"next to no contrast: its values (one at either end aside) are from {one.lowest:g} to {one.highest:g}, where "
+                f"{low:g} is black and {high:g} white"
             )
     for sample, (low, high) in ranges.items():
         log.info("grey images of type %s: %g is black and %g white", sample, low, high)

@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 from baton import console
 from baton.console import log, show_progress
@@ -23,7 +24,7 @@ from baton.errors import UserError
 from baton.files import read_json, write_json
 from baton.manifests import read_manifest
 from baton.study import cost, memory
-from baton.study.gpus import announced
+from baton.study.gpus import announced, has_cuda
 from baton.study.identity import IN_ONE_PASS, UPDATE
 from baton.study.progress import read_progress
 from baton.study.runs import Run
@@ -172,12 +173,15 @@ def main(split, threads, gpus, runs, data, session_minutes, cores):
     fixed = {"augmentation": runs[0].augmentation, "classes": classes, "threads": threads, "gpus": gpus}
     kinds = measure_all(runs, fixed)
     rows = [plan_run(run, values, images, data, threads) for run, values in zip(runs, kinds, strict=True)]
-    most = 1e6 * float(os.environ.get(memory.LIMIT) or memory.of_this_machine())
+    # A cluster's job has a limit of its own, which says nothing of others.
+    limit = os.environ.get(memory.LIMIT)
+    most = 1e6 * float(limit) if limit else psutil.virtual_memory().total
     jobs = [
         (row["training_seconds"] + row["evaluation_seconds"], 1e6 * run.memory)
         for run, row in zip(runs, rows, strict=True)
     ]
-    slots = min(max(cores // threads, 1), len(announced()) or math.inf)
+    gpus_here = len(announced()) if has_cuda() else 0
+    slots = min(max(cores // threads, 1), gpus_here or math.inf)
     wall, at_a_time = simulate(jobs, slots, most)
     plan = {
         "images": images | {"synthetic": max(count for _, count in packed) - images["train"]},

@@ -156,6 +156,7 @@ def write_outputs(training, set_up, model, history, curves, summary):
         "seed": training.seed,
         "settings": training.settings,
         **set_up,
+        "precision_reason": training.precision_reason,
         "parameters": training.trainer.network.count_params(),
         "training_images": len(training.train),
         "versions": {"python": sys.version.split()[0]}
@@ -213,15 +214,13 @@ def main(
         training, set_up = prepare(
             packed, weights, threads, settings, augmentation, seed, precision, gpus, in_one_pass
         )
-        set_up["precision_reason"] = (
-            choice.reason if precision == choice.precision else "the training run was begun in it"
-        )
+        training.precision_reason = choice.reason
         resume(training, keeper)
         log.info(
             "%d parameters, %s (%s), %d threads, %d images",
             training.trainer.network.count_params(),
             precision,
-            set_up["precision_reason"],
+            training.precision_reason,
             threads,
             len(training.train),
         )

@@ -76,14 +76,22 @@ def compare_formats(trainings):
     """Return the seconds of a step of each of the `trainings` {precision: Training}, measured in turns: speed drifts."""
     seconds = {precision: [] for precision in trainings}
     for training in trainings.values():
-        training.run_epoch(lambda: None)  # compiles
+        time_steps(training)  # compiles
     started = time.monotonic()
     while not all(seconds.values()) or time.monotonic() - started < SECONDS * len(trainings):
         for precision, training in trainings.items():
-            moments = [time.monotonic()]
-            training.run_epoch(lambda: moments.append(time.monotonic()))  # noqa: B023
-            seconds[precision].append((moments[STEPS] - moments[0]) / STEPS)
+            seconds[precision].append(time_steps(training))
     return {precision: float(np.median(values)) for precision, values in seconds.items()}
+
+
+def time_steps(training):
+    """Return the seconds of a step, the mean over the batches of the training images, whatever becomes of the weights."""
+    start, steps = time.monotonic(), 0
+    for batch in training.train.batches(training.settings["batch_size"]):
+        is_number = training.trainer.train_step(*batch)
+        steps += 1
+    bool(is_number)  # waits for the last one
+    return (time.monotonic() - start) / steps
 
 
 def try_out(settings, augmentation, classes, threads, gpus, folder):

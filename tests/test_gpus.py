@@ -1,6 +1,7 @@
 """GPUs: counted from a driver that is played, and one to a training run. None is here: what TensorFlow does is not shown."""
 
 import os
+import subprocess
 import tempfile
 from types import SimpleNamespace
 
@@ -127,8 +128,21 @@ class TestTake:
             assert gpus.VISIBLE not in os.environ
 
 
-@pytest.mark.parametrize(("given", "expected"), [({}, 4), ({"gpu": 2}, 2)])
-def test_no_more_run_at_a_time_than_there_are_unless_the_user_says_else(driver, given, expected):
+@pytest.mark.parametrize(
+    ("given", "cuda", "expected", "asked", "known"),
+    [
+        ({}, True, 4, [1, 2, None], UUIDS),
+        ({"gpu": 2}, True, 2, [1, 2, None], UUIDS),
+        ({"gpu": 0}, True, 0, [None, 2, None], []),
+        # They train on the processor, as many as there are cores for.
+        ({}, False, None, [None, 2, None], UUIDS),
+    ],
+)
+def test_no_more_run_at_a_time_than_there_are_unless_the_user_says_else(
+    driver, monkeypatch, given, cuda, expected, asked, known
+):
+    monkeypatch.setattr(gpus, "has_cuda", lambda: cuda)
+
     class Resources(dict):
         def __setitem__(self, name, value):
             super().__setitem__(name, SimpleNamespace(value=value))
@@ -141,12 +155,17 @@ def test_no_more_run_at_a_time_than_there_are_unless_the_user_says_else(driver, 
         SimpleNamespace(output=["large.keras"], resources={"gpu": 2}),  # --set-resources
         SimpleNamespace(output=["metrics.json"], resources={}),
     ]
-    settings = SimpleNamespace(nodes=None)
-    workflow = SimpleNamespace(global_resources=resources, resource_settings=settings, rules=rules)
+    workflow = SimpleNamespace(
+        global_resources=resources,
+        resource_settings=SimpleNamespace(nodes=None),
+        rules=rules,
+        modifier=SimpleNamespace(is_main_snakefile=lambda: True),
+    )
     runs = [SimpleNamespace(files=SimpleNamespace(model=name)) for name in ("net.keras", "large.keras")]
     Call(workflow, SimpleNamespace(runs=runs)).limit_jobs()
-    assert resources["gpu"].value == expected and announced() == UUIDS
-    assert [rule.resources.get("gpu") for rule in rules] == [1, 2, None]
+    assert (resources["gpu"].value if "gpu" in resources else None) == expected and announced() == known
+    assert [rule.resources.get("gpu") for rule in rules] == asked
+    assert (os.environ.get(gpus.VISIBLE) == "") == (given == {"gpu": 0})
 
 
 def test_in_a_study(tmp_path, driver):
@@ -158,7 +177,13 @@ def test_in_a_study(tmp_path, driver):
     study = Study(tmp_path / "study", config)
     for colour in ("red", "green"):
         save_images(study / "photos" / colour, colour, 4)
-    said = study.run("--dry-run", cores=16).output
+    # What TensorFlow needs for GPUs is played as well.
+    (tmp_path / "played/nvidia/cudnn").mkdir(parents=True)
+    environment = os.environ | {"PYTHONPATH": str(tmp_path / "played")}
+    command = study.command("--dry-run", cores=16)
+    said = subprocess.run(
+        command, cwd=study.folder, env=environment, capture_output=True, text=True, check=True
+    )
+    said = said.stdout + said.stderr
     assert said.count("gpu=1") == 1 and "gpu=1" in said.partition("rule train_net:")[2].partition("rule ")[0]
-    environment = os.environ | {gpus.VISIBLE: ""}
-    assert "gpu=" not in study.run("--dry-run", cores=16, environment=environment).output
+    assert "gpu=" not in study.run("--dry-run", cores=16).output, "without it"

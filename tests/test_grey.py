@@ -140,15 +140,16 @@ def test_without_ranges_it_is_as_in_earlier_versions(tmp_path):
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        ([[-9999, 0.1, 0.2, 0.7]], (0.1, 0.7)),  # no data
-        ([[0, 300, 4000, 65535]], (0, 4000)),  # a scale bar burnt in
-        ([[0, 1, 3, 3]], (0, 1)),
-        ([[0, 0, 1, 1]], (0, 1)),
-        ([[5, 5, 5, 5]], (5, 5)),
+        ([-9999, -9999, 0.1, 0.2, 0.7], (0.1, 0.7)),  # no data
+        ([0, 300, 4000, *[500] * 200, 65535], (0, 4000)),  # burnt in
+        ([100, 139, *[120] * 200, *[65535] * 100], (100, 65535)),  # bright objects on a dark ground
+        ([0, 0.5, 0.7, 1], (0, 1)),
+        ([0, 0, 1, 1], (0, 1)),
+        ([5, 5, 5, 5], (5, 5)),
     ],
 )
 def test_one_value_at_either_end_says_nothing_of_the_contrast(values, expected):
-    assert inner_range(np.array(values, float)) == expected
+    assert inner_range(np.array([values], float)) == expected
 
 
 def test_pictures_that_a_code_for_no_data_leaves_in_two_values_are_named():
@@ -156,7 +157,10 @@ def test_pictures_that_a_code_for_no_data_leaves_in_two_values_are_named():
     limits = (float(values.min()), float(values.max()))
     frame = pd.DataFrame({"look": [None], "deep": [Deep("float32", False, *inner_range(values), limits)]})
     _, look = scale_grey(frame)
-    assert look[0].startswith("next to no contrast: its values are from 0.1") and "-9999 is black" in look[0]
+    assert (
+        look[0].startswith("next to no contrast: its values (one at either end aside) are from 0.1")
+        and "-9999 is black" in look[0]
+    )
 
 
 def test_a_study_of_12_bit_scans_says_its_range_and_a_model_keeps_it(tmp_path):
@@ -184,7 +188,7 @@ def test_a_study_of_12_bit_scans_says_its_range_and_a_model_keeps_it(tmp_path):
     assert packed.max() > 245 and packed.min() == 0
     look = {row["file"]: row["reason"] for row in study.rows("data/look_at.csv")}
     assert look == {
-        "down/flat.tif": "next to no contrast: its values are from 77 to 77, where 0 is black and 4095 white"
+        "down/flat.tif": "next to no contrast: its values (one at either end aside) are from 77 to 77, where 0 is black and 4095 white"
     }
     page = (study / "results/report.html").read_text(encoding="utf-8")
     assert "0 is black and 4095 white (uint16)" in page

@@ -1,5 +1,6 @@
 """The memory of this machine: what jobs may have together, and that Snakemake holds them to it."""
 
+import os
 import re
 from types import SimpleNamespace
 
@@ -7,7 +8,7 @@ import psutil
 import pytest
 from conftest import Study, save_images
 
-from baton.study import memory
+from baton.study import gpus, memory
 from baton.study.call import Call
 
 GB = 10**9
@@ -63,7 +64,7 @@ class TestOfThisMachine:
 
 
 class TestCall:
-    def make(self, given, nodes=None):
+    def make(self, given, nodes=None, module=False):
         resources = {name: SimpleNamespace(value=value) for name, value in given.items()}
 
         class Resources(dict):
@@ -74,6 +75,8 @@ class TestCall:
             global_resources=Resources(resources),
             resource_settings=SimpleNamespace(nodes=nodes),
             non_local_exec=nodes is not None,
+            modifier=SimpleNamespace(is_main_snakefile=lambda: not module),
+            rules=[],
         )
         runs = [
             SimpleNamespace(name=name, memory=needed, files=SimpleNamespace(model=f"{name}.keras"))
@@ -83,8 +86,9 @@ class TestCall:
 
     @pytest.fixture(autouse=True)
     def environment(self, monkeypatch):
-        monkeypatch.setenv(memory.LIMIT, "1")
-        monkeypatch.delenv(memory.LIMIT)
+        for name in (memory.LIMIT, gpus.GPUS, gpus.VISIBLE):
+            monkeypatch.setenv(name, "")
+            monkeypatch.delenv(name)
 
     def test_jobs_here_are_held_to_what_there_is(self, machine):
         machine("0::/\n", memory_max=6 * GB)
@@ -102,6 +106,11 @@ class TestCall:
         call = self.make({}, nodes=4)
         call.limit_jobs()
         assert "mem_mb" not in call.workflow.global_resources
+
+    def test_as_a_module_other_rules_keep_what_they_ask_for(self, machine):
+        call = self.make({}, module=True)
+        call.limit_jobs()
+        assert call.workflow.global_resources == {} and memory.LIMIT not in os.environ
 
     def test_of_those_that_are_to_run_one_that_takes_more_is_named(self, machine, capsys):
         machine("0::/\n", memory_max=6 * GB)

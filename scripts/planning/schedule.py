@@ -28,7 +28,8 @@ def simulate(jobs, slots, memory):
     while waiting or running:
         for job in list(waiting):
             needed = min(job[1], memory)
-            if len(running) < slots and needed <= free:
+            # Where nothing runs, all is free, whatever rounding made of it.
+            if not running or (len(running) < slots and needed <= free):
                 waiting.remove(job)
                 heapq.heappush(running, (now + job[0], needed))
                 free -= needed

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 BITS = (8, 10, 12, 14, 16)
+FEW = 0.01  # of an image's pixels
 WHOLE = (0.0, 65535.0)  # what earlier versions took all whole numbers for
 # TIFF: bits per sample, photometric interpretation, sample format, and the ranges that a file may declare.
 BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339
@@ -89,17 +90,21 @@ def range_of(values: np.ndarray, depth: Depth) -> Range:
 
 
 def inner_range(values: np.ndarray) -> Range:
-    """Return the range of an image's values, without the lowest or without the highest, whichever is the smaller.
+    """Return the range of an image's values, without one at either end that says nothing of the picture's contrast.
 
-    One value may stand for no data (-9999) or be burnt in, and says nothing of the picture's contrast; of an image of two
-    values both count.
+    Such a one is a lowest value below 0, which may stand for no data (-9999), or a highest of few pixels, which may be
+    burnt in; of an image of two values both count.
     """
     low, high = float(values.min()), float(values.max())
     inner = values[(values > low) & (values < high)]
     if not inner.size:
         return low, high
-    without_lowest, without_highest = (float(inner.min()), high), (low, float(inner.max()))
-    return min(without_lowest, without_highest, key=lambda limits: limits[1] - limits[0])
+    ranges = [(low, high)]
+    if low < 0:
+        ranges.append((float(inner.min()), high))
+    if (values == high).mean() < FEW:
+        ranges.append((low, float(inner.max())))
+    return min(ranges, key=lambda limits: limits[1] - limits[0])
 
 
 def find_ranges(found: Iterable[tuple[str, Range]]) -> dict[str, Range]:

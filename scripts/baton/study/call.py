@@ -99,25 +99,41 @@ class Call:
     def limit_jobs(self):
         """Have Snakemake start no more jobs at a time than memory and GPUs here are enough for, unless `--resources` says else.
 
-        It lowers what a job asks for to what there is: one that asks for more memory runs alone.
+        It lowers what a job asks for to what there is: one that asks for more memory runs alone. Not where the nodes of a
+        cluster have theirs, nor as a module: there, other rules' jobs would be lowered as well.
         """
         given = self.workflow.global_resources
-        if self.workflow.resource_settings.nodes is None:  # else a cluster's nodes have theirs
-            if "mem_mb" not in given:
-                given["mem_mb"] = memory.of_this_machine()
-            os.environ[memory.LIMIT] = str(given["mem_mb"].value)
-            found = gpus.list_gpus()
-            gpus.announce(found)
-            if found and "gpu" not in given:
+        if (
+            self.workflow.resource_settings.nodes is not None
+            or not self.workflow.modifier.is_main_snakefile()
+        ):
+            return
+        if "mem_mb" not in given:
+            given["mem_mb"] = memory.of_this_machine()
+        os.environ[memory.LIMIT] = str(given["mem_mb"].value)
+        if "gpu" in given and not given["gpu"].value:
+            os.environ[gpus.VISIBLE] = ""
+            return
+        found = gpus.list_gpus()
+        gpus.announce(found)
+        if found and gpus.has_cuda():  # else they train on the processor, each of which says so
+            if "gpu" not in given:
                 given["gpu"] = len(found)
             models = {run.files.model for run in self.study.runs}
-            for rule in self.workflow.rules if found else ():
+            for rule in self.workflow.rules:
                 if models & set(map(str, rule.output)) and "gpu" not in rule.resources:
                     rule.resources["gpu"] = 1
 
     def warn_of_large_jobs(self, jobs):
         """Print which training runs take more memory than there is."""
-        if self.workflow.non_local_exec or memory.LIMIT not in os.environ:
+        if self.workflow.non_local_exec:
+            return
+        if memory.LIMIT not in os.environ:
+            if self.workflow.resource_settings.nodes is not None:
+                print(
+                    "WARNING: with --jobs, memory and GPUs are not counted: --cores does that.",
+                    file=sys.stderr,
+                )
             return
         most, outputs = int(os.environ[memory.LIMIT]), {str(path) for job in jobs for path in job.output}
         large = [run for run in self.study.runs if run.memory > most and run.files.model in outputs]

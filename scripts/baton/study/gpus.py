@@ -1,5 +1,7 @@
 """The GPUs of this machine, as its driver lists them: training runs get one each, and no more run at a time than there are."""
 
+import ctypes.util
+import importlib.util
 import os
 import subprocess
 
@@ -29,6 +31,14 @@ def list_gpus() -> list[str]:
             break
         found += of_name
     return found
+
+
+def has_cuda() -> bool:
+    """Whether what TensorFlow needs for GPUs is installed: with it, as tensorflow[and-cuda], or on the system."""
+    try:
+        return bool(importlib.util.find_spec("nvidia.cudnn") or ctypes.util.find_library("cudnn"))
+    except ImportError:  # there is no package nvidia at all
+        return bool(ctypes.util.find_library("cudnn"))
 
 
 def announce(gpus: list[str]) -> None:

@@ -47,7 +47,7 @@ def digest_images(folder: str) -> str:
                 f"config: data.images: cannot read {error.filename}: {error.strerror}."
             ) from None
         digest.update("".join(sorted(lines)).encode("utf-8", "surrogateescape"))
-        pending += sorted(folders, reverse=True)
+        pending += sorted(folders, key=lambda folder: folder[0][:-1], reverse=True)
     return digest.hexdigest()[:16]
 
 

@@ -1,4 +1,4 @@
-"""A GPU for each training run: taken by a lock that all calls of snakemake on this machine share."""
+"""A GPU for each training run: taken by a lock that all calls of snakemake by one user on this machine share."""
 
 import contextlib
 import os
@@ -43,8 +43,9 @@ def take_gpus(count, may_wait, pause=time.sleep):
 
 def _take(gpu, held):
     """Return whether the lock of a GPU was free, and hold it then."""
-    path = Path(tempfile.gettempdir()) / f"baton_{gpu}.lock"
-    lock = FileLock(path, mode=0o666, fallback_to_soft=False, preserve_lock_file=True)
+    user = os.getuid() if hasattr(os, "getuid") else 0  # filelock takes no lock of another user's
+    path = Path(tempfile.gettempdir()) / f"baton_{user}_{gpu}.lock"
+    lock = FileLock(path, fallback_to_soft=False, preserve_lock_file=True)
     try:
         lock.acquire(blocking=False)
     except Timeout:

@@ -124,7 +124,7 @@ class Keeper:
         if before.get("state", self.current.name) != self.current.name:
             log.warning(
                 "the last session trained something else: %s. Its state is kept in %s.",
-                "; ".join(list_changes(before.get("identity") or {}, self.identity)),
+                "; ".join(list_changes(before.get("identity") or {}, self.identity, [UPDATE])),
                 self.folder / before["state"],
             )
         with self._in_reach():

@@ -154,13 +154,23 @@ class Training:
         self.epoch, self.step, self.history = 0, 0, []
         self.best_epoch, self.best_weights = None, []
         self.diverged = None
+        self.precision_reason: str | None = None  # where it began, which may be other hardware
         self.seconds, self.sessions = 0.0, []
 
     def to_state(self):
         """Return (arrays, values) for `save_state`."""
         arrays = {name: np.asarray(variable) for name, variable in self.trainer.variables().items()}
         arrays |= {f"best/{number:03}": weight for number, weight in enumerate(self.best_weights)}
-        kept = ("epoch", "step", "history", "best_epoch", "diverged", "seconds", "sessions")
+        kept = (
+            "epoch",
+            "step",
+            "history",
+            "best_epoch",
+            "diverged",
+            "precision_reason",
+            "seconds",
+            "sessions",
+        )
         return arrays, {name: getattr(self, name) for name in kept}
 
     def state_bytes(self):
@@ -176,6 +186,7 @@ class Training:
         for name, variable in variables.items():
             variable.assign(arrays[name])
         self.best_weights = [arrays[name] for name in sorted(arrays) if name.startswith("best/")]
+        self.precision_reason = None  # which earlier versions did not note
         for name, value in values.items():
             setattr(self, name, value)
 
