@@ -282,8 +282,11 @@ def same_arrays(one, other):
     )
 
 
-def wait_until(condition, what, pause=0.01):
-    """Return the first true value of condition(), asked every `pause` seconds; fail when PATIENCE is over."""
+def wait_until(condition, what, pause=0.05):
+    """Return the first true value of condition(), asked every `pause` seconds; fail when PATIENCE is over.
+
+    To look through all processes takes a hundredth of a second of the processor that they need.
+    """
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         if value := condition():
