@@ -220,7 +220,7 @@ def main(
             "%d parameters, %s (%s), %d threads, %d images",
             training.trainer.network.count_params(),
             precision,
-            training.precision_reason,
+            training.precision_reason or "as an earlier version began it",
             threads,
             len(training.train),
         )

@@ -46,6 +46,8 @@ def test_an_unfinished_one_resumes_where_it_stopped_with_the_update_that_it_bega
     found = run_main(left_behind, epochs=4, **HOW)
     assert "begun by an earlier version of Baton: it resumes with that version's update" in caplog.text
     assert "resuming from epoch 3, step 0" in caplog.text
+    assert "float32 (as an earlier version began it), 1 threads" in caplog.text
+    assert found["precision_reason"] is None
     assert state_of(left_behind)[1]["history"][:2] == before and found["sessions"][-1]["from"] == [2, 0]
     assert found["identity"] == expected["identity"] and UPDATE not in found["identity"]
     # On another processor than that it began on, in the last digits.

@@ -36,9 +36,10 @@ def list_gpus() -> list[str]:
 def has_cuda() -> bool:
     """Whether what TensorFlow needs for GPUs is installed: with it, as tensorflow[and-cuda], or on the system."""
     try:
-        return bool(importlib.util.find_spec("nvidia.cudnn") or ctypes.util.find_library("cudnn"))
+        with_tensorflow = importlib.util.find_spec("nvidia.cudnn") is not None
     except ImportError:  # there is no package nvidia at all
-        return bool(ctypes.util.find_library("cudnn"))
+        with_tensorflow = False
+    return with_tensorflow or ctypes.util.find_library("cudnn") is not None
 
 
 def announce(gpus: list[str]) -> None:

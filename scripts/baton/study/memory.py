@@ -60,11 +60,12 @@ def _cgroup_limits() -> Iterator[int]:
             root, name = (
                 (CGROUPS, "memory.max") if not controllers else (CGROUPS / "memory", "memory.limit_in_bytes")
             )
-            # A container sees its own group as the root, and may know it by a path from outside.
-            places = [root / path.lstrip("/"), root]
-            for place in dict.fromkeys(folder for start in places for folder in (start, *start.parents)):
-                with suppress(OSError, ValueError):  # no such group, or "max"
-                    yield int((place / name).read_text())
+            own = root / path.lstrip("/")
+            # A container sees its own group as the root, and may know it by a path from outside, which is not there.
+            for place in (own, *own.parents):
+                if place.is_relative_to(root):
+                    with suppress(OSError, ValueError):  # no such group, or "max"
+                        yield int((place / name).read_text())
 
 
 def doubled(needed: float, times: int) -> int:

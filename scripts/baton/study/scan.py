@@ -34,10 +34,8 @@ def digest_images(folder: str) -> str:
         above, path = pending.pop()
         try:
             facts = os.stat(path)
-            if (
-                facts.st_dev,
-                facts.st_ino,
-            ) in entered:  # links may go in circles: their names are what counts
+            # Links may go in circles: their names are what counts.
+            if (facts.st_dev, facts.st_ino) in entered:
                 digest.update(f"{above}\0{os.path.realpath(path)}\n".encode("utf-8", "surrogateescape"))
                 continue
             entered.add((facts.st_dev, facts.st_ino))
