@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import psutil
 import pytest
-from conftest import ENDLESS, PATIENCE, Call, Study, newest_states, save_images, wait_until
+from conftest import ENDLESS, Call, Study, newest_states, run_script, save_images, wait_until
 
 from baton.training.state import load_state
 
@@ -44,6 +44,15 @@ def wait_for_training(study, text):
     wait_until(lambda: "epoch 2: loss" in text() or "resuming from" in text(), "the training run")
 
 
+def wait_for_end(process, output):
+    """Return the exit code of a call; fail with what it printed and what runs where it does not end."""
+    try:
+        return process.wait(60)
+    except subprocess.TimeoutExpired:
+        running = [child.cmdline() for child in psutil.Process(process.pid).children(recursive=True)]
+        pytest.fail(f"still running after SIGTERM: {running}\n{output.read_text()}")
+
+
 @pytest.fixture(scope="module")
 def stopped(study):
     """Snakemake, alone, gets SIGTERM; it is started as few start it, with a flag before -m."""
@@ -61,7 +70,7 @@ def stopped(study):
             if child.cmdline()[-1].endswith(".train.py")
         )
         os.kill(process.pid, signal.SIGTERM)
-        code = process.wait(PATIENCE)
+        code = wait_for_end(process, output)
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
@@ -69,7 +78,29 @@ def stopped(study):
     return SimpleNamespace(code=code, gone=gone, text=output.read_text(), session=sessions(study)[-1])
 
 
+# One thread gets the signal, while the main thread waits for a lock that only the end gives it.
+OTHER_THREAD = """
+import signal, subprocess, sys, threading, time
+sys.path[:0] = __import__("json").loads(sys.argv[1])
+from baton.study.call import hand_on_the_end
+
+job = subprocess.Popen(["sleep", "600"])
+left = threading.Semaphore(0)
+signal.signal(signal.SIGTERM, lambda *_: left.release())
+hand_on_the_end()
+sleeper = threading.Thread(target=time.sleep, args=(600,), daemon=True)
+sleeper.start()
+threading.Timer(0.5, signal.pthread_kill, (sleeper.ident, signal.SIGTERM)).start()
+left.acquire()
+print("left, and the job ended by", job.wait())
+"""
+
+
 class TestSigterm:
+    def test_whichever_thread_it_interrupts(self):
+        done = run_script(OTHER_THREAD, None)
+        assert (done.code, done.output) == (0, f"left, and the job ended by {-signal.SIGTERM}\n")
+
     def test_the_training_saves_and_all_end(self, stopped):
         assert stopped.code not in (0, -signal.SIGTERM)
         assert stopped.gone
@@ -96,7 +127,7 @@ class TestSigterm:
             (first,) = psutil.Process(outer.pid).children()
             assert f"NSpid:\t{first.pid}\t1\n" in open(f"/proc/{first.pid}/status").read()  # noqa: SIM115
             os.kill(first.pid, signal.SIGTERM)
-            assert outer.wait(PATIENCE) != 0
+            assert wait_for_end(outer, output) != 0
         finally:
             outer.kill()
         assert len(sessions(study)) == before + 1

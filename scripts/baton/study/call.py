@@ -224,9 +224,10 @@ def join_handlers(workflow, **handlers):
 
 def end_jobs(*_signal):
     """Send SIGTERM to all that this Snakemake started: training runs save and leave."""
-    for job in psutil.Process().children(recursive=True):
-        with suppress(psutil.Error):  # gone already
-            job.terminate()
+    with suppress(psutil.Error):
+        for job in psutil.Process().children(recursive=True):
+            with suppress(psutil.Error):  # gone already
+                job.terminate()
 
 
 def hand_on_warnings():
@@ -245,19 +246,25 @@ def hand_on_the_end():
     no more jobs then, but lets those that run finish.
     """
     leave = signal.getsignal(signal.SIGTERM)
+    heard, told = os.pipe()
+    os.set_blocking(told, False)
+    # The signal's number arrives here whichever thread it interrupts. A handler in Python runs in the main thread only,
+    # which another thread's signal does not wake, and may interrupt it while it holds a lock that leaving takes.
+    signal.set_wakeup_fd(told)
+    signal.signal(signal.SIGTERM, lambda *_: None)
 
-    def end(*arguments):
+    def end():
+        while os.read(heard, 1) != bytes([signal.SIGTERM]):
+            pass
+        end_jobs()
         if callable(leave):
-            leave(*arguments)
+            leave(signal.SIGTERM, None)
         while True:  # a job may have been about to start
-            end_jobs()
             time.sleep(1)
+            with suppress(Exception):  # whatever one look at the processes meets, the next is a second away
+                end_jobs()
 
-    def hand_on(*arguments):
-        # A thread: what leaves takes a lock that the interrupted thread may hold.
-        threading.Thread(target=end, args=arguments, daemon=True).start()
-
-    signal.signal(signal.SIGTERM, hand_on)
+    threading.Thread(target=end, daemon=True).start()
 
 
 def end_before_the_start():
