@@ -38,6 +38,7 @@ for run in STUDY.runs:
             runtime=20,
         params:
             ordered=STUDY.ordered,
+            kept_prediction=run.files.prediction,
         script:
             "../scripts/evaluate.py"
 

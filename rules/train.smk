@@ -52,6 +52,12 @@ for run in STUDY.runs:
             seed=run.seed,
             state=run.files.state,
             board=run.files.board,
+            # No input: a model does not follow from the images that it is tested on.
+            test={
+                "images": run.packed.images("test"),
+                "manifest": run.packed.manifest("test"),
+                "kept_as": run.files.prediction,
+            },
         script:
             "../scripts/train.py"
 

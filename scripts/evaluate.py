@@ -1,7 +1,5 @@
 """Evaluate a trained model on the test split: its predictions, how right and how confident it is, and how fast."""
 
-import statistics
-import time
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +12,7 @@ from baton.formatting import MOST_NUMBERED, as_number, decimals
 from baton.manifests import read_manifest, write_manifest
 from baton.results import guessing, metrics, scale
 from baton.study.identity import training_of
-from baton.training import networks
-
-# isort: split
-import keras
-
-REPEATS = 20  # predictions timed, after one that compiles
-LONGEST = 10  # seconds of timing, at most
+from baton.training import prediction
 
 
 def measure(labels, probabilities, classes, ordered):
@@ -61,41 +53,38 @@ def measure(labels, probabilities, classes, ordered):
     }
 
 
-def time_prediction(network, images):
-    """Return the median milliseconds per image at prediction, by batch size, compiled and in memory."""
-    medians = {}
-    for size in (1, 32):
-        batch = np.resize(images, (size, *images.shape[1:]))
-        seconds = []
-        for _ in range(REPEATS + 1):
-            start = time.perf_counter()
-            network.predict_on_batch(batch)
-            seconds.append(time.perf_counter() - start)
-            if sum(seconds) > LONGEST:
-                break
-        medians[str(size)] = 1000 * statistics.median(seconds[1:] or seconds) / size
-    return medians
-
-
-def main(model, summary, test, test_manifest, weights, metrics_json, predictions_csv, threads, ordered):
+def main(
+    model,
+    summary,
+    test,
+    test_manifest,
+    weights,
+    metrics_json,
+    predictions_csv,
+    threads,
+    ordered,
+    kept_prediction=None,
+):
     """Write metrics.json and predictions.csv (image, class, predicted, and each class's probability).
 
     summary: training.json, of which metrics.json says which training it is of. A model that diverged gives no
-    probabilities; what it predicted is then empty.
+    probabilities; what it predicted is then empty. kept_prediction: where training keeps its prediction, which is taken
+    where it is of this model and these images.
     """
-    networks.set_up(threads, "float32", seed=0)  # the model brings its own precision
-    network = keras.saving.load_model(model, compile=False)
     manifest = read_manifest(test_manifest)
     classes = read_json(weights)["classes"]
-    labels, images = manifest["label"].to_numpy(int), np.load(test, mmap_mode="r")
-    probabilities = networks.predict(network, images)
-    test = measure(labels, probabilities, classes, ordered)
-    test["milliseconds"] = time_prediction(network, images[:32])
-    test["model_bytes"] = Path(model).stat().st_size
-    test["training"] = training_of(read_json(summary))
-    log.info("%d test images: accuracy %s", test["images"], decimals(test["accuracy"], 4))
+    labels = manifest["label"].to_numpy(int)
+    probabilities, milliseconds = find_or_predict(
+        model, test, test_manifest, weights, threads, kept_prediction, (len(labels), len(classes))
+    )
+    evaluation = measure(labels, probabilities, classes, ordered)
+    evaluation["milliseconds"] = milliseconds
+    evaluation["model_bytes"] = Path(model).stat().st_size
+    evaluation["training"] = training_of(read_json(summary))
+    log.info("%d test images: accuracy %s", evaluation["images"], decimals(evaluation["accuracy"], 4))
     # One line per number would be 3 MB of the confusion matrix of 500 classes.
-    write_json(metrics_json, test, indent=2 if len(classes) <= MOST_NUMBERED else None, ensure_ascii=False)
+    indent = 2 if len(classes) <= MOST_NUMBERED else None
+    write_json(metrics_json, evaluation, indent=indent, ensure_ascii=False)
     names = [*classes, ""]  # the last for no answer, -1
     table = manifest[["image", "class"]].assign(
         predicted=[names[index] for index in metrics.predicted_classes(probabilities)]
@@ -103,6 +92,18 @@ def main(model, summary, test, test_manifest, weights, metrics_json, predictions
     for index, label in enumerate(classes):
         table[f"probability {label}"] = probabilities[:, index]
     write_manifest(table, predictions_csv)
+
+
+def find_or_predict(model, test, test_manifest, weights, threads, kept_prediction, shape):
+    """Return probabilities, of this shape, and milliseconds: those that training kept, or made now."""
+    if kept_prediction is not None:
+        found = prediction.find(kept_prediction, prediction.describe(model, test_manifest, weights))
+        if found and found[0].shape == shape:
+            return found
+    from baton.training import networks  # only here: importing TensorFlow takes longer than all the rest
+
+    networks.set_up(threads, "float32", seed=0)  # the model brings its own precision
+    return prediction.predict_test(model, test)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from baton.study import finished
 from baton.study.gpus import announced
 from baton.study.identity import UPDATE, digest_data, identify
 from baton.study.session import Session, find_snakemake, session_end
-from baton.training import networks  # before TensorFlow, which it sets up to be quiet
+from baton.training import networks, prediction
 from baton.training.gpus import take_gpus
 from baton.training.keeper import SAVING_SHARE, Keeper, now, take_way
 from baton.training.splits import Split
@@ -187,11 +187,13 @@ def main(
     gpus=0,
     saving_share=SAVING_SHARE,
     study=None,
+    test=None,
 ):
     """Train, and write model, history, curves and summary; where that was done already, put them back.
 
     outputs: model, history, curves and summary, in one folder; state and board: folders; saving_share: of the time,
-    at most; study: the settings that the data follow from, to be noted; the others as for `prepare`.
+    at most; study: the settings that the data follow from, to be noted; test: images, manifest and where the
+    prediction of them is kept, None for none; the others as for `prepare`.
     """
     session.catch_signals()
     data = digest_data(packed["train_manifest"], packed["validation_manifest"], weights)
@@ -237,6 +239,9 @@ def main(
             log.warning("the finished model is not kept a second time: %s", trouble.strerror or trouble)
         if keeper.trouble:  # the last state could not be saved; the disk that took the model may have it now
             keeper.save(training)
+    if test is not None and session.reason_to_stop(2 * prediction.LONGEST + MARGIN) is None:
+        del training  # its memory is needed
+        prediction.predict_and_keep(outputs["model"], weights, **test)
 
 
 def refuse_to_wait(session):

@@ -21,7 +21,7 @@ from baton.manifests import write_manifest
 from baton.training import networks
 from baton.training.batches import VALIDATION_BATCH
 from baton.training.keeper import Keeper
-from evaluate import time_prediction
+from baton.training.prediction import time_prediction
 
 # isort: split
 import keras

@@ -9,14 +9,11 @@ import contextlib
 import csv
 import gc
 import hashlib
-import importlib
 import json
 import shutil
-import sys
 import tempfile
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 
 import jinja2
 import jsonschema
@@ -32,6 +29,7 @@ from baton.manifests import write_manifest
 from baton.results import figures, metrics
 from baton.study.identity import digest_data, identify
 from baton.study.runs import Run
+from evaluate import measure
 
 SCHEMA = json.loads((REPOSITORY / "rules/schemas/report.schema.json").read_text(encoding="utf-8"))
 REPORT_PARTS = [str(REPOSITORY / "scripts/report/page.html.j2")]  # beside it, the others
@@ -47,23 +45,7 @@ HOSTILE = [
 ]
 
 
-def import_evaluate():
-    """Return evaluate without TensorFlow, which only its main function needs."""
-    absent = [name for name in ("baton.training.networks", "keras") if name not in sys.modules]
-    for name in absent:
-        sys.modules[name] = ModuleType(name)
-    try:
-        return importlib.import_module("evaluate")
-    finally:
-        for name in absent:
-            del sys.modules[name]
-        if absent:
-            del sys.modules["evaluate"]
-
-
 COMPILED = jinja2.FileSystemBytecodeCache(tempfile.mkdtemp(prefix="templates"))
-evaluate = import_evaluate()
-measure = evaluate.measure
 
 
 # --- Studies made by hand

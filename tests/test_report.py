@@ -32,7 +32,6 @@ from report_builder import (
     Made,
     answers,
     embedded,
-    evaluate,
     files_below,
     make_rich,
     name_everything,
@@ -44,6 +43,7 @@ from report_builder import (
 
 import write_report
 from baton.errors import UserError
+from baton.training import prediction
 
 
 @pytest.fixture(scope="session")
@@ -810,9 +810,9 @@ class TestTiming:
             sizes.append(len(batch))
             clock[0] += next(taken)
 
-        monkeypatch.setattr(evaluate.time, "perf_counter", lambda: clock[0])
+        monkeypatch.setattr(prediction.time, "perf_counter", lambda: clock[0])
         network = type("Network", (), {"predict_on_batch": staticmethod(predict)})
-        return evaluate.time_prediction(network, np.zeros((3, 4, 4, 3), np.uint8)), sizes
+        return prediction.time_prediction(network, np.zeros((3, 4, 4, 3), np.uint8)), sizes
 
     def test_the_median_without_the_first_which_compiles(self, monkeypatch):
         single = [0.9, *[0.002] * 9, *[0.004] * 10, 0.5]  # median of 20: between 0.004 and 0.004

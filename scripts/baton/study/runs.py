@@ -57,6 +57,11 @@ class RunFiles:
         return f"{self.evaluation}/predictions.csv"
 
     @property
+    def prediction(self):
+        """Of the test images, made by training for the evaluation, which can do without it."""
+        return f"{self.state}/test_prediction.safetensors"
+
+    @property
     def progress(self):
         return f"{self.state}/{PROGRESS}"
 

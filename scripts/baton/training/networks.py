@@ -183,6 +183,11 @@ def to_logits(network):
     return keras.Model(network.input, network.get_layer("logits").output)
 
 
+def load(model):
+    """Return the network in a .keras file, for prediction."""
+    return keras.saving.load_model(model, compile=False)
+
+
 def predict(network, images):
     """Return the probability of each class, (n, classes), for (n, size, size, 3) images, PREDICTION_BATCH at a time."""
     starts = range(0, len(images), PREDICTION_BATCH)
