@@ -1,11 +1,13 @@
 # `make run`: the demo study, to results/report.html. `make test`: every test. `make check`: the linters.
 # All three set up .venv first, from the locks. PYTHON names the Python to use (3.11 to 3.13).
+# `make run` installs CUDA too where NVIDIA's driver shows a GPU; `make run GPU=0` leaves it out.
 
 PYTHON = python3
+GPU := $(shell test "$$(uname)" = Linux && nvidia-smi -L >/dev/null 2>&1 && echo 1 || echo 0)
 
-.PHONY: run test soak mutants check bench lock
+.PHONY: run test test-gpu soak mutants check bench lock
 
-run: .venv/installed
+run: .venv/installed $(if $(filter-out 0,$(GPU)),.venv/gpu)
 	.venv/bin/snakemake
 
 # Three files at a time: much of it is waiting for processes to start. The longest come first: last, they would be waited
@@ -16,6 +18,10 @@ test: .venv/installed
 	.venv/bin/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations 20 $(LONGEST) tests \
 	  --ignore tests/test_interruptions.py
 	.venv/bin/python -m pytest tests/test_interruptions.py
+
+# What only a real GPU can show.
+test-gpu: .venv/installed $(if $(filter-out 0,$(GPU)),.venv/gpu)
+	.venv/bin/python -m pytest -m gpu tests/test_on_gpu.py
 
 # Kills training runs a hundred times in all, at random, and compares every bit; twenty minutes.
 soak: .venv/installed
@@ -49,20 +55,21 @@ bench: .venv/installed
 	PYTHONPATH=scripts .venv/bin/python tests/benchmark_comparison.py
 	PYTHONPATH=scripts:tests .venv/bin/python tests/benchmark_large.py
 
-# Renews the three locks from pyproject.toml: what running needs, what exporting needs beyond it, and what tests and
-# linters do. Needs uv.
+# Renews the four locks from pyproject.toml: what running needs, what exporting and GPUs need beyond it, and what tests
+# and linters do. Needs uv.
 lock:
 	$(COMPILE) pyproject.toml --output-file requirements.lock
-	python3 -c "$$EXPORT" | $(COMPILE) - --constraint requirements.lock --output-file export.lock
+	python3 -c "$$EXTRA" export | $(COMPILE) - --constraint requirements.lock --output-file export.lock
+	python3 -c "$$EXTRA" gpu | $(COMPILE) - --constraint requirements.lock --output-file requirements.gpu.lock
 	$(COMPILE) --group dev --constraint requirements.lock --constraint export.lock --output-file tests/requirements.lock
 	uv pip compile --universal --python-version 3.11 --format pylock.toml --quiet requirements.lock export.lock \
 		| .venv/bin/python tests/wheels.py > tests/wheels.csv
 
-define EXPORT
-import tomllib
-print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["export"], sep="\n")
+define EXTRA
+import sys, tomllib
+print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"][sys.argv[1]], sep="\n")
 endef
-export EXPORT
+export EXTRA
 
 COMPILE = uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
   --no-emit-index-url --no-emit-find-links
@@ -71,3 +78,8 @@ COMPILE = uv pip compile --universal --python-version 3.11 --generate-hashes --n
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --require-hashes $(^:%=--requirement %)
 	touch .venv/installed
+
+.venv/gpu: .venv/installed requirements.gpu.lock
+	@echo "NVIDIA's driver shows a GPU: installing CUDA for TensorFlow too, about 3 GB. GPU=0 leaves it out."
+	.venv/bin/python -m pip install --quiet --require-hashes --requirement requirements.gpu.lock
+	touch .venv/gpu

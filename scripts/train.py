@@ -201,7 +201,7 @@ def main(
     if announced() and not networks.sees_gpu():
         log.warning(
             "this machine has a GPU and TensorFlow does not see it: training on the processor. "
-            "`pip install 'tensorflow[and-cuda]'` in Baton's environment installs what it needs."
+            "`pip install --require-hashes -r requirements.gpu.lock` in Baton's environment installs what it needs."
         )
     choice = networks.choose_precision(settings["precision"])
     identity = take_way(state, identity, settings["precision"], choice)

@@ -1,12 +1,14 @@
 """GPUs: counted from a driver that is played, and one to a training run. None is here: what TensorFlow does is not shown."""
 
+import json
 import os
+import shutil
 import subprocess
 import tempfile
 from types import SimpleNamespace
 
 import pytest
-from conftest import Study, save_images
+from conftest import REPOSITORY, Study, save_images
 
 from baton.errors import SessionEnded
 from baton.study import gpus
@@ -187,3 +189,60 @@ def test_in_a_study(tmp_path, driver):
     said = said.stdout + said.stderr
     assert said.count("gpu=1") == 1 and "gpu=1" in said.partition("rule train_net:")[2].partition("rule ")[0]
     assert "gpu=" not in study.run("--dry-run", cores=16).output, "without it"
+
+
+class TestInstalling:
+    """CUDA is installed where the driver shows a GPU, unless it is declined, and never elsewhere."""
+
+    def commands_of_make(self, tmp_path, *words):
+        for name in ("Makefile", "requirements.lock", "export.lock", "requirements.gpu.lock"):
+            shutil.copy(REPOSITORY / name, tmp_path)
+        (tmp_path / "tests").mkdir()
+        shutil.copy(REPOSITORY / "tests/requirements.lock", tmp_path / "tests")
+        command = ["make", "--dry-run", "run", *words]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+
+    @pytest.mark.parametrize(("words", "installed"), [([], True), (["GPU=0"], False)])
+    def test_make_run_where_there_is_a_gpu(self, driver, tmp_path, words, installed):
+        text = self.commands_of_make(tmp_path, *words)
+        assert ("--requirement requirements.gpu.lock" in text) == installed
+        assert ("GPU=0 leaves it out" in text) == installed
+
+    def test_make_run_where_there_is_none(self, driver, tmp_path):
+        (driver / "nvidia-smi").write_text("#!/bin/sh\nexit 9\n")
+        text = self.commands_of_make(tmp_path)
+        assert "requirements.lock" in text and "requirements.gpu.lock" not in text
+
+    @pytest.mark.parametrize(("gpu", "installed"), [(True, True), (False, False)])
+    def test_the_notebook(self, driver, tmp_path, monkeypatch, capsys, gpu, installed):
+        monkeypatch.syspath_prepend(str(tmp_path))
+        cells = json.loads((REPOSITORY / "profiles/colab/baton.ipynb").read_text(encoding="utf-8"))["cells"]
+        code = next("".join(cell["source"]) for cell in cells if "has_gpu" in "".join(cell["source"]))
+        (tmp_path / ".venv").mkdir()
+        (tmp_path / "Snakefile").touch()
+        commands = []
+
+        class Recorded:
+            stdout = ()
+
+            def __init__(self, command, **_options):
+                commands.append(command)
+
+            def wait(self):
+                return 0
+
+        monkeypatch.setattr(subprocess, "Popen", Recorded)
+        monkeypatch.setattr(subprocess, "run", lambda *_words, **_options: SimpleNamespace(returncode=0))
+        choices = {
+            "BATON": tmp_path,
+            "STUDY": tmp_path,
+            "DRIVE": None,
+            "DATA": None,
+            "ADDRESS": "",
+            "GPU": gpu,
+        }
+        for _ in range(2):  # the second time there is nothing to install
+            exec(code, dict(choices))
+        locks = [os.path.basename(command[-1]) for command in commands if "--require-hashes" in command]
+        assert locks == ["requirements.lock"] + ["requirements.gpu.lock"] * installed
+        assert ("There is a GPU" in capsys.readouterr().out) == installed

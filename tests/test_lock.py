@@ -61,6 +61,25 @@ def missing(platforms, markers, python):
     return lacking
 
 
+def pins(name):
+    """Return the version of each package in a lock."""
+    return dict(
+        re.findall(r"^([\w.-]+)==(\S+)", (REPOSITORY / name).read_text(encoding="utf-8"), re.MULTILINE)
+    )
+
+
+def test_cuda_is_that_of_the_same_tensorflow():
+    plain, gpu = pins("requirements.lock"), pins("requirements.gpu.lock")
+    assert {
+        name: version for name, version in gpu.items() if not name.startswith("nvidia-")
+    }.items() <= plain.items()
+    assert {"nvidia-cudnn-cu12", "nvidia-cublas-cu12"} <= gpu.keys() - plain.keys()
+    text = (REPOSITORY / "requirements.gpu.lock").read_text(encoding="utf-8")
+    assert text.count("==") == len(gpu) and len(re.findall(r"==\S+[^\n]* \\\n +--hash=sha256:", text)) == len(
+        gpu
+    )
+
+
 @pytest.mark.parametrize("python", PYTHONS, ids=lambda python: ".".join(map(str, python)))
 @pytest.mark.parametrize("name", PLATFORMS)
 def test_every_package_has_a_wheel(name, python):
