@@ -32,7 +32,7 @@ for run in STUDY.runs:
             run.name
         conda:
             "../envs/baton.yaml"
-        threads: 2
+        threads: run.threads
         resources:
             mem_mb=run.ask_memory,
             runtime=20,

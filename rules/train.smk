@@ -43,7 +43,7 @@ for run in STUDY.runs:
             run.name
         conda:
             "../envs/baton.yaml"
-        threads: 2
+        threads: run.threads
         resources:
             mem_mb=run.ask_memory,
         params:
@@ -89,7 +89,7 @@ rule verify_resume:
         "logs/verify_resume.log",
     conda:
         "../envs/baton.yaml"
-    threads: 2
+    threads: STUDY.verified.threads
     resources:
         mem_mb=STUDY.verified.ask_memory,
     params:

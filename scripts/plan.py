@@ -80,25 +80,30 @@ def cost_settings(settings):
     return {key: settings[key] for key in keys} | {key: bool(settings[key]) for key in ("l2", "dropout")}
 
 
-def measure_all(runs, fixed):
+def measure_all(runs, fixed, cores):
     """Return, for each run, what a training run of its kind takes, and "source": how that is known.
 
-    fixed: what is the same for all, for `try_out`: augmentation, classes, threads, gpus.
+    fixed: what is the same for all, for `try_out`: augmentation, classes, gpus; cores: of this machine.
 
     Models that differ only in what costs nothing share a trial. Of more than MOST_TRIALS, as many are tried, which
     are spread evenly from the smallest to the largest; the others lie between those on a line, in logarithms.
     """
-    kinds = {json.dumps(cost_settings(run.settings), sort_keys=True): run.settings for run in runs}
-    sizes = {kind: cost.measure(settings, fixed["classes"]) for kind, settings in kinds.items()}
+    kind_of = [
+        json.dumps([cost_settings(run.settings), run.threads_of(cores)], sort_keys=True) for run in runs
+    ]
+    kinds = dict(zip(kind_of, runs, strict=True))
+    sizes = {kind: cost.measure(run.settings, fixed["classes"]) for kind, run in kinds.items()}
     work = {
-        kind: (sizes[kind].multiplications * settings["batch_size"], sizes[kind].weights)
-        for kind, settings in kinds.items()
+        kind: (sizes[kind].multiplications * run.settings["batch_size"], sizes[kind].weights)
+        for kind, run in kinds.items()
     }  # of a step
     ranked = sorted(kinds, key=work.__getitem__)
     places = np.linspace(0, len(ranked) - 1, min(len(ranked), MOST_TRIALS)).round().astype(int)
     measurements = {}
     for kind in show_progress([ranked[place] for place in places], "trying out", len(places), "model"):
-        measurements[kind] = measure({"settings": kinds[kind], **fixed}) | {"source": "measured"}
+        run = kinds[kind]
+        trial = {"settings": run.settings, "threads": run.threads_of(cores), **fixed}
+        measurements[kind] = measure(trial) | {"source": "measured"}
     trials = list(measurements)
     places = np.log([work[kind][0] for kind in trials])
     for kind in set(kinds) - set(measurements):
@@ -112,7 +117,7 @@ def measure_all(runs, fixed):
         }
         values |= {"parameters": parameters, "state_bytes": 16 * parameters, "model_bytes": 4 * parameters}
         measurements[kind] = values | {"source": "interpolated", "formats": None}
-    return [measurements[json.dumps(cost_settings(run.settings), sort_keys=True)] for run in runs]
+    return [measurements[kind] for kind in kind_of]
 
 
 def earlier_session(run, data, threads):
@@ -147,6 +152,7 @@ def plan_run(run, values, images, data, threads):
     evaluated = values["evaluate"] + images["test"] * values["predict"]
     return {
         "name": run.name,
+        "threads": threads,
         "parameters": values["parameters"],
         "memory_bytes": round(values["memory_bytes"]),
         "state_bytes": values["state_bytes"],
@@ -161,7 +167,7 @@ def plan_run(run, values, images, data, threads):
     }
 
 
-def main(split, threads, gpus, runs, data, session_minutes, cores):
+def main(split, gpus, runs, data, session_minutes, cores):
     """Measure, print the plan and write results/plan.json.
 
     split: split.csv; runs: each Run; data: the settings that their data follow from; cores: of this machine.
@@ -170,25 +176,27 @@ def main(split, threads, gpus, runs, data, session_minutes, cores):
     images = {name: int((manifest["split"] == name).sum()) for name in ("train", "validation", "test")}
     classes = manifest["class"].nunique()
     packed = {(run.settings["size"], count_training(images, run)) for run in runs}
-    fixed = {"augmentation": runs[0].augmentation, "classes": classes, "threads": threads, "gpus": gpus}
-    kinds = measure_all(runs, fixed)
-    rows = [plan_run(run, values, images, data, threads) for run, values in zip(runs, kinds, strict=True)]
+    fixed = {"augmentation": runs[0].augmentation, "classes": classes, "gpus": gpus}
+    kinds = measure_all(runs, fixed, cores)
+    rows = [
+        plan_run(run, values, images, data, run.threads_of(cores))
+        for run, values in zip(runs, kinds, strict=True)
+    ]
     # A cluster's job has a limit of its own, which says nothing of others.
     limit = os.environ.get(memory.LIMIT)
     most = 1e6 * float(limit) if limit else psutil.virtual_memory().total
     jobs = [
-        (row["training_seconds"] + row["evaluation_seconds"], 1e6 * run.memory)
+        (row["training_seconds"] + row["evaluation_seconds"], 1e6 * run.memory, row["threads"])
         for run, row in zip(runs, rows, strict=True)
     ]
     gpus_here = len(announced()) if has_cuda() else 0
-    slots = min(max(cores // threads, 1), gpus_here or math.inf)
-    wall, at_a_time = simulate(jobs, slots, most)
+    wall, at_a_time = simulate(jobs, cores, most, gpus_here or math.inf)
     plan = {
         "images": images | {"synthetic": max(count for _, count in packed) - images["train"]},
         "classes": classes,
         "sizes": sorted({size for size, _ in packed}),
         "models": len({run.model for run in runs}),
-        "threads": threads,
+        "threads": max(row["threads"] for row in rows),
         "at_a_time": at_a_time,
         "training_seconds": sum(row["training_seconds"] for row in rows),
         "evaluation_seconds": sum(row["evaluation_seconds"] for row in rows),
@@ -222,4 +230,4 @@ if __name__ == "__main__":
     console.start(snakemake.log[0])
     options = dict(snakemake.params.items())
     options["runs"] = [Run(**fields) for fields in options["runs"]]
-    main(snakemake.input.split, snakemake.threads, snakemake.resources.get("gpu", 0), **options)
+    main(snakemake.input.split, snakemake.resources.get("gpu", 0), **options)

@@ -173,7 +173,7 @@ def test_of_many_models_some_are_tried_and_the_others_lie_between(here, monkeypa
 
     monkeypatch.setattr(plan, "measure", measure)
     runs = [run_of(f"net_{dense}", dense=dense) for dense in range(10, 1010, 10)]
-    found = plan.measure_all(runs, {"classes": 3})
+    found = plan.measure_all(runs, {"classes": 3}, 2)
     assert len(tried) == plan.MOST_TRIALS
     assert {10, 1000} <= set(tried)
     for run, values in zip(runs, found, strict=True):
@@ -248,7 +248,7 @@ def test_models_that_cost_the_same_share_a_trial(here, monkeypatch):
     tried = []
     monkeypatch.setattr(plan, "measure", lambda arguments: tried.append(arguments) or VALUES)
     runs = [run_of("a"), run_of("b", learning_rate=0.1), run_of("c", l2=0.5), run_of("d", l2=0)]
-    plan.measure_all(runs, {"classes": 3})
+    plan.measure_all(runs, {"classes": 3}, 2)
     assert len(tried) == 2
 
 
@@ -279,7 +279,7 @@ def a_plan(**changes):
 
 
 @pytest.mark.parametrize(
-    ("slots", "memory", "expected"),
+    ("cores", "memory", "expected"),
     [
         (1, 16, (60, 1)),
         (8, 16, (10, 6)),  # all at once
@@ -289,18 +289,24 @@ def a_plan(**changes):
         (8, 1, (60, 1)),  # more than there is: alone
     ],
 )
-def test_as_many_run_at_a_time_as_cores_and_memory_are_enough_for(slots, memory, expected):
-    assert schedule.simulate([(10, 2)] * 6, slots, memory) == expected
+def test_as_many_run_at_a_time_as_cores_and_memory_are_enough_for(cores, memory, expected):
+    assert schedule.simulate([(10, 2, 1)] * 6, cores, memory) == expected
+
+
+def test_threads_are_counted_and_more_than_there_are_cores_get_all():
+    # Two of one thread beside each other, then each of two threads alone.
+    assert schedule.simulate([(10, 1, 1), (10, 1, 1), (10, 1, 2), (10, 1, 8)], 2, 16) == (30, 2)
+    assert schedule.simulate([(10, 1, 1)] * 4, 8, 16, gpus=2) == (20, 2)
 
 
 def test_bytes_that_do_not_add_up_exactly_leave_none_waiting():
-    jobs = [(1, 0.1), (1, 0.2), (1, 0.3), (1, 5)]
+    jobs = [(1, 0.1, 1), (1, 0.2, 1), (1, 0.3, 1), (1, 5, 1)]
     assert schedule.simulate(jobs, 8, 0.6 + 1e-17)[0] == 2
 
 
 def test_a_large_one_waits_for_room_and_small_ones_go_before_it():
     # 6 and 3 of 8 do not fit together; 3, 3 and 2 do.
-    assert schedule.simulate([(10, 3), (10, 6), (10, 3), (4, 2)], 8, 8) == (20, 3)
+    assert schedule.simulate([(10, 3, 1), (10, 6, 1), (10, 3, 1), (4, 2, 1)], 8, 8) == (20, 3)
 
 
 def test_warns_of_memory_disk_and_sessions_only_where_they_are_too_small():

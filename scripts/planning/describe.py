@@ -28,13 +28,15 @@ def describe(plan, most_trials):
         for row in rows
     )
     more = len(plan["runs"]) - len(rows)
+    counts = sorted({run["threads"] for run in plan["runs"]})
+    threads = f"{' or '.join(map(str, counts))} {'thread' if counts == [1] else 'threads'} each"
     session = plan["session_minutes"]
     sessions = f", which is {plan['sessions']} of {session:g} minutes" if session else ""
     synthetic = f" and up to {images['synthetic']:,} synthetic ones" if images["synthetic"] else ""
     lines = [
         f"{images['train']:,} images{synthetic} for training, {images['validation']:,} for validation, {images['test']:,} for test; "
         f"{plan['classes']} classes; {', '.join(map(str, plan['sizes']))} px",
-        f"{plan['models']} models, {len(plan['runs'])} training runs; {plan['threads']} threads each, "
+        f"{plan['models']} models, {len(plan['runs'])} training runs; {threads}, "
         f"{plan['at_a_time']} at a time",
         "",
         table.to_string(index=False),

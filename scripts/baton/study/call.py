@@ -151,14 +151,13 @@ class Call:
         minutes = self.study.config["session_minutes"]
         return None if minutes is None else BEGAN + 60 * minutes - time.monotonic()
 
-    def threads(self) -> int | None:
-        """Return with how many threads a model trains here, None where that is a cluster's choice."""
-        unknown = self.workflow.non_local_exec or not self.workflow.cores
-        return None if unknown else min(2, self.workflow.cores)
+    def cores(self) -> int | None:
+        """Return how many cores a training run can have here, None where that is a cluster's choice."""
+        return None if self.workflow.non_local_exec else self.workflow.cores or None
 
     def print_progress(self):
         """Print how far each run is, and how to resume."""
-        print(*describe_progress(self.study, self.threads()), sep="\n", file=sys.stderr)
+        print(*describe_progress(self.study, self.cores()), sep="\n", file=sys.stderr)
 
     def refuse_fewer_epochs(self, jobs):
         """Refuse, before Snakemake deletes anything, to train what is trained for more epochs than are asked for."""
@@ -166,7 +165,7 @@ class Call:
         for run in self.study.runs:
             if run.files.model not in outputs:
                 continue
-            status = how_far(run, self.study.data, self.threads())
+            status = how_far(run, self.study.data, run.threads_of(self.cores()))
             if not status.done and status.epoch > run.settings["epochs"]:
                 raise ConfigError(
                     f"config: training.epochs: {run.name} is trained for {status.epoch} epochs and the config asks for "

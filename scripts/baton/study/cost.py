@@ -1,8 +1,11 @@
-"""What a CNN costs, by its settings alone: weights, multiplications, and the memory that training takes."""
+"""What a CNN costs, by its settings alone: weights, multiplications, and the memory and threads that training takes."""
 
 from typing import NamedTuple
 
 from baton.study.identity import Settings
+
+# Multiplications of a step, forward, up to which a second thread brings little: see `threads_of_training`.
+SMALL_STEP = 8e8
 
 
 class Size(NamedTuple):
@@ -36,6 +39,16 @@ def count_activations(settings: Settings) -> float:
     """Return the numbers that the convolutions put out for one image."""
     pixels = settings["size"] ** 2
     return pixels * settings["kernels"] * sum(0.5**number for number in range(settings["layers"]))
+
+
+def threads_of_training(settings: Settings) -> int:
+    """Return with how many threads a model trains: by what a step costs, never by the machine, since they decide bits.
+
+    Two training runs of a thread each did 1.29 to 1.50 times the steps of one with two threads where a step has up to
+    0.5e9 multiplications (models 3, 4 and 6 at 32 px), 1.12 to 1.27 from 1.4e9 to 3.4e9 (models 1, 2 and 5), and 1.01 to 1.10
+    at 96 px; alone, one of them did 0.6 to 0.7 times the steps. `make bench` measures it.
+    """
+    return 1 if measure(settings).multiplications * settings["batch_size"] <= SMALL_STEP else 2
 
 
 def memory_of_training(settings: Settings) -> float:

@@ -9,7 +9,7 @@ from typing import Any, cast
 from baton.errors import ConfigError
 from baton.study import cost, memory
 from baton.study.finished import FILES, model_of
-from baton.study.identity import Settings, digest_data
+from baton.study.identity import Settings, digest_data, identify_wanted, ignored_when_finished, list_changes
 from baton.study.models import find_twice, halves_to_nothing, merge_settings
 from baton.study.progress import PROGRESS, read_progress
 
@@ -129,6 +129,21 @@ class Run:
     def memory(self) -> float:
         """About what training and evaluating it take, in MB."""
         return cost.memory_of_training(self.settings)
+
+    @cached_property
+    def threads(self) -> int:
+        """With how many threads it trains: those that it was begun with, since another number is another training run."""
+        begun = read_progress(self.files.progress).get("identity") or {}
+        wanted = identify_wanted(self.settings, self.augmentation, self.seed)
+        if begun.get("threads") and not list_changes(
+            begun, wanted, {"data", *ignored_when_finished(self.settings)}
+        ):
+            return begun["threads"]
+        return cost.threads_of_training(self.settings)
+
+    def threads_of(self, cores: int | None) -> int | None:
+        """Return its threads where there are so many cores, None where that is not known."""
+        return cores and min(self.threads, cores)
 
     def ask_memory(self, wildcards, attempt: int) -> int:
         """Return, for `resources: mem_mb`, what to ask for: more after it was killed without a warning."""

@@ -128,11 +128,11 @@ def _flatten(data: dict) -> dict[str, Any]:
     }
 
 
-def describe_progress(study, threads: int | None) -> list[str]:
+def describe_progress(study, cores: int | None) -> list[str]:
     """Return lines that say how far each run of the Study is, and what to do about those that are not done."""
     lines, unfinished = [], 0
     for run in study.runs:
-        status = how_far(run, study.data, threads)
+        status = how_far(run, study.data, run.threads_of(cores))
         trained = f"{status.epoch} of {run.settings['epochs']} epochs" if status.begun else "not begun"
         if status.changes:
             trained = f"trains from the start: {'; '.join(status.changes)}"
