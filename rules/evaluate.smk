@@ -32,7 +32,8 @@ for run in STUDY.runs:
             run.name
         conda:
             "../envs/baton.yaml"
-        threads: run.threads
+        # As a rule it finds the prediction that training made, and has nothing to compute.
+        threads: 1
         resources:
             mem_mb=run.ask_memory,
             runtime=20,

@@ -39,6 +39,7 @@ for run in STUDY.runs:
             f"logs/train/{run.folder}.log",
         benchmark:
             f"benchmarks/train/{run.folder}.tsv"
+        priority: run.priority
         group:
             run.name
         conda:

@@ -54,33 +54,25 @@ def measure(labels, probabilities, classes, ordered):
 
 
 def main(
-    model,
-    summary,
-    test,
-    test_manifest,
-    weights,
-    metrics_json,
-    predictions_csv,
-    threads,
-    ordered,
-    kept_prediction=None,
+    model, summary, test, test_manifest, weights, metrics_json, predictions_csv, ordered, kept_prediction=None
 ):
     """Write metrics.json and predictions.csv (image, class, predicted, and each class's probability).
 
     summary: training.json, of which metrics.json says which training it is of. A model that diverged gives no
     probabilities; what it predicted is then empty. kept_prediction: where training keeps its prediction, which is taken
-    where it is of this model and these images.
+    where it is of this model and these images; else it is predicted now, with as many threads as it was trained with.
     """
     manifest = read_manifest(test_manifest)
     classes = read_json(weights)["classes"]
+    training = read_json(summary)
     labels = manifest["label"].to_numpy(int)
     probabilities, milliseconds = find_or_predict(
-        model, test, test_manifest, weights, threads, kept_prediction, (len(labels), len(classes))
+        model, test, test_manifest, weights, training["threads"], kept_prediction, (len(labels), len(classes))
     )
     evaluation = measure(labels, probabilities, classes, ordered)
     evaluation["milliseconds"] = milliseconds
     evaluation["model_bytes"] = Path(model).stat().st_size
-    evaluation["training"] = training_of(read_json(summary))
+    evaluation["training"] = training_of(training)
     log.info("%d test images: accuracy %s", evaluation["images"], decimals(evaluation["accuracy"], 4))
     # One line per number would be 3 MB of the confusion matrix of 500 classes.
     indent = 2 if len(classes) <= MOST_NUMBERED else None
@@ -112,6 +104,5 @@ if __name__ == "__main__":
         *(snakemake.input[name] for name in ("model", "summary", "test", "test_manifest", "weights")),
         snakemake.output.metrics,
         snakemake.output.predictions,
-        snakemake.threads,
         **snakemake.params,
     )

@@ -48,7 +48,6 @@ def evaluate_without_tensorflow(study, out):
             "weights": str(study / "results/data/class_weights.json"),
             "metrics_json": str(out / "metrics.json"),
             "predictions_csv": str(out / "predictions.csv"),
-            "threads": 2,
             "ordered": None,
             "kept_prediction": str(study / KEPT),
         },

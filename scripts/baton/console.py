@@ -1,6 +1,7 @@
 """Log records, errors and progress, sent to a rule's log file and to the terminal."""
 
 import contextlib
+import gc
 import logging
 import sys
 from pathlib import Path
@@ -74,6 +75,8 @@ def start(path):
     log.propagate = False  # libraries set up the root logger as they like
     log.handlers = [to_file, to_terminal]
     sys.excepthook = log_error
+    # Modules are no garbage: to look through TensorFlow's when the process ends would take a second.
+    gc.freeze()
 
 
 def escape_names(stream):

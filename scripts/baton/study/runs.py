@@ -126,6 +126,11 @@ class Run:
         return cost.measure(self.settings).weights
 
     @property
+    def priority(self) -> int:
+        """A number that is larger the longer it trains: where the longest start first, least time passes with idle cores."""
+        return round(cost.measure(self.settings).multiplications * self.settings["epochs"] / 1e6)
+
+    @property
     def memory(self) -> float:
         """About what training and evaluating it take, in MB."""
         return cost.memory_of_training(self.settings)
