@@ -43,17 +43,17 @@ check: .venv/installed
 	@if [ -x tests/node_modules/.bin/biome ]; then tests/node_modules/.bin/biome check --error-on-warnings; \
 	  else echo "The report's style and script are not linted here: npm ci --prefix tests"; fi
 
-# Prints the figures of the README: speed, precision, dry run, memory; what saving costs; Keras' backup
-# beside Baton's under the same kills; what was planned beside what happened; how often a comparison finds the right
-# winner, and a wrong one; every stage but training of a large study beside what it asks a cluster for. Two hours, on a
-# machine that does nothing else and has 50 GB of disk.
+# Writes docs/benchmarks.md: speed, ops, threads, dry run, memory; what saving costs; Keras' backup beside Baton's under the
+# same kills; what was planned beside what happened; the same study as a notebook would do it (IMAGES=FOLDER: on those images,
+# a folder for each class); how often a comparison finds the right winner, and a wrong one; every stage but training of a large
+# study beside what it asks a cluster for; data larger than memory. Four hours, on a machine that does nothing else and has
+# 50 GB of disk. One of them alone: `python tests/record.py tests/benchmark_step.py`.
+BENCHMARKS = benchmark benchmark_step benchmark_threads benchmark_saving benchmark_backup benchmark_plan \
+  benchmark_comparison benchmark_large benchmark_scale
+
 bench: .venv/installed
-	PYTHONPATH=scripts .venv/bin/python tests/benchmark.py
-	PYTHONPATH=scripts .venv/bin/python tests/benchmark_saving.py
-	PYTHONPATH=scripts .venv/bin/python tests/benchmark_backup.py
-	.venv/bin/python tests/benchmark_plan.py
-	PYTHONPATH=scripts .venv/bin/python tests/benchmark_comparison.py
-	PYTHONPATH=scripts:tests .venv/bin/python tests/benchmark_large.py
+	set -e; for name in $(BENCHMARKS); do .venv/bin/python tests/record.py tests/$$name.py; done
+	.venv/bin/python tests/record.py tests/benchmark_notebook.py $(IMAGES)
 
 # Renews the four locks from pyproject.toml: what running needs, what exporting and GPUs need beyond it, and what tests
 # and linters do. Needs uv.

@@ -155,24 +155,28 @@ def dry_run(count, models=6, scan_images=True):
     print(f"dry run: {count} images, {models} models{how}: {statistics.median(times):.2f} s")
 
 
+def save_photos(folder, count):
+    """Save a photo of 640 x 480 px, and a manifest in which it stands `count` times."""
+    Image.fromarray(np.random.default_rng(1).integers(0, 256, (480, 640, 3), np.uint8)).save(
+        folder / "photo.jpg"
+    )
+    rows = [("photo.jpg", "a", split, "") for split in ("train",) * count + ("validation", "test")]
+    write_manifest(pd.DataFrame(rows, columns=["image", "class", "split", "sha256"]), folder / "images.csv")
+    (folder / "weights.json").write_text(json.dumps({"classes": ["a"], "weights": [1.0]}))
+
+
 def packing_memory(count):
     """Print the most memory that packing `count` photos of 640 x 480 px takes, in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
-        Image.fromarray(np.random.default_rng(1).integers(0, 256, (480, 640, 3), np.uint8)).save(
-            folder / "photo.jpg"
-        )
-        rows = [("photo.jpg", "a", split, "") for split in ("train",) * count + ("validation", "test")]
-        write_manifest(
-            pd.DataFrame(rows, columns=["image", "class", "split", "sha256"]), folder / "images.csv"
-        )
-        (folder / "weights.json").write_text(json.dumps({"classes": ["a"], "weights": [1.0]}))
+        save_photos(folder, count)
         subprocess.run(
             [sys.executable, __file__, "pack", folder], check=True, stderr=subprocess.DEVNULL, text=True
         )
 
 
 def pack(folder):
+    """Pack what `save_photos` saved; return the seconds that it took."""
     import pack_images
 
     splits = ("train", "validation", "test")
@@ -189,7 +193,11 @@ def pack(folder):
         augmentation=None,
         seed=1,
     )
-    seconds = time.perf_counter() - start
+    return time.perf_counter() - start
+
+
+def print_packing(folder):
+    seconds = pack(folder)
     count = len(np.load(folder / "train.npy", mmap_mode="r"))
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"packing: {count} photos of 640 x 480 px in {seconds:.1f} s, at most {most:.0f} MB of memory")
@@ -197,7 +205,7 @@ def pack(folder):
 
 def main():
     if sys.argv[1:2] == ["pack"]:
-        pack(Path(sys.argv[2]))
+        print_packing(Path(sys.argv[2]))
         return
     for count in (1_000, 8_000):
         packing_memory(count)

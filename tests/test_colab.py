@@ -94,6 +94,7 @@ class Machine:
             "DRIVE": str(drive / "my-study"),
             "STUDY": str(self.study),
             "DATA": str(drive / "photos.zip"),
+            "GPU": False,
         }
         self.client = NotebookClient(nbformat.v4.new_notebook(), timeout=PATIENCE, kernel_name="python3")
 
@@ -295,6 +296,7 @@ class TestCells:
                 "DRIVE": str(tmp_path / "drive/my-study"),
                 "STUDY": str(tmp_path / "study"),
                 "DATA": None,
+                "GPU": False,
                 "CONFIG": config_of(1),
             } | choices
             names = {} if names is None else names

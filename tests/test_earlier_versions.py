@@ -44,7 +44,7 @@ def test_an_unfinished_one_resumes_where_it_stopped_with_the_update_that_it_bega
     before = state_of(left_behind)[1]["history"]
     expected = json.loads((EARLIER / "finished/973792f29f2e_4/training.json").read_text())
     found = run_main(left_behind, epochs=4, **HOW)
-    assert "begun by an earlier version of Baton: it resumes with that version's update" in caplog.text
+    assert "begun by an earlier version of Baton: it resumes with the steps of that version" in caplog.text
     assert "resuming from epoch 3, step 0" in caplog.text
     assert "float32 (as an earlier version began it), 1 threads" in caplog.text
     assert found["precision_reason"] is None

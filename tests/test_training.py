@@ -24,6 +24,7 @@ from baton.study.identity import stopped_early
 from baton.study.session import Session
 from baton.training import networks
 from baton.training import precision as formats
+from baton.training.augmentation import augment_in_one_pass
 from baton.training.splits import Split, order_of_epoch
 from baton.training.training import Trainer, Training
 
@@ -780,6 +781,38 @@ def test_the_two_flips_have_seeds_and_names_of_their_own():
     # One direction alone draws what it drew before the two had draws of their own.
     (only,) = networks.augmentation_layers(OFF | {"flip": "horizontal"}, 7)
     assert only.seed == first.seed == 7
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"flip": "horizontal", "rotation": 0.1},
+        {"flip": "vertical", "rotation": 0.3},
+        {"flip": "horizontal_and_vertical", "rotation": 0.5, "zoom": 0.2},
+        {"rotation": 0.1},
+        {"flip": "horizontal", "contrast": 0.3},
+        {},
+    ],
+    ids=lambda changes: " ".join(map(str, changes)) or "none",
+)
+def test_flips_and_rotation_in_one_transform_are_one_after_the_other(changes):
+    networks.set_up(1, "float32", 1)
+    small = SETTINGS | {"size": 9, "layers": 1}
+    network, same = (networks.build_network(small, OFF | changes, 3, seed=4) for _ in range(2))
+    images = np.random.default_rng(5).integers(0, 256, (40, 9, 9, 3)).astype(np.uint8)
+    augment, apart = augment_in_one_pass(network), []
+    for _ in range(3):  # each draws anew
+        found = augment(images).numpy()
+        expected = tf.cast(images, tf.float32)
+        for layer in same.layers:
+            if layer.name.startswith("random_"):
+                expected = layer(expected, training=True)
+        # What is interpolated at a place that was rounded otherwise differs by a part of the step between two pixels.
+        assert np.abs(found - expected.numpy()).max() < 0.05
+        apart.append(np.abs(found - images).max())
+    assert (min(apart) > 50) == bool(changes)
+    generators = [[v.numpy() for v in n.variables if "generator" in v.path] for n in (network, same)]
+    assert len(generators[0]) >= len(changes) and all(map(np.array_equal, *generators))
 
 
 # --- Every number at its limits

@@ -40,7 +40,8 @@ Identity = dict[str, Any]
 # are the same; once finished, it is the same training wherever it is looked at.
 OF_THE_MACHINE = ("threads", "devices")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
-# How the weights are updated; a training run goes on as it began, and those of earlier versions began without this.
+# How a step is computed: the update of the weights in one pass over them, flips and rotation in one over the images. A
+# training run goes on as it began, and those of earlier versions began without this.
 UPDATE, IN_ONE_PASS = "update", "in one pass"
 MEANING = "the meaning of augmentation"
 SYNTHETIC = f"{MEANING} synthetic images"

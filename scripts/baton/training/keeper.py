@@ -196,7 +196,7 @@ def take_way(state: str | Path, identity: Identity, setting: str, choice: Choice
     if begun["precision"] != choice.precision:
         log.info("begun in %s, which precision: auto chose there: it resumes in it", begun["precision"])
     if UPDATE not in begun:
-        log.info("begun by an earlier version of Baton: it resumes with that version's update of the weights")
+        log.info("begun by an earlier version of Baton: it resumes with the steps of that version")
     return begun
 
 

@@ -187,13 +187,14 @@ def build_network(settings: Settings, augmentation: dict[str, Any], classes: int
     return keras.Model(images, layers.Softmax(dtype="float32", name="probabilities")(logits))
 
 
-def to_logits(network):
-    """Return the part of `network` up to its logits: same layers, same weights.
+def to_logits(network, augmented=False):
+    """Return the part of `network` up to its logits: same layers, same weights. augmented: from after the augmentation.
 
     The loss is taken from these. From the probabilities it would be cut off where they round to 0,
     and with it the gradient, which happens at once with weights as large as the study's.
     """
-    return keras.Model(network.input, network.get_layer("logits").output)
+    images = network.get_layer("scale").input if augmented else network.input
+    return keras.Model(images, network.get_layer("logits").output)
 
 
 def load(model):

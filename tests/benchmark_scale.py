@@ -1,0 +1,182 @@
+"""Print what the data stages and training do where the data are large: linear time, flat memory, a file larger than memory.
+
+    PYTHONPATH=scripts:tests python tests/benchmark_scale.py
+
+A hundred thousand photos at 150 px and a million small images at 32 px (links to a few thousand files), and a tenth of each:
+the time and memory of each stage. Packing against the same decoder in a bare loop. Training model_3 from a packed file of
+ten times the memory that a control group allows, against one that fits; as root, with control groups of version 1. Half an hour,
+and 45 GB of disk in the temporary folder.
+"""
+
+import csv
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from benchmark import make_trainer, pack, save_photos, seconds_for
+from conftest import Study
+from PIL import Image
+
+from baton.data.images import read_image
+from baton.training.splits import Split
+
+GROUP = Path("/sys/fs/cgroup/memory/baton_benchmark")
+CLASSES = 4
+STAGES = ("sort_into_classes", "split_holdout", "filter_corrupt", "weigh_classes", "pack_images")
+LIMIT = 1_500_000_000  # bytes of memory, of which TensorFlow takes half
+TIMES = 10  # as large is the packed file
+
+
+# --- The data stages
+
+
+def link_images(folder, size, distinct, count):
+    """Make `count` names in class folders for `distinct` JPEGs of this (width, height)."""
+    draw = np.random.default_rng(1)
+    (folder / "files").mkdir(parents=True)
+    for number in range(distinct):
+        rough = Image.fromarray(draw.integers(0, 256, (12, 16, 3), np.uint8))
+        rough.resize(size, Image.Resampling.BICUBIC).save(folder / f"files/{number}.jpg", quality=90)
+    for label in range(CLASSES):
+        (folder / f"photos/{label}").mkdir(parents=True)
+    for number in range(count):
+        os.link(folder / f"files/{number % distinct}.jpg", folder / f"photos/{number % CLASSES}/{number}.jpg")
+
+
+def run_stages(what, file_size, size, distinct, count):
+    """Run the stages on a tenth of the images and on all; print time and memory of each."""
+    found = []
+    for images in (count // 10, count):
+        with tempfile.TemporaryDirectory(prefix="baton-scale-") as folder:
+            folder = Path(folder)
+            link_images(folder, file_size, distinct, images)
+            config = {
+                "data": {"source": "class_folders", "images": "photos"},
+                "holdout": {"validation": 50, "test": 50},
+                "images": {"size": size},
+            }
+            study = Study(folder, config)
+            with open(folder / "output.txt", "w") as output:
+                subprocess.run(
+                    study.command("pack", cores=os.cpu_count()),
+                    cwd=folder,
+                    stdout=output,
+                    stderr=output,
+                    check=True,
+                )
+            rows = {}
+            for path in (study / "benchmarks").rglob("*.tsv"):
+                with open(path, newline="") as file:
+                    (row,) = csv.DictReader(file, delimiter="\t")
+                stage = path.relative_to(study / "benchmarks").parts[0].removesuffix(".tsv")
+                rows[stage] = float(row["s"]), float(row["max_rss"])
+            found.append(rows)
+    for stage in STAGES:
+        (few_s, few_mb), (s, mb) = (rows[stage] for rows in found)
+        print(
+            f"{count:,} {what} at {size} px: {stage} {s:.0f} s, {mb:.0f} MB; "
+            f"with a tenth of them {few_s:.1f} s, {few_mb:.0f} MB",
+            flush=True,
+        )
+
+
+def decode_all(paths):
+    for path in paths:
+        read_image(path, size=150)
+
+
+def packing_speed(count=4000, pairs=3):
+    """Print the speed of packing as a share of that of its decoder in a bare loop, in as many processes as there are cores."""
+    cores, ratios = os.cpu_count(), []
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        save_photos(folder, count)
+        with ProcessPoolExecutor(cores) as pool:
+            list(pool.map(decode_all, [[folder / "photo.jpg"]] * cores))  # all is imported
+            for _ in range(pairs):
+                start = time.perf_counter()
+                list(pool.map(decode_all, [[folder / "photo.jpg"] * (count // cores)] * cores))
+                bare = time.perf_counter() - start
+                ratios.append(bare / pack(folder))
+    print(
+        f"packing: {statistics.median(ratios):.2f} of the speed of its decoder in a bare loop, {cores} cores "
+        f"({min(ratios):.2f} to {max(ratios):.2f}, {pairs} pairs)",
+        flush=True,
+    )
+
+
+# --- A packed file larger than memory
+
+
+def train_from(folder, size, steps):
+    """Print the seconds of a step from the packed file in `folder` and from one batch in memory; in a process of its own."""
+    split = Split(folder / "images.npy", folder / "images.csv", np.ones(9))
+    trainer = make_trainer("model_3", size, "auto")
+    memory = next(iter(split.batches(32)))
+    seconds_for(trainer, [memory] * 3)
+    ratios = []
+    for turn in range(4):
+        order = np.random.default_rng(turn).permutation(len(split))[: 32 * steps]
+        packed = seconds_for(trainer, split.batches(32, order))
+        ratios.append(seconds_for(trainer, [memory] * steps) / packed)
+    print(statistics.median(ratios))
+
+
+def write_split(folder, count, size):
+    """Write a packed split of `count` images of noise: block by block, since it is larger than memory."""
+    draw = np.random.default_rng(1)
+    images = np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, (count, size, size, 3))
+    block = draw.integers(0, 256, (1000, size, size, 3), np.uint8)
+    for start in range(0, count, 1000):
+        images[start : start + 1000] = block[: count - start]
+    images.flush()
+    with open(folder / "images.csv", "w", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(["label"])
+        table.writerows([label] for label in draw.integers(0, 9, count))
+
+
+def larger_than_memory(size, steps):
+    """Print the speed of training from a file of TIMES the memory that there is, as a share of that from one batch."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_split(Path(folder), TIMES * LIMIT // (3 * size * size), size)
+        GROUP.mkdir(exist_ok=True)
+        try:
+            (GROUP / "memory.limit_in_bytes").write_text(str(LIMIT))
+            enter = f'echo $$ > {GROUP}/cgroup.procs; exec "$@"'
+            command = [sys.executable, __file__, "train", folder, str(size), str(steps)]
+            done = subprocess.run(
+                ["sh", "-c", enter, "sh", *command],
+                check=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+            )
+        finally:
+            GROUP.rmdir()
+    print(
+        f"training model_3 at {size} px from a packed file of {TIMES * LIMIT / 1e9:.0f} GB with {LIMIT / 1e9:.1f} GB of memory: "
+        f"{float(done.stdout):.2f} of the speed from one batch in memory",
+        flush=True,
+    )
+
+
+def main():
+    if sys.argv[1:2] == ["train"]:
+        train_from(Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
+        return
+    packing_speed()
+    larger_than_memory(150, steps=40)
+    larger_than_memory(32, steps=400)
+    run_stages("photos of 640 x 480", (640, 480), 150, 2000, 100_000)
+    run_stages("images of 32 x 32", (32, 32), 32, 5000, 1_000_000)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""Print what two training runs of one thread each do against one of two threads, for each model and size.
+
+    PYTHONPATH=scripts:tests python tests/benchmark_threads.py
+
+Steps per second in processes of their own, which begin at the same moment; what `cost.threads_of_training` follows. Ten minutes.
+"""
+
+import subprocess
+import sys
+import time
+
+import numpy as np
+from benchmark import CONFIG, settings_of
+
+from baton.study.cost import measure
+
+SECONDS, START = 5, 12  # measured, and until all processes are ready
+
+
+def count_steps(name, size, threads, start):
+    """Print how many steps per second a model makes from `start`, by the clock, on."""
+    import benchmark
+
+    from baton.training import networks
+
+    set_up = networks.set_up
+    networks.set_up = lambda _, *rest, **named: set_up(threads, *rest, **named)
+    batch = (
+        np.random.default_rng(1).integers(0, 256, (32, size, size, 3), np.uint8),
+        np.arange(32, dtype=np.int32) % 9,
+        np.ones(32, np.float32),
+    )
+    trainer = benchmark.make_trainer(name, size, "auto")
+    benchmark.seconds_for(trainer, [batch] * 3)
+    if time.time() > start:
+        raise SystemExit("the processes were not ready in time: a larger START is needed")
+    while time.time() < start:
+        time.sleep(0.01)
+    steps, began = 0, time.perf_counter()
+    while time.perf_counter() < began + SECONDS:
+        benchmark.seconds_for(trainer, [batch])
+        steps += 1
+    print(steps / (time.perf_counter() - began))
+
+
+def run(name, size, threads, processes):
+    """Return the steps per second of some processes together."""
+    command = [sys.executable, __file__, name, str(size), str(threads), str(time.time() + START)]
+    children = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        for _ in range(processes)
+    ]
+    return sum(float(child.communicate()[0]) for child in children)
+
+
+def main():
+    if len(sys.argv) > 1:
+        name, size, threads, start = sys.argv[1:]
+        count_steps(name, int(size), int(threads), float(start))
+        return
+    for size in (32, 96):
+        for name in (model["name"] for model in CONFIG["models"]):
+            both, each, alone = run(name, size, 2, 1), run(name, size, 1, 2), run(name, size, 1, 1)
+            step = 32 * measure({**settings_of(name), "size": size}, 9).multiplications
+            print(
+                f"threads: {name} at {size} px, {step / 1e9:.1f} x 10^9 multiplications a step: two of one thread each make "
+                f"{each / both:.2f} times the steps of one with two; alone, one of them {alone / both:.2f}",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

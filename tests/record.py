@@ -1,0 +1,75 @@
+"""Run a benchmark and write what it prints into docs/benchmarks.md, with the commit, the processor and the day.
+
+    python tests/record.py tests/benchmark_step.py [ARGUMENT ...]
+
+Each benchmark has a section there, which is written anew; the others stay as they are.
+"""
+
+import ast
+import datetime
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs/benchmarks.md"
+HEAD = """# Benchmarks
+
+Written by `make bench` (`tests/record.py`), a section for each of its programs; the medians of pairs, where nothing else is
+said. Timings differ from machine to machine and from run to run: the ratios are what to look at.
+"""
+
+
+def processor():
+    """Return the processor's name, as Linux has it."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        text = ""
+    name = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    return f"{name[1] if name else 'unknown processor'}, {os.cpu_count()} cores"
+
+
+def commit():
+    """Return the commit that is checked out, and whether files differ from it."""
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=7"]
+    return subprocess.run(command, capture_output=True, text=True).stdout.strip() or "unknown"
+
+
+def section_of(script, words, lines):
+    """Return the section of a benchmark: its docstring's first line, how it was run, and what it printed."""
+    docstring = ast.get_docstring(ast.parse(script.read_text(encoding="utf-8")))
+    how = " ".join(["python", f"tests/{script.name}", *words])
+    where = f"Commit {commit()}, {processor()}, {datetime.date.today().isoformat()}"
+    printed = "\n".join(f"    {line}" for line in lines)
+    return f"## {script.name}\n\n{docstring.splitlines()[0]}\n\n`{how}`: {where}.\n\n{printed}\n"
+
+
+def replace_section(page, name, section):
+    """Return the page with the section `name` written anew; sections are in the order of their names."""
+    head, *sections = re.split(r"^(?=## )", page, flags=re.MULTILINE)
+    by_name = {part.splitlines()[0].removeprefix("## "): part.rstrip("\n") + "\n" for part in sections}
+    by_name[name] = section
+    return "\n".join([head.rstrip("\n") + "\n", *(by_name[key] for key in sorted(by_name))])
+
+
+def main(script, *words):
+    script, lines = Path(script), []
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT / "scripts"), str(ROOT / "tests")])}
+    command = [sys.executable, str(script), *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            lines.append(line.rstrip())
+    if process.returncode:
+        sys.exit(process.returncode)  # its numbers are not whole
+    page = PAGE.read_text(encoding="utf-8") if PAGE.exists() else HEAD
+    PAGE.parent.mkdir(exist_ok=True)
+    names = [Path(word).name if os.path.isdir(word) else word for word in words]  # no path of this machine
+    PAGE.write_text(replace_section(page, script.name, section_of(script, names, lines)), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
