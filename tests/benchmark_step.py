@@ -3,9 +3,9 @@
     PYTHONPATH=scripts:tests python tests/benchmark_step.py [MODEL [SIZE]]
 
 By TensorFlow's profiler, for each model of the study at 150 px, or for one: milliseconds of each kind of op in a step of 32
-images (ops run beside each other, so they add up to more than the step). The convolutions' multiplications by their time, as a
-share of what a product of two 2048 x 2048 matrices reaches in the same number format. Each model in a process of its own; five
-minutes.
+images (ops run beside each other, so they add up to more than the step). The convolutions' multiplications by their time, and by
+that of the whole step, as a share of what a product of two 2048 x 2048 matrices reaches in the same number format: a step that
+did nothing else would reach what they do at most. Each model in a process of its own; two minutes.
 """
 
 import re
@@ -28,6 +28,7 @@ import tensorflow as tf
 from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
 STEPS, MATRIX, SHOWN = 4, 2048, 9
+EXECUTOR = ("Process", "Run")  # what runs the ops, and is none
 
 
 def matrix_peak(precision):
@@ -71,7 +72,8 @@ def profile(trainer, batch):
     for plane in space.planes:
         names = {key: value.name for key, value in plane.event_metadata.items()}
         for event in (event for line in plane.lines for event in line.events):
-            if kind := re.fullmatch(r".*:(\w+)", names[event.metadata_id]):  # NAME:KIND
+            kind = re.fullmatch(r".*:(\w+)", names[event.metadata_id])  # NAME:KIND
+            if kind and kind[1] not in EXECUTOR:
                 ops[kind[1].removeprefix("_Mkl")] += event.duration_ps / 1e9 / STEPS
     return ops, 1000 * seconds / STEPS
 
@@ -86,11 +88,13 @@ def describe(name, size):
     trainer = make_trainer(name, size, "auto")
     ops, step = profile(trainer, batch)
     convolving = sum(value for kind, value in ops.items() if "Conv2D" in kind)
-    speed = 1000 * convolution_multiplications(settings_of(name), size, 32) / convolving
+    peak = matrix_peak(precision)
+    share = 1000 * convolution_multiplications(settings_of(name), size, 32) / peak
     longest = ", ".join(f"{kind} {value:.0f}" for kind, value in ops.most_common(SHOWN))
     print(
         f"{name} at {size} px, {precision}: a step in {step:.0f} ms; convolutions {convolving:.0f} ms, at "
-        f"{speed / matrix_peak(precision):.2f} of the matrix peak. {longest}",
+        f"{share / convolving:.2f} of the matrix peak of {2 * peak / 1e9:.0f} GFLOP/s ({share / step:.2f} by the whole step). "
+        f"{longest}",
         flush=True,
     )
 
