@@ -1,0 +1,62 @@
+"""The ops of a training step, held against what TensorFlow says of their determinism on GPUs: docs/gpus.md has the sources."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import REPOSITORY
+
+from baton.training import networks
+from baton.training.training import Trainer
+
+AUGMENTATION = {
+    "flip": "horizontal_and_vertical",
+    "rotation": 0.1,
+    "zoom": 0.1,
+    "brightness": 0.1,
+    "contrast": 0.1,
+}
+SETTINGS = {
+    **{"size": 16, "kernels": 2, "kernel_size": 3, "dense": 4, "layers": 2, "l2": 0.01, "dropout": 0.5},
+    **{"initializer": "normal", "stddev": 0.1},
+}
+# Named as nondeterministic on GPUs in TensorFlow's RFC on determinism, or as ops without a deterministic kernel since.
+REFUSED = {
+    *("AdjustContrastv2", "AdjustHue", "AdjustSaturation", "Bincount", "CropAndResizeGradBoxes"),
+    *("CropAndResizeGradImage", "DepthwiseConv2dNativeBackpropFilter", "FusedBatchNormGradV3"),
+    *("ResizeNearestNeighborGrad", "ScatterNd", "SparseTensorDenseMatMul"),
+}
+# What of a step is named there, or adds up in an order of its own, and has a deterministic kernel by now.
+NAMED = {
+    *("UnsortedSegmentSum", "BiasAddGrad", "MaxPoolGrad"),
+    *("Conv2DBackpropFilter", "Conv2DBackpropInput"),
+}
+
+
+def ops_of_a_step(precision):
+    """Return the kinds of ops in the graph of a training step, with those of the functions that it calls."""
+    networks.set_up(1, precision, 1)
+    trainer = Trainer(networks.build_network(SETTINGS, AUGMENTATION, 3, seed=1), 0.001)
+    images = np.zeros((4, 16, 16, 3), np.uint8)
+    step = trainer.train_step.get_concrete_function(
+        images, tf.zeros(4, tf.int32), tf.ones(4, tf.float32)
+    ).graph.as_graph_def()
+    return {node.op for function in step.library.function for node in function.node_def} | {
+        node.op for node in step.node
+    }
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16", "mixed_float16"])
+def test_none_is_among_those_without_a_deterministic_kernel(precision):
+    ops = ops_of_a_step(precision)
+    assert ops & REFUSED == set()
+    assert NAMED - ops == set()
+    assert {"ImageProjectiveTransformV3", "ResourceApplyAdam", "StatelessRandomUniformV2"} <= ops
+
+
+def test_the_page_tells_of_them():
+    page = (REPOSITORY / "docs/gpus.md").read_text(encoding="utf-8")
+    assert [
+        op
+        for op in sorted(NAMED | {"ImageProjectiveTransformV3", "ResourceApplyAdam"})
+        if f"`{op}`" not in page
+    ] == []
