@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -245,15 +246,15 @@ def hand_on_the_end():
     no more jobs then, but lets those that run finish.
     """
     leave = signal.getsignal(signal.SIGTERM)
-    heard, told = os.pipe()
-    os.set_blocking(told, False)
+    heard, told = socket.socketpair()  # sockets: Windows knows no pipe that does not block
+    told.setblocking(False)
     # The signal's number arrives here whichever thread it interrupts. A handler in Python runs in the main thread only,
     # which another thread's signal does not wake, and may interrupt it while it holds a lock that leaving takes.
-    signal.set_wakeup_fd(told)
+    signal.set_wakeup_fd(told.detach())
     signal.signal(signal.SIGTERM, lambda *_: None)
 
     def end():
-        while os.read(heard, 1) != bytes([signal.SIGTERM]):
+        while heard.recv(1) != bytes([signal.SIGTERM]):
             pass
         end_jobs()
         if callable(leave):
