@@ -29,6 +29,7 @@ from baton.training.board import TensorBoard
 
 PACKAGES = ("tensorflow", "keras", "numpy", "pillow", "snakemake")
 MARGIN = 2  # seconds kept for leaving
+PREDICTING = 30  # seconds kept for predicting the test images, or another process does it
 
 
 class TrainingSession:
@@ -239,7 +240,7 @@ def main(
             log.warning("the finished model is not kept a second time: %s", trouble.strerror or trouble)
         if keeper.trouble:  # the last state could not be saved; the disk that took the model may have it now
             keeper.save(training)
-    if test is not None and session.reason_to_stop(2 * prediction.LONGEST + MARGIN) is None:
+    if test is not None and session.reason_to_stop(PREDICTING) is None:
         del training  # its memory is needed
         prediction.predict_and_keep(outputs["model"], weights, **test)
 
