@@ -1,6 +1,6 @@
 """Print what the data stages and training do where the data are large: linear time, flat memory, a file larger than memory.
 
-    PYTHONPATH=scripts:tests python tests/benchmark_scale.py
+    PYTHONPATH=scripts:tests python tests/benchmark_scale.py [packing] [memory] [photos] [small]
 
 A hundred thousand photos at 150 px and a million small images at 32 px (links to a few thousand files), and a tenth of each:
 the time and memory of each stage. Packing against the same decoder in a bare loop. Training model_3 from a packed file of
@@ -171,11 +171,16 @@ def main():
     if sys.argv[1:2] == ["train"]:
         train_from(Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
         return
-    packing_speed()
-    larger_than_memory(150, steps=40)
-    larger_than_memory(32, steps=400)
-    run_stages("photos of 640 x 480", (640, 480), 150, 2000, 100_000)
-    run_stages("images of 32 x 32", (32, 32), 32, 5000, 1_000_000)
+    parts = sys.argv[1:] or ["packing", "memory", "photos", "small"]
+    if "packing" in parts:
+        packing_speed()
+    if "memory" in parts:
+        larger_than_memory(150, steps=40)
+        larger_than_memory(32, steps=400)
+    if "photos" in parts:
+        run_stages("photos of 640 x 480", (640, 480), 150, 2000, 100_000)
+    if "small" in parts:
+        run_stages("images of 32 x 32", (32, 32), 32, 5000, 1_000_000)
 
 
 if __name__ == "__main__":
