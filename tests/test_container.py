@@ -35,7 +35,7 @@ def test_what_is_copied_is_there_and_let_through():
 
 def test_all_that_the_workflow_reads_is_copied():
     needed = {path.name for path in REPOSITORY.iterdir() if path.is_dir() and not path.name.startswith(".")}
-    needed -= {"tests", "results", "state", "logs", "benchmarks"}
+    needed -= {"tests", "docs", "results", "state", "logs", "benchmarks"}
     assert needed <= set(copied())
 
 

@@ -23,7 +23,7 @@ PROFILE = (
 )
 # Seconds for which ended jobs are listed. `make soak` has Slurm's own 300; many clusters forget earlier.
 MIN_JOB_AGE = int(os.environ.get("MIN_JOB_AGE", 60))
-# Long enough to be interrupted once they have saved twice, which takes seconds.
+# Long enough to be interrupted once they are under way, which takes seconds.
 MODELS = [
     {"name": name, "epochs": 1100} for name in ("time_limit", "lost_node", "scancel", "requeue", "killed")
 ]
@@ -55,7 +55,7 @@ def cluster(tmp_path_factory):
 
 
 class Interruptions:
-    """What is done to each model's first job, once it has saved a state twice."""
+    """What is done to each model's first job, once it is under way."""
 
     def __init__(self, study, cluster):
         self.study, self.cluster = study, cluster
@@ -78,7 +78,7 @@ class Interruptions:
         jobs = self.look()
         for job in jobs:
             model = next((name for name in self.pending if f"train_{name}" in job["name"]), None)
-            if model and job["state"] == "RUNNING" and self._has_saved_twice(model):
+            if model and job["state"] == "RUNNING" and self._is_under_way(model):
                 self.pending.remove(model)
                 self.jobs[model] = job
                 getattr(self, f"_{model}")(job)
@@ -100,10 +100,12 @@ class Interruptions:
             self._release("time_limit")
         return not self.pending and not self.requeued and not self.lost and not self.held
 
-    def _has_saved_twice(self, model):
+    def _is_under_way(self, model):
+        """Whether a training run has saved twice, or is through a third of its epochs: where saving is slow it seldom saves."""
         times = self.seen.setdefault(model, {0})
         times.add(saved_at(self.study / "state", f"{model}/seed_1"))
-        return len(times) > 2
+        log = self.study / f"logs/train/{model}/seed_1.log"
+        return len(times) > 2 or (log.exists() and b" epoch 350: " in log.read_bytes())
 
     def _time_limit(self, job):
         self.cluster.run(f"scontrol update JobId={job['id']} TimeLimit=1")

@@ -3,7 +3,19 @@
 import keras
 import tensorflow as tf
 
+from baton.training.networks import to_logits
+
 ROTATION = "random_rotation"
+
+
+def logits_in_training(network, in_one_pass):
+    """Return the function from images to the logits of `network` in training: see `augment_in_one_pass`.
+
+    in_one_pass: False for earlier versions, whose augmentation layers run one after the other.
+    """
+    logits = to_logits(network, augmented=in_one_pass)
+    augment = augment_in_one_pass(network) if in_one_pass else lambda images: images
+    return lambda images: logits(augment(images), training=True)
 
 
 def augment_in_one_pass(network):

@@ -11,7 +11,7 @@ import tensorflow as tf
 from baton.console import show_progress
 from baton.errors import UserError
 from baton.study.identity import stopped_early
-from baton.training.augmentation import augment_in_one_pass
+from baton.training.augmentation import logits_in_training
 from baton.training.batches import VALIDATION_BATCH
 from baton.training.networks import to_logits
 from baton.training.optimizers import make_optimizer
@@ -24,14 +24,13 @@ class Trainer:
     def __init__(self, network, learning_rate, strategy=None, in_one_pass=True):
         """strategy: the `tf.distribute` strategy that the network was built under; None for one device.
 
-        in_one_pass: see `make_optimizer` and `augment_in_one_pass`; False for the step of earlier versions.
+        in_one_pass: see `make_optimizer` and `logits_in_training`; False for the step of earlier versions.
         """
         self.network, self.in_one_pass = network, in_one_pass
         self.strategy = strategy or tf.distribute.get_strategy()
         with self.strategy.scope():
             self.logits = to_logits(network)
-            self.logits_of_augmented = to_logits(network, augmented=True)
-            self.augment = augment_in_one_pass(network)
+            self.logits_in_training = logits_in_training(network, in_one_pass)
             self.weights = self.logits.trainable_variables
             self.optimizer = make_optimizer(self.logits, learning_rate, in_one_pass)
         self.training_metrics = Metrics()
@@ -77,10 +76,7 @@ class Trainer:
 
     def _train_on(self, images, labels, weights, count, devices):
         with tf.GradientTape() as tape:
-            if self.in_one_pass:
-                logits = self.logits_of_augmented(self.augment(images), training=True)
-            else:
-                logits = self.logits(images, training=True)
+            logits = self.logits_in_training(images)
             entropy = weights * keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
             loss = tf.reduce_sum(entropy) / tf.cast(count, tf.float32)
             if not self.in_one_pass:  # else its gradient is part of the update
