@@ -9,16 +9,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import tensorflow as tf
 
 from baton import console
 from baton.console import log
 from baton.errors import UserError
 from baton.study.finished import read_training
 from baton.training import networks
-
-# isort: split
-import keras
-import tensorflow as tf
 
 IMAGES = 64  # of the test split, for the check
 TOLERANCE = 1e-4  # between probabilities in float32, from another order of summing
@@ -118,7 +115,7 @@ def main(model, test, folder, threads, settings, augmentation):
     """
     networks.set_up(threads, "float32", seed=0)
     console.warn_of_other_training(read_training(os.path.dirname(model), settings, augmentation)[1])
-    network = keras.saving.load_model(model, compile=False)
+    network = networks.load(model)
     lean = networks.for_prediction(network)
     images = images_for(network, test)
     expected = networks.predict(lean, images)

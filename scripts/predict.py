@@ -19,9 +19,6 @@ from baton.study.finished import FILES, read_training
 from baton.training import networks
 from baton.training.batches import PREDICTION_BATCH
 
-# isort: split
-import keras
-
 
 def read_or_reason(path, size, megapixels, ranges):
     """Return the image at `path` resized to (size, size, 3) uint8 and None, or None and what is wrong with it."""
@@ -86,7 +83,7 @@ def main(model, name, threads, images, settings, augmentation, megapixels):
     ranges = read_json(Path(model).with_name(FILES["summary"])).get("grey")
     predictions_csv = name_table(name, images)
     networks.set_up(threads, "float32", seed=0)  # the model brings its own precision
-    network = keras.saving.load_model(model, compile=False)
+    network = networks.load(model)
     Path(predictions_csv).parent.mkdir(parents=True, exist_ok=True)
     unreadable = 0
     with (

@@ -23,9 +23,6 @@ from baton.training.batches import VALIDATION_BATCH
 from baton.training.keeper import Keeper
 from baton.training.prediction import time_prediction
 
-# isort: split
-import keras
-
 STEPS, VALIDATION_BATCHES = 4, 2  # of an epoch
 SECONDS = 4  # of epochs at full speed, and at least one
 
@@ -125,7 +122,7 @@ def try_out(settings, augmentation, classes, threads, gpus, folder):
 
     images = np.load(packed["validation"])[:64]
     evaluate = time.monotonic()
-    network = keras.saving.load_model(outputs["model"], compile=False)
+    network = networks.load(outputs["model"])
     time_prediction(network, images[:32])
     evaluate = time.monotonic() - evaluate
     predict = time.monotonic()

@@ -36,6 +36,13 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 COLOURS = {"red": (200, 60, 60), "green": (60, 200, 60), "blue": (60, 60, 200)}
 ENDLESS = 1_000_000  # epochs: however late it is stopped, a training run is not over before
 PATIENCE = 600  # seconds until a process counts as hung; nothing here waits for them to pass
+EVERY_AUGMENTATION = {
+    "flip": "horizontal_and_vertical",
+    "rotation": 0.1,
+    "zoom": 0.1,
+    "brightness": 0.1,
+    "contrast": 0.1,
+}
 
 
 class Outcome:

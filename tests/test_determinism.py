@@ -3,18 +3,11 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import REPOSITORY
+from conftest import EVERY_AUGMENTATION, REPOSITORY
 
 from baton.training import networks
 from baton.training.training import Trainer
 
-AUGMENTATION = {
-    "flip": "horizontal_and_vertical",
-    "rotation": 0.1,
-    "zoom": 0.1,
-    "brightness": 0.1,
-    "contrast": 0.1,
-}
 SETTINGS = {
     **{"size": 16, "kernels": 2, "kernel_size": 3, "dense": 4, "layers": 2, "l2": 0.01, "dropout": 0.5},
     **{"initializer": "normal", "stddev": 0.1},
@@ -35,7 +28,7 @@ NAMED = {
 def ops_of_a_step(precision):
     """Return the kinds of ops in the graph of a training step, with those of the functions that it calls."""
     networks.set_up(1, precision, 1)
-    trainer = Trainer(networks.build_network(SETTINGS, AUGMENTATION, 3, seed=1), 0.001)
+    trainer = Trainer(networks.build_network(SETTINGS, EVERY_AUGMENTATION, 3, seed=1), 0.001)
     images = np.zeros((4, 16, 16, 3), np.uint8)
     step = trainer.train_step.get_concrete_function(
         images, tf.zeros(4, tf.int32), tf.ones(4, tf.float32)

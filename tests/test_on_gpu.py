@@ -8,7 +8,7 @@ import subprocess
 import threading
 
 import pytest
-from conftest import Study, run_script, save_images
+from conftest import EVERY_AUGMENTATION, Study, run_script, save_images
 
 from baton.study.gpus import list_gpus
 
@@ -16,18 +16,11 @@ pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not list_gpus(), reason="NVIDIA's driver shows no GPU here"),
 ]
-AUGMENTATION = {
-    "flip": "horizontal_and_vertical",
-    "rotation": 0.1,
-    "zoom": 0.1,
-    "brightness": 0.1,
-    "contrast": 0.1,
-}
 CONFIG = {
     "data": {"source": "class_folders", "images": "photos"},
     "holdout": {"validation": 8, "test": 8},
     "images": {"size": 64},
-    "augmentation": AUGMENTATION,
+    "augmentation": EVERY_AUGMENTATION,
     "training": {"epochs": 8, "batch_size": 16},
     "models": [
         {"name": name, "kernels": 16, "kernel_size": 3, "dense": 64, "layers": 3} for name in ("one", "two")
@@ -80,7 +73,7 @@ def test_each_op_that_is_used_gives_the_same_bits_again(precision):
         "initializer": "normal",
         "stddev": 0.1,
     }
-    done = run_script(STEPS, [settings, AUGMENTATION, precision])
+    done = run_script(STEPS, [settings, EVERY_AUGMENTATION, precision])
     assert done.code == 0, done.output
     found = json.loads(done.output.splitlines()[-1])
     assert found["devices"] == ["GPU:0"] and all(found["growing"])
