@@ -43,11 +43,11 @@ def make_split(folder, count, size):
     return Split(folder / "images.npy", folder / "images.csv", np.ones(9))
 
 
-def make_trainer(name, size, precision, in_one_pass=True):
+def make_trainer(name, size, precision):
     networks.set_up(2, networks.choose_precision(precision).precision, seed=1)
     settings = settings_of(name) | {"size": size}
     network = networks.build_network(settings, CONFIG["augmentation"], 9, seed=1)
-    return Trainer(network, settings["learning_rate"], in_one_pass=in_one_pass)
+    return Trainer(network, settings["learning_rate"])
 
 
 def seconds_for(trainer, batches):
@@ -98,34 +98,6 @@ def precision_speed(name, size, steps, pairs):
         f"precision: {name} at {size} px: mixed_bfloat16 is {statistics.median(ratios):.2f} times as fast as "
         f"float32 ({min(ratios):.2f} to {max(ratios):.2f}, {pairs} pairs)"
     )
-
-
-def update_speed(size, steps, pairs):
-    """Print how much faster a step of each model is than with Keras' update of the weights and the penalty in the loss."""
-    batch = (
-        np.random.default_rng(1).integers(0, 256, (32, size, size, 3), np.uint8),
-        np.arange(32, dtype=np.int32) % 9,
-        np.ones(32, np.float32),
-    )
-    medians = []
-    for model in CONFIG["models"]:
-        trainers = [make_trainer(model["name"], size, "auto", in_one_pass) for in_one_pass in (True, False)]
-        for trainer in trainers:
-            seconds_for(trainer, [batch] * 2)
-        ratios, milliseconds = [], []
-        for number in range(pairs):
-            order = (1, 0) if number % 2 else (0, 1)
-            seconds = {place: seconds_for(trainers[place], [batch] * steps) for place in order}
-            ratios.append(seconds[1] / seconds[0])
-            milliseconds.append(1000 * seconds[0] / steps)
-        medians.append(statistics.median(ratios))
-        print(
-            f"update in one pass: {model['name']} at {size} px: a step in {statistics.median(milliseconds):.0f} ms, "
-            f"{medians[-1]:.2f} times as fast ({min(ratios):.2f} to {max(ratios):.2f}, {pairs} pairs)"
-        )
-        del trainers, trainer
-        keras.utils.clear_session()
-    print(f"update in one pass: geometric mean {statistics.geometric_mean(medians):.2f}")
 
 
 def dry_run(count, models=6, scan_images=True):
@@ -216,7 +188,6 @@ def main():
         dry_run(30, models)
     input_speed("model_3", 32, steps=40, pairs=9)
     input_speed("model_3", 150, steps=8, pairs=5)
-    update_speed(150, steps=2, pairs=5)
     precision_speed("model_3", 32, steps=20, pairs=5)
     precision_speed("model_1", 64, steps=5, pairs=5)
 

@@ -1,11 +1,16 @@
-"""Print where the time of a training step goes, op by op, and how near its convolutions are to the processor's limit.
+"""Print how long a training step takes beside a plain Keras one, where its time goes, and how near that is to the limit.
 
-    PYTHONPATH=scripts:tests python tests/benchmark_step.py [MODEL [SIZE]]
+    PYTHONPATH=scripts:tests python tests/benchmark_step.py [MODEL ...]
 
-By TensorFlow's profiler, for each model of the study at 150 px, or for one: milliseconds of each kind of op in a step of 32
-images (ops run beside each other, so they add up to more than the step). The convolutions' multiplications by their time, and by
-that of the whole step, as a share of what a product of two 2048 x 2048 matrices reaches in the same number format: a step that
-did nothing else would reach what they do at most. Each model in a process of its own; two minutes.
+For each model of the study at 150 px, or for those named, in a process of its own:
+
+- a step of 32 images beside one as Baton took it up to commit 5a87b6d and as plain Keras does: ReLU before pooling, flip and
+  rotation one after the other, Keras' Adam, the L2 penalty in the loss. In turns, in one process; the median of the ratios.
+- by TensorFlow's profiler, milliseconds of each kind of op in a step (ops run beside each other, so they add up to more than
+  the step). The convolutions' multiplications by their time, and by that of the whole step, as a share of what a product of
+  two 2048 x 2048 matrices reaches in the same number format: a step that did nothing else would reach what they do at most.
+
+Four minutes.
 """
 
 import re
@@ -21,13 +26,14 @@ import numpy as np
 from benchmark import CONFIG, make_trainer, seconds_for, settings_of
 
 from baton.training import networks
+from baton.training.training import Trainer
 
 # isort: split
 import keras
 import tensorflow as tf
 from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
-STEPS, MATRIX, SHOWN = 4, 2048, 9
+SIZE, PAIRS, STEPS, MATRIX, SHOWN = 150, 9, 4, 2048, 9
 EXECUTOR = ("Process", "Run")  # what runs the ops, and is none
 
 
@@ -78,33 +84,84 @@ def profile(trainer, batch):
     return ops, 1000 * seconds / STEPS
 
 
-def describe(name, size):
+def relu_before_pooling(network):
+    """Return the network with each ReLU before the pooling that it follows, as both stood up to commit 5a87b6d."""
+    x, pooling = network.input, None
+    for layer in network.layers[1:]:
+        if layer.name.startswith("pooling"):
+            pooling = layer
+            continue
+        x = layer(x)
+        if pooling:
+            x, pooling = pooling(x), None
+    return keras.Model(network.input, x)
+
+
+def make_earlier_trainer(name):
+    """Return the Trainer with the step of earlier versions."""
+    settings = settings_of(name) | {"size": SIZE}
+    network = networks.build_network(settings, CONFIG["augmentation"], 9, seed=1)
+    return Trainer(relu_before_pooling(network), settings["learning_rate"], in_one_pass=False)
+
+
+def compare_steps(trainers, batch):
+    """Return the ratios of the second trainer's time to the first's, and the first's milliseconds, of steps in turns."""
+    for trainer in trainers:
+        seconds_for(trainer, [batch] * 3)
+    ratios, milliseconds = [], []
+    for number in range(PAIRS):
+        seconds = {
+            place: seconds_for(trainers[place], [batch] * STEPS)
+            for place in ((1, 0) if number % 2 else (0, 1))
+        }
+        ratios.append(seconds[1] / seconds[0])
+        milliseconds.append(1000 * seconds[0] / STEPS)
+    return ratios, milliseconds
+
+
+def describe(name):
+    """Print what is said above of a model; the last word is the ratio."""
     batch = (
-        np.random.default_rng(1).integers(0, 256, (32, size, size, 3), np.uint8),
+        np.random.default_rng(1).integers(0, 256, (32, SIZE, SIZE, 3), np.uint8),
         np.arange(32, dtype=np.int32) % 9,
         np.ones(32, np.float32),
     )
     precision = networks.choose_precision("auto").precision
-    trainer = make_trainer(name, size, "auto")
+    trainer = make_trainer(name, SIZE, "auto")
+    ratios, milliseconds = compare_steps([trainer, make_earlier_trainer(name)], batch)
     ops, step = profile(trainer, batch)
     convolving = sum(value for kind, value in ops.items() if "Conv2D" in kind)
     peak = matrix_peak(precision)
-    share = 1000 * convolution_multiplications(settings_of(name), size, 32) / peak
+    share = 1000 * convolution_multiplications(settings_of(name), SIZE, 32) / peak
     longest = ", ".join(f"{kind} {value:.0f}" for kind, value in ops.most_common(SHOWN))
     print(
-        f"{name} at {size} px, {precision}: a step in {step:.0f} ms; convolutions {convolving:.0f} ms, at "
-        f"{share / convolving:.2f} of the matrix peak of {2 * peak / 1e9:.0f} GFLOP/s ({share / step:.2f} by the whole step). "
-        f"{longest}",
-        flush=True,
+        f"{name} at {SIZE} px, {precision}: a step in {statistics.median(milliseconds):.0f} ms; convolutions {convolving:.0f} "
+        f"ms, at {share / convolving:.2f} of the matrix peak of {2 * peak / 1e9:.0f} GFLOP/s ({share / step:.2f} by the whole "
+        f"step). {longest}"
+    )
+    print(
+        f"{min(ratios):.2f} to {max(ratios):.2f}, {PAIRS} pairs; times as fast as the earlier step: {statistics.median(ratios)}"
     )
 
 
 def main():
-    if len(sys.argv) > 2:
-        describe(sys.argv[1], int(sys.argv[2]))
+    if sys.argv[1:2] == ["describe"]:
+        describe(sys.argv[2])
         return
+    medians = []
     for name in sys.argv[1:] or [model["name"] for model in CONFIG["models"]]:
-        subprocess.run([sys.executable, __file__, name, "150"], check=True, stderr=subprocess.DEVNULL)
+        command = [sys.executable, __file__, "describe", name]
+        printed = subprocess.run(
+            command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        ).stdout
+        step, ratio = printed.splitlines()
+        spread, median = ratio.rsplit(" ", 1)
+        medians.append(float(median))
+        print(
+            f"{step}\n{name}: {medians[-1]:.2f} times as fast as the earlier step ({spread.split(';')[0]})",
+            flush=True,
+        )
+    print(f"times as fast as the earlier step, geometric mean: {statistics.geometric_mean(medians):.2f}")
 
 
 if __name__ == "__main__":
