@@ -6,7 +6,9 @@ Needs
     results/data/class_weights.json, classes.csv, left_out.csv, notes.csv, images.csv, corrupt.csv, look_at.csv
 Makes
     results/evaluation/MODEL/seed_N/metrics.json, predictions.csv
-    results/report.html, report.json, report/models.csv, pairs.csv, accuracy_parameters.svg, reliability.svg, confusion/
+    results/models/MODEL/seed_N/model_card.md
+    results/report.html, report.json, report/models.csv, pairs.csv, table.tex, table.md, accuracy.svg,
+        accuracy_parameters.svg, reliability.svg, confusion/
     results/report_now.html, report_now.json, report_now/
 """
 
@@ -21,9 +23,11 @@ for run in STUDY.runs:
             test=run.packed.images("test"),
             test_manifest=run.packed.manifest("test"),
             weights="results/data/class_weights.json",
+            parts=[STUDY.script(f"evaluation/{name}") for name in ("card.py", "model_card.md.j2")],
         output:
             metrics=run.files.metrics,
             predictions=run.files.predictions,
+            card=run.files.card,
         log:
             f"logs/evaluate/{run.folder}.log",
         benchmark:
@@ -67,16 +71,21 @@ REPORT_PARTS = {
         for name in (
             "page.html.j2",
             "macros.html.j2",
+            "verdict.html.j2",
             "findings.html.j2",
             "data.html.j2",
             "models.html.j2",
             "errors.html.j2",
             "provenance.html.j2",
+            "methods.html.j2",
             "style.css",
             "sort.js",
             "collect.py",
             "draw.py",
             "show.py",
+            "verdict.py",
+            "methods.py",
+            "tables.py",
         )
     ]
 }
@@ -111,6 +120,9 @@ rule write_report:
         numbers="results/report.json",
         models=report("results/report/models.csv", caption="report/models.rst", category="Models"),
         pairs=report("results/report/pairs.csv", caption="report/pairs.rst", category="Models"),
+        latex="results/report/table.tex",
+        markdown="results/report/table.md",
+        accuracy=report("results/report/accuracy.svg", caption="report/accuracy.rst", category="Models"),
         cost=report(
             "results/report/accuracy_parameters.svg",
             caption="report/accuracy_parameters.rst",

@@ -13,6 +13,7 @@ from baton.manifests import read_manifest, write_manifest
 from baton.results import guessing, metrics, scale
 from baton.study.identity import training_of
 from baton.training import prediction
+from evaluation.card import write_card
 
 
 def measure(labels, probabilities, classes, ordered):
@@ -54,9 +55,18 @@ def measure(labels, probabilities, classes, ordered):
 
 
 def main(
-    model, summary, test, test_manifest, weights, metrics_json, predictions_csv, ordered, kept_prediction=None
+    model,
+    summary,
+    test,
+    test_manifest,
+    weights,
+    metrics_json,
+    predictions_csv,
+    card,
+    ordered,
+    kept_prediction=None,
 ):
-    """Write metrics.json and predictions.csv (image, class, predicted, and each class's probability).
+    """Write metrics.json, predictions.csv (image, class, predicted, and each class's probability) and the model card.
 
     summary: training.json, of which metrics.json says which training it is of. A model that diverged gives no
     probabilities; what it predicted is then empty. kept_prediction: where training keeps its prediction, which is taken
@@ -77,6 +87,11 @@ def main(
     # One line per number would be 3 MB of the confusion matrix of 500 classes.
     indent = 2 if len(classes) <= MOST_NUMBERED else None
     write_json(metrics_json, evaluation, indent=indent, ensure_ascii=False)
+    Path(card).write_text(
+        write_card({"classes": classes} | training, evaluation, training.get("grey", {})),
+        encoding="utf-8",
+        errors="replace",
+    )
     names = [*classes, ""]  # the last for no answer, -1
     table = manifest[["image", "class"]].assign(
         predicted=[names[index] for index in metrics.predicted_classes(probabilities)]
@@ -104,5 +119,6 @@ if __name__ == "__main__":
         *(snakemake.input[name] for name in ("model", "summary", "test", "test_manifest", "weights")),
         snakemake.output.metrics,
         snakemake.output.predictions,
+        snakemake.output.card,
         **snakemake.params,
     )

@@ -1,8 +1,10 @@
 """Export a trained model for other programs, and check each export against it on test images."""
 
 import contextlib
+import json
 import os
 import shutil
+import zipfile
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,9 +16,11 @@ import tensorflow as tf
 from baton import console
 from baton.console import log
 from baton.errors import UserError
+from baton.files import write_json
 from baton.study.finished import read_training
 from baton.training import networks
 
+FACTS = "baton.json"  # the file with what an export says of its model
 IMAGES = 64  # of the test split, for the check
 TOLERANCE = 1e-4  # between probabilities in float32, from another order of summing
 
@@ -46,17 +50,46 @@ def run_tflite(path, images):
 
 
 class Format(NamedTuple):
-    """A format: its name in Keras, the packages of the extra `export` that it needs, and what runs it."""
+    """A format: its name in Keras, the packages of the extra `export` that it needs, what runs and what labels it."""
 
     keras: str
     packages: tuple[str, ...]
     run: Callable
+    label: Callable
+
+
+# --- Class names, so that a file handed on explains itself
+
+
+def label_saved_model(path, facts):
+    """Write the facts into assets.extra, the folder of a SavedModel for what its user adds."""
+    Path(path, "assets.extra").mkdir()
+    write_json(Path(path, "assets.extra", FACTS), facts, ensure_ascii=False)
+
+
+def label_onnx(path, facts):
+    """Write the facts into the model's metadata, each as JSON but for text."""
+    import onnx
+
+    model = onnx.load(path)
+    for key, value in facts.items():
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        model.metadata_props.add(key=key, value=text)
+    onnx.save(model, path)
+
+
+def label_tflite(path, facts):
+    """Append the facts as a ZIP archive, in which TensorFlow Lite's metadata has a model's files (`unzip model.tflite`)."""
+    with zipfile.ZipFile(path, "a") as archive:
+        labels = "".join(f"{' '.join(label.splitlines())}\n" for label in facts.get("classes", []))
+        archive.writestr(zipfile.ZipInfo("labels.txt"), labels)
+        archive.writestr(zipfile.ZipInfo(FACTS), json.dumps(facts, ensure_ascii=False, indent=2))
 
 
 FORMATS = {
-    "saved_model": Format("tf_saved_model", (), run_saved_model),
-    "model.onnx": Format("onnx", ("tf2onnx", "onnx", "onnxruntime"), run_onnx),
-    "model.tflite": Format("litert", ("ai_edge_litert",), run_tflite),
+    "saved_model": Format("tf_saved_model", (), run_saved_model, label_saved_model),
+    "model.onnx": Format("onnx", ("tf2onnx", "onnx", "onnxruntime"), run_onnx, label_onnx),
+    "model.tflite": Format("litert", ("ai_edge_litert",), run_tflite, label_tflite),
 }
 
 
@@ -71,10 +104,27 @@ def images_for(network, test):
     return np.random.default_rng(1).integers(0, 256, (IMAGES, size, size, 3)).astype(np.float32)
 
 
-def export(network, name, folder, images, expected):
+def describe_model(network, name, classes):
+    """Return what an export says of its model: its classes in the order of its outputs, and what it takes.
+
+    classes: names, None where an earlier version of Baton did not note them.
+    """
+    size = network.input.shape[1]
+    facts = {
+        "name": name,
+        "input": f"RGB, {size} x {size}, 0 to 255, float32",
+        "output": "the probability of each class",
+        "made_by": "Baton",
+    }
+    # Names of folders may hold bytes that are no text.
+    known = classes and [label.encode("utf-8", "replace").decode() for label in classes]
+    return facts | ({"classes": known} if known else {})
+
+
+def export(network, name, folder, images, expected, facts):
     """Write one of the FORMATS to `folder` and check it; raises UserError where it cannot be had, and leaves nothing.
 
-    expected: the probabilities that the network gives for the images, (n, classes).
+    expected: the probabilities that the network gives for the images, (n, classes); facts: of the model, for its metadata.
     """
     wanted, path = FORMATS[name], Path(folder, name)
     missing = [package for package in wanted.packages if find_spec(package) is None]
@@ -84,6 +134,7 @@ def export(network, name, folder, images, expected):
         )
     try:
         network.export(str(path), format=wanted.keras, verbose=False)
+        wanted.label(path, facts)
         difference = np.abs(expected - wanted.run(str(path), images)).max()
         if not difference <= TOLERANCE:
             raise UserError(
@@ -114,8 +165,14 @@ def main(model, test, folder, threads, settings, augmentation):
     by the config. The exports hold what prediction needs, in float32: no augmentation, no dropout.
     """
     networks.set_up(threads, "float32", seed=0)
-    console.warn_of_other_training(read_training(os.path.dirname(model), settings, augmentation)[1])
+    classes, changes = read_training(os.path.dirname(model), settings, augmentation)
+    console.warn_of_other_training(changes)
     network = networks.load(model)
+    facts = describe_model(network, settings["name"], classes)
+    if "classes" not in facts:
+        log.warning(
+            "an earlier version of Baton trained the model and did not note its classes: no export names them"
+        )
     lean = networks.for_prediction(network)
     images = images_for(network, test)
     expected = networks.predict(lean, images)
@@ -125,7 +182,7 @@ def main(model, test, folder, threads, settings, augmentation):
     failed = {}
     for name in FORMATS:
         try:
-            export(lean, name, folder, images, expected)
+            export(lean, name, folder, images, expected, facts)
         except UserError as error:
             failed[name] = error
             log.warning("%s is not exported: %s", name, error)

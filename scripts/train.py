@@ -12,7 +12,7 @@ from baton import console
 from baton.console import log
 from baton.errors import SessionEnded, UserError
 from baton.files import read_json, write_json, written_aside
-from baton.formatting import decimals
+from baton.formatting import decimals, duration
 from baton.study import finished
 from baton.study.gpus import announced
 from baton.study.identity import UPDATE, digest_data, identify
@@ -64,12 +64,25 @@ class TrainingSession:
         while not training.complete:
             training.run_epoch(self.after_batch)
             row = training.history[-1]
-            values = [f"{name} {decimals(value, 4)}" for name, value in row.items() if name != "epoch"]
-            log.info("epoch %d: %s", row["epoch"], ", ".join(values))
+            log.info("%s", self.describe_epoch(row))
             self.board.add(row)
         if training.diverged:
             log.warning("%s", describe_divergence(training))
         self.save("all done")
+
+    def describe_epoch(self, row):
+        """Return what the terminal says of an epoch: where the training run is, how good, and how much time it will take."""
+        training, epochs = self.training, self.training.settings["epochs"]
+        values = [
+            f"{name} {decimals(value, 4)}"
+            for name, value in row.items()
+            if name not in ("epoch", "val_accuracy")
+        ]
+        left = training.seconds / row["epoch"] * (epochs - row["epoch"])
+        time_left = f", {duration(left)} left" if not training.complete else ""
+        if time_left and training.settings["patience"] is not None:
+            time_left += " at most"
+        return f"epoch {row['epoch']} of {epochs}: val_accuracy {decimals(row['val_accuracy'], 4)}{time_left} ({', '.join(values)})"
 
     def seconds_needed(self):
         """Return what another step and a save may take, so that both still fit."""

@@ -19,7 +19,10 @@ from baton.results import comparison, guessing, metrics
 from baton.study.runs import Run
 from report.collect import arrange, collect_data, collect_run, compare_models, git_commit
 from report.draw import draw_figures, list_mistakes
+from report.methods import describe_methods
 from report.show import FILTERS, table_of_models, table_of_pairs
+from report.tables import list_rows, write_caption, write_latex, write_markdown
+from report.verdict import state_verdict
 
 RESULTS = ("summary", "curves", "metrics", "predictions")
 # In report.json: counts of all confusion matrices (15 MB) and pairs (6 MB). More are in each metrics.json, in pairs.csv.
@@ -96,6 +99,7 @@ def main(files, results, base, runs, config, workflow, whole=False):
         run["test"]["answers"]["verdict"] = verdict
     report = {
         "format": 1,
+        "verdict": state_verdict(done, compared, len(entries) - len(done), data["sums"]["test"]),
         "config": config,
         "data": data,
         "runs": entries,
@@ -111,8 +115,11 @@ def main(files, results, base, runs, config, workflow, whole=False):
     folder = Path(base)
     folder.mkdir(parents=True, exist_ok=True)
     if done:
-        draw_figures(done, arranged, confusion, classes, folder)
+        draw_figures(done, arranged, confusion, data, folder)
     write_csv(folder / "models.csv", table_of_models(done))
+    caption = write_caption(compared, data["sums"]["test"])
+    for name, write in (("table.tex", write_latex), ("table.md", write_markdown)):
+        (folder / name).write_text(write(*list_rows(done, compared), caption), encoding="utf-8")
     write_csv(folder / "pairs.csv", table_of_pairs(compared))
     few_pairs = len(compared["pairs"]) <= MOST_PAIRS
     numbers = report if few_pairs else report | {"comparison": compared | {"pairs": None}}
@@ -136,6 +143,7 @@ def main(files, results, base, runs, config, workflow, whole=False):
         few_counts=few_counts,
         curves={name: of_run["curves"] for name, of_run in paths.items()},
         folder=folder,
+        methods=describe_methods(config, data, done, compared, report["commit"]) if done else [],
         letters=string.ascii_uppercase[: comparison.LETTERED],
     )
     with written_aside(f"{base}.html") as aside:

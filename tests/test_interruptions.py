@@ -575,7 +575,7 @@ class TestClocked:
         story = stories("clocked")
         for line in progress_lines(story.states):
             assert line in story.midway.output
-        assert "2 of 2 training runs are not done: run snakemake again to resume." in story.midway.output
+        assert "2 of 2 training runs are not done. To resume: snakemake" in story.midway.output
 
     def test_status_prints_the_same_and_trains_nothing(self, stories):
         story = stories("clocked")

@@ -10,16 +10,37 @@ from PIL import Image
 from baton.results import figures
 
 THUMBNAIL = 96  # pixels
+SAME_LINE = 0.005  # accuracies nearer to each other than this would be drawn as one line
 
 
-def draw_figures(done, arranged, confusion, classes, folder):
+def list_guesses(data):
+    """Return [(accuracy, what reaches it)] of predictions made without looking; data: see report.collect.collect_data."""
+    at_random = 1 / len(data["classes"])
+    constant = max(row["test"] for row in data["classes"]) / data["sums"]["test"]
+    guesses = [(at_random, f"guessing: {at_random:.3f}")]
+    if constant - at_random > SAME_LINE:
+        guesses.append((constant, f"the most frequent class always: {constant:.3f}"))
+    return guesses
+
+
+def draw_figures(done, arranged, confusion, data, folder):
     """Draw the figures of the finished runs into `folder`, all in one, and of each that is shown in detail its own.
 
-    arranged: see report.collect.arrange; confusion: the matrix of each run that is shown in detail, by name.
+    arranged: see report.collect.arrange; confusion: the matrix of each run that is shown in detail, by name; data: see
+    report.collect.collect_data.
     """
+    classes = [row["class"] for row in data["classes"]]
     detailed, place = arranged["detailed"], arranged["place"]
     labels = {run["model"]: str(place[run["model"]]) for run in detailed} if arranged["many"] else None
     (folder / "confusion").mkdir(parents=True, exist_ok=True)
+    by_model: dict[str, list] = {}
+    for run in detailed:
+        by_model.setdefault(run["model"], []).append((run["test"]["accuracy"], *run["test"]["interval"]))
+    rows = [
+        {"name": name, "accuracy": sum(accuracy for accuracy, *_ in seeds) / len(seeds), "seeds": seeds}
+        for name, seeds in by_model.items()
+    ]
+    figures.save_figure(figures.draw_accuracies(rows, list_guesses(data)), folder / "accuracy.svg")
     figures.save_figure(
         figures.draw_cost(
             [

@@ -113,6 +113,44 @@ def draw_reliability(tables, titles):
     return figure
 
 
+def draw_accuracies(models, guessing):
+    """Return a row for each model, from the top down: the accuracy of each of its seeds with its interval.
+
+    models: dictionaries of name, accuracy (the mean of the seeds) and seeds, a list of (accuracy, low, high); guessing:
+    [(accuracy, what reaches it without looking)], a line for each.
+    """
+    seeds = max(len(model["seeds"]) for model in models)
+    apart = min(0.18, 0.6 / seeds)
+    figure = Figure(figsize=(5, 1.35 + len(models) * max(0.36, 0.16 * seeds)), layout="constrained")
+    axes = figure.subplots()
+    for (place, what), style in zip(guessing, ("--", ":"), strict=False):
+        axes.axvline(place, color="dimgrey", linestyle=style, linewidth=1.2, label=what)
+    for row, model in enumerate(models):
+        for number, (accuracy, low, high) in enumerate(model["seeds"]):
+            height = row + apart * (number - (len(model["seeds"]) - 1) / 2)
+            axes.plot([low, high], [height, height], "-", color=VALIDATION, linewidth=2.2, alpha=0.45)
+            axes.plot([accuracy], [height], "o", color=VALIDATION, markersize=5 if seeds > 1 else 6.5)
+        if len(model["seeds"]) > 1:
+            axes.plot([model["accuracy"]], [row], "|", color="black", markersize=15, markeredgewidth=1.8)
+    names = [fold(model["name"], 24) for model in models]
+    axes.set_yticks(range(len(models)), names)
+    for tick in axes.get_yticklabels():
+        tick.set_parse_math(False)
+    axes.set(ylim=(len(models) - 0.5, -0.5), xlabel="test accuracy, 95 % interval")
+    ends = [end for model in models for seed in model["seeds"] for end in seed] + [
+        place for place, _ in guessing
+    ]
+    margin = max(0.02, 0.06 * (max(ends) - min(ends)))
+    axes.set_xlim(max(-0.01, min(ends) - margin), min(1.01, max(ends) + margin))
+    axes.grid(axis="x", alpha=0.3)
+    axes.tick_params(axis="y", length=0)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    if guessing:
+        figure.legend(loc="outside lower center", ncols=2, fontsize="small", frameon=False)
+    return figure
+
+
 def draw_cost(runs, labels=None):
     """Return accuracy against parameters, with intervals, so that a small model that does as well is seen.
 

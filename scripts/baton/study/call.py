@@ -1,5 +1,6 @@
 """This call of snakemake: what it does before jobs start, its signals, and what it prints at the end."""
 
+import atexit
 import os
 import signal
 import socket
@@ -12,6 +13,7 @@ import psutil
 
 from baton.errors import ConfigError, forget_mistakes, some
 from baton.study import gpus, memory, slurm
+from baton.study.answer import REPORT, describe_answer, describe_call
 from baton.study.finished import keep_what_is_there
 from baton.study.lock import note_call, release_dead_lock
 from baton.study.runs import WEIGHTS
@@ -32,6 +34,7 @@ class Call:
     def __init__(self, workflow, study: Study):
         self.workflow, self.study = workflow, study
         self.logs: list[str] = []  # of a cluster's jobs, to be shown
+        self.last_lines: list[str] = []
 
     # --- The moments: when the Snakefile is read, before the first job, after the last
 
@@ -47,6 +50,8 @@ class Call:
         name = None
         if self.workflow.is_main_process and not self.workflow.dryrun:
             end_before_the_start()
+            # After all that Snakemake itself prints; where nothing is to be done, it calls no handler.
+            atexit.register(self.print_last_lines, os.getpid())
             name = note_call()
             hand_on(self.study.images_seen)
             for run in self.study.runs:
@@ -83,9 +88,26 @@ class Call:
 
     def fail(self):
         """When a job failed or a session ended."""
-        self.print_progress()
+        self.last_lines = ["", *describe_progress(self.study, self.cores(), describe_call())]
+
+    def print_last_lines(self, process):
+        """When this call ends: print how far each run is where it was cut, and the answer where the report is done."""
+        if os.getpid() != process:  # forked from it
+            return
+        lines = self.last_lines
+        if not lines and self.is_report_done():
+            lines = describe_answer()
+        if lines:
+            print(*lines, sep="\n", file=sys.stderr)
 
     # --- What they do
+
+    def is_report_done(self):
+        """Whether this call was to make the report, and nothing of that is left to be done."""
+        dag = self.workflow.dag
+        if dag is None or any(dag.needrun_jobs()):
+            return False
+        return any(REPORT in map(str, job.output) for job in dag.jobs)
 
     def refuse_unused_prediction(self):
         """Refuse `--config images=FOLDER` where nothing is predicted: it is no way to name the study's images."""
@@ -157,7 +179,7 @@ class Call:
         return None if self.workflow.non_local_exec else self.workflow.cores or None
 
     def print_progress(self):
-        """Print how far each run is, and how to resume."""
+        """Print how far each run is."""
         print(*describe_progress(self.study, self.cores()), sep="\n", file=sys.stderr)
 
     def refuse_fewer_epochs(self, jobs):

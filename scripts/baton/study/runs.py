@@ -49,6 +49,11 @@ class RunFiles:
         return f"{self.models}/{FILES['summary']}"
 
     @property
+    def card(self):
+        """The model card, which lies beside the model and is made by its evaluation."""
+        return f"{self.models}/model_card.md"
+
+    @property
     def metrics(self):
         return f"{self.evaluation}/metrics.json"
 

@@ -128,8 +128,11 @@ def _flatten(data: dict) -> dict[str, Any]:
     }
 
 
-def describe_progress(study, cores: int | None) -> list[str]:
-    """Return lines that say how far each run of the Study is, and what to do about those that are not done."""
+def describe_progress(study, cores: int | None, call: str = "snakemake") -> list[str]:
+    """Return lines that say how far each run of the Study is, and what to do about those that are not done.
+
+    call: the command that resumes.
+    """
     lines, unfinished = [], 0
     for run in study.runs:
         status = how_far(run, study.data, run.threads_of(cores))
@@ -144,9 +147,7 @@ def describe_progress(study, cores: int | None) -> list[str]:
             "trains from the start, whatever is said here."
         )
     if unfinished:
-        lines.append(
-            f"{unfinished} of {len(study.runs)} training runs are not done: run snakemake again to resume."
-        )
+        lines.append(f"{unfinished} of {len(study.runs)} training runs are not done. To resume: {call}")
     return lines
 
 

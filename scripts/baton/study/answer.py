@@ -1,0 +1,57 @@
+"""The answer of a study, as the terminal's last lines: the verdict, each model's accuracy, where the report is."""
+
+import json
+import os
+import shlex
+import sys
+from typing import Any
+
+REPORT, NUMBERS = "results/report.html", "results/report.json"
+SHOWN = 12  # models
+
+
+def describe_answer() -> list[str]:
+    """Return lines on the report in the current folder; none where there is none, or an earlier version wrote it."""
+    try:
+        with open(NUMBERS, encoding="utf-8") as file:
+            report = json.load(file)
+        verdict = report["verdict"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    lines = ["", f"{verdict['headline']} {verdict['guessing']}".rstrip()]
+    models = average_seeds(report["runs"])
+    width = max((len(model["name"]) for model in models[:SHOWN]), default=0)
+    for model in models[:SHOWN]:
+        lines.append(f"  {model['name']:<{width}}  {describe_accuracy(model)}")
+    if len(models) > SHOWN:
+        lines.append(f"  and {len(models) - SHOWN:,} more models, in results/report/models.csv")
+    return [*lines, f"Report: {os.path.abspath(REPORT)}"]
+
+
+def average_seeds(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return name and the accuracies and intervals of each model that is tested; of many, the most accurate first."""
+    models: dict[str, dict[str, Any]] = {}
+    for run in runs:
+        if "test" in run:
+            model = models.setdefault(run["model"], {"name": run["model"], "accuracies": [], "intervals": []})
+            model["accuracies"].append(run["test"]["accuracy"])
+            model["intervals"].append(run["test"]["interval"])
+    found = list(models.values())
+    if len(found) > SHOWN:
+        found.sort(key=lambda model: -sum(model["accuracies"]) / len(model["accuracies"]))
+    return found
+
+
+def describe_accuracy(model: dict[str, Any]) -> str:
+    """Return accuracy and interval of a model of one seed; of several their mean, the lowest and the highest."""
+    accuracies = model["accuracies"]
+    if len(accuracies) == 1:
+        low, high = model["intervals"][0]
+        return f"{accuracies[0]:.3f}  (95 % interval {low:.3f} to {high:.3f})"
+    mean = sum(accuracies) / len(accuracies)
+    return f"{mean:.3f}  (mean of {len(accuracies)} seeds, {min(accuracies):.3f} to {max(accuracies):.3f})"
+
+
+def describe_call() -> str:
+    """Return this call of snakemake as it can be typed again."""
+    return shlex.join(["snakemake", *sys.argv[1:]])

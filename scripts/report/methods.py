@@ -1,0 +1,248 @@
+"""A paragraph or two for a paper's methods section, written from what was run."""
+
+from baton.errors import some
+from report.show import number
+
+NUMBER_WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+KEPT_BY = {
+    "val_accuracy": "the highest accuracy",
+    "val_loss": "the lowest cross-entropy",
+    "loss": "the lowest training cross-entropy",
+}
+INITIALIZERS = {"he_normal": "He’s normal distribution", "glorot_uniform": "Glorot’s uniform distribution"}
+FORMATS = {
+    "float32": "single precision",
+    "mixed_bfloat16": "mixed precision (bfloat16)",
+    "mixed_float16": "mixed precision (float16)",
+}
+COMBINED = {
+    "median": "the median of its answers, rounded to a whole number",
+    "mean": "the mean of its answers, rounded to a whole number",
+    "majority": "the most frequent of its answers; images with a tie were left out",
+}
+
+
+def describe_methods(config, data, done, compared, commit):
+    """Return paragraphs of plain text: data, networks and training, evaluation; done: the finished runs, at least one.
+
+    config: as it was run; data: see report.collect.collect_data; compared: see baton.results.comparison.compare; commit:
+    of Baton, None where it is not known.
+    """
+    return [
+        describe_data(config, data),
+        describe_training(done),
+        describe_evaluation(data, done, compared, commit),
+    ]
+
+
+# --- How numbers and names are said
+
+
+def word(count):
+    return NUMBER_WORDS[count] if count < len(NUMBER_WORDS) else number(count)
+
+
+def plural(count, one, more=None):
+    return f"{word(count)} {one if count == 1 else more or one + 's'}"
+
+
+def either(values):
+    """Return distinct values as "3", "3 or 4", "3, 4 or 6", "64 to 512" of more; numbers in their order."""
+    values = list(dict.fromkeys(values))
+    if all(isinstance(value, int | float) for value in values):
+        values.sort()
+        if len(values) > 4:
+            return f"{values[0]:g} to {values[-1]:g}"
+    shown = [f"{value:g}" if isinstance(value, float) else str(value) for value in values]
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} or {shown[-1]}"
+
+
+def a_class(counts):
+    """Return how many images a class has: "50", or "143 to 1,040"."""
+    low, high = min(counts), max(counts)
+    return number(low) if low == high else f"{number(low)} to {number(high)}"
+
+
+# --- The paragraphs
+
+
+def describe_data(config, data):
+    asked, sums, classes = config["data"], data["sums"], data["classes"]
+    sentences = [
+        f"We used {number(sums['train'] + sums['validation'] + sums['test'])} images of {plural(len(classes), 'class', 'classes')} "
+        f"({some((row['class'] for row in classes), 10)})."
+    ]
+    if asked["source"] in ("annotations", "demo"):
+        rows = " and ".join(f"{column} is {value}" for column, value in asked["where"].items())
+        taken = f"from the column “{asked['label_column']}” of a table of annotations{f', in rows where {rows}' if rows else ''}"
+        combined = COMBINED.get(asked["combine"])
+        sentences.append(
+            f"Labels were taken {taken}{f'; the label of an image is {combined}' if combined else ''}."
+        )
+    else:
+        sentences.append("Labels were the names of the folders that the images lay in.")
+    if isinstance(asked["classes"], dict):
+        merged = "; ".join(
+            f"{name} from {', '.join(map(str, old))}" for name, old in asked["classes"].items()
+        )
+        sentences.append(f"Labels were merged into classes ({merged}).")
+    left_out = [
+        row for row in data["left_out"] if row["unit"] != "files" and "data.where" not in row["reason"]
+    ]
+    if left_out:  # what was said of the rows above, and files that are no images, belong to no paper
+        what = "; ".join(
+            f"{number(row['count'])} {row['unit'] if row['count'] != 1 else row['unit'].removesuffix('s')} ({row['reason']})"
+            for row in left_out
+        )
+        sentences.append(f"Left out were {what}.")
+    if damaged := len(data["corrupt"]):
+        sentences.append(
+            f"{plural(damaged, 'file').capitalize()} could not be decoded completely and {'was' if damaged == 1 else 'were'} "
+            "not used."
+        )
+    counts = {split: a_class([row[split] for row in classes]) for split in ("train", "validation", "test")}
+    if asked["source"] == "split_folders":
+        sentences.append(
+            f"The images came split into training ({number(sums['train'])}; {counts['train']} a class), validation "
+            f"({number(sums['validation'])}; {counts['validation']}) and test ({number(sums['test'])}; {counts['test']})."
+        )
+    else:
+        sentences.append(
+            f"For validation {counts['validation']} and for test {counts['test']} images a class were drawn at random (seed "
+            f"{config['holdout']['seed']}) and held out; the other {number(sums['train'])} ({counts['train']} a class) were used "
+            "for training."
+        )
+    if sums["synthetic"]:
+        sentences.append(
+            f"To them {number(sums['synthetic'])} synthetic images were added, each an augmented copy of a training image."
+        )
+    return " ".join(sentences)
+
+
+def describe_training(done):
+    settings = [run["training"]["settings"] for run in done]
+    models = list(dict.fromkeys(run["model"] for run in done))
+
+    def of(key):
+        return either(one[key] for one in settings)
+
+    many = len(models) > 1
+    kernels, side = of("kernels"), of("kernel_size")
+    sentences = [
+        f"We trained {plural(len(models), 'convolutional neural network')} on images resized to {of('size')} × {of('size')} pixels: "
+        f"{of('layers')} convolutional layers ({kernels} kernels of {side} × {side} in the first, doubling with every layer), each "
+        f"followed by 2 × 2 max pooling and ReLU, a dense layer of {of('dense')} units with ReLU, and softmax "
+        f"({a_class([run['training']['parameters'] for run in done])} parameters)."
+    ]
+    starts = {
+        INITIALIZERS.get(
+            one["initializer"], f"a normal distribution with mean 0 and standard deviation {one['stddev']:g}"
+        )
+        for one in settings
+    }
+    sentences.append(f"Initial weights were drawn from {either(sorted(starts))}.")
+    loss = "The loss was cross-entropy"
+    weights = {one["class_weights"] for one in settings}
+    if weights == {"balanced"}:
+        loss += " with class weights inverse to the classes’ frequencies"
+    elif "balanced" in weights:
+        loss += ", in some models with class weights inverse to the classes’ frequencies"
+    if any(one["l2"] for one in settings):
+        loss += f", plus an L2 penalty of {of('l2')} on the weights of every layer"
+    sentences.append(
+        f"{loss}, minimised by Adam (learning rate {of('learning_rate')}, batches of {of('batch_size')}) for "
+        f"{of('epochs')} epochs{describe_patience(settings)}."
+    )
+    if any(one["dropout"] for one in settings):
+        sentences.append(f"Dropout of the dense layer was {of('dropout')}.")
+    sentences.append(describe_augmentation([run["training"]["augmentation"] for run in done]))
+    kept = {
+        KEPT_BY[one["monitor"]] + ("" if one["monitor"] == "loss" else " on the validation images")
+        for one in settings
+    }
+    sentences.append(f"Of each training run the epoch with {either(sorted(kept))} was kept.")
+    seeds = sorted({run["seed"] for run in done})
+    each = "Each model" if many else "The model"
+    sentences.append(
+        f"{each} was trained {'once' if len(seeds) == 1 else f'{word(len(seeds))} times'} (seed{'' if len(seeds) == 1 else 's'} "
+        f"{', '.join(map(str, seeds))}), in {either(FORMATS[run['training']['precision']] for run in done)}."
+    )
+    return " ".join(sentences)
+
+
+def describe_patience(settings):
+    patience = [one["patience"] for one in settings if one["patience"] is not None]
+    if not patience:
+        return ""
+    who = "" if len(patience) == len(settings) else " of some models"
+    return f", or until {either(patience)} epochs{who} brought no improvement"
+
+
+def describe_augmentation(augmentations):
+    augmentation = augmentations[0]  # of a study, one
+    flips = {
+        "horizontal": "flipped horizontally",
+        "vertical": "flipped vertically",
+        "horizontal_and_vertical": "flipped horizontally and, separately, vertically",
+    }
+    done = [f"{flips[augmentation['flip']]} (with probability 0.5)"] if augmentation["flip"] else []
+    if augmentation["rotation"]:
+        done.append(f"rotated by up to {360 * augmentation['rotation']:g} degrees either way")
+    done += [
+        f"{what} by up to {100 * augmentation[key]:g} %"
+        for key, what in (
+            ("zoom", "zoomed"),
+            ("brightness", "made brighter or darker"),
+            ("contrast", "changed in contrast"),
+        )
+        if augmentation[key]
+    ]
+    if not done:
+        return "Images were not augmented."
+    listed = done[0] if len(done) == 1 else f"{', '.join(done[:-1])} and {done[-1]}"
+    return f"Training images were augmented at random each time they were used: {listed}."
+
+
+def describe_evaluation(data, done, compared, commit):
+    sentences = [
+        f"Accuracies are of {number(data['sums']['test'])} test images that no training or selection used, with 95 % intervals of Wilson."
+    ]
+    pairs = len(compared["pairs"])
+    if pairs:
+        holm = f", corrected for {plural(pairs, 'pair')} by Holm’s method" if pairs > 1 else ""
+        if compared["noise"]:
+            test = (
+                "t-tests of their mean accuracies over the seeds, whose standard error covers both images and seeds, with the "
+                "variance between seeds pooled over the models"
+            )
+        else:
+            test = "exact McNemar tests"
+        sentences.append(
+            f"Models were compared on the same images by {test}{holm} (level {compared['level']})."
+        )
+    sentences.append(
+        "Whether a model does better than guessing was tested by permuting its predictions among the images, corrected for the "
+        "number of training runs."
+    )
+    if done[0]["test"]["ordered"]:
+        sentences.append(
+            f"For distances on the scale 95 % intervals are by bootstrap over the images ({number(done[0]['test']['ordered']['resamples'])} "
+            "resamples)."
+        )
+    versions = done[0]["training"]["versions"]
+    names = {
+        "python": "Python",
+        "tensorflow": "TensorFlow",
+        "keras": "Keras",
+        "numpy": "NumPy",
+        "pillow": "Pillow",
+        "snakemake": "Snakemake",
+    }
+    used = ", ".join(f"{names.get(name, name)} {version}" for name, version in versions.items())
+    at = (
+        f" (commit {commit.rstrip('+')[:10]}{', with changes' if commit.endswith('+') else ''})"
+        if commit
+        else ""
+    )
+    sentences.append(f"The study was run with Baton{at}: {used}.")
+    return " ".join(sentences)
