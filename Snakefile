@@ -39,6 +39,7 @@ config.update(STUDY.config)  # what the scripts see
 container: f"{workflow.basedir}/baton.sif"
 
 
+include: "rules/new.smk"
 include: "rules/data.smk"
 include: "rules/train.smk"
 include: "rules/evaluate.smk"

@@ -28,8 +28,8 @@ rule predict:
         settings=PREDICTOR.settings if PREDICTOR else None,
         augmentation=STUDY.config["augmentation"],
         megapixels=STUDY.config["images"]["megapixels"],
-        images=STUDY.prediction["images"],
-        name=STUDY.prediction["model"],
+        images=STUDY.named["images"],
+        name=STUDY.named["model"],
     script:
         "../scripts/predict.py"
 

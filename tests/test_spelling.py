@@ -60,7 +60,11 @@ class TestAsSpelled:
         assert data["label_column"] == text
 
     def test_a_folder_on_the_command_line(self, read, text):
-        assert read("", "", f"images={text}", "model=net").prediction == {"model": "net", "images": text}
+        assert read("", "", f"images={text}", "model=net").named == {
+            "model": "net",
+            "images": text,
+            "annotations": None,
+        }
 
 
 def test_a_folder_and_a_table_are_named_as_they_are_spelled(tmp_path, read):

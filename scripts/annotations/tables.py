@@ -40,6 +40,42 @@ def read_table(path: str, columns: list[str], is_image: Callable[[str], bool] | 
     is_image: whether a cell names an image of the study; without it, whether it ends like one. Raises UserError, with
     the row, where the file is no text table, lacks a column, or can be read in two ways.
     """
+    reader, header, after = open_table(path, columns)
+    missing = [name for name in columns if name not in header]
+    if missing:
+        raise UserError(
+            f"{path}: no column {some(missing)}. Its columns are: {some(header, 20)}. "
+            "Set data.image_column, data.label_column and data.where to columns of the CSV."
+        )
+    twice = [name for name in columns if header.count(name) > 1]
+    if twice:
+        raise UserError(f"{path}: more than one column is called {some(twice)}.")
+    width, image = len(header), header.index(columns[0])
+
+    def read_rows():
+        return reader.read_rows(after, width, image, is_image or ends_like_an_image)
+
+    row_names = are_row_names(read_rows(), width, image, is_image or ends_like_an_image)
+    places, most = [header.index(name) + row_names for name in columns], width + row_names
+    rows = []
+    for row, cells in read_rows():
+        if any(cells[most:]):
+            raise UserError(
+                f"{path}: not a well-formed CSV: row {row} has {len(cells)} cells and the header {width}. "
+                "Put quotes around a cell that holds the separator."
+            )
+        cells += [""] * (most - len(cells))
+        rows.append((row, [cells[place] for place in places]))
+    if not rows:
+        raise UserError(f"{path} has a header and no rows.")
+    return Table(rows, reader.separator, sorted(reader.letters), row_names)
+
+
+def open_table(path: str, columns: Iterable[str] = ()) -> tuple["_Reader", list[str], int]:
+    """Return what reads the table at `path`, its columns, and the line after its header, from 0.
+
+    columns: names by which its separator is known where several would do. Raises UserError where it is no text table.
+    """
     text = read_text(path)
     lines, ends = split_lines(text)
     start, separator = 0, None
@@ -58,34 +94,7 @@ def read_table(path: str, columns: list[str], is_image: Callable[[str], bool] | 
         headers, key=lambda mark: (sum(name in headers[mark][0] for name in columns), len(headers[mark][0]))
     )
     header, after = headers[separator]
-    missing = [name for name in columns if name not in header]
-    if missing:
-        raise UserError(
-            f"{path}: no column {some(missing)}. Its columns are: {some(header, 20)}. "
-            "Set data.image_column, data.label_column and data.where to columns of the CSV."
-        )
-    twice = [name for name in columns if header.count(name) > 1]
-    if twice:
-        raise UserError(f"{path}: more than one column is called {some(twice)}.")
-    reader, width, image = readers[separator], len(header), header.index(columns[0])
-
-    def read_rows():
-        return reader.read_rows(after, width, image, is_image or ends_like_an_image)
-
-    row_names = are_row_names(read_rows(), width, image, is_image or ends_like_an_image)
-    places, most = [header.index(name) + row_names for name in columns], width + row_names
-    rows = []
-    for row, cells in read_rows():
-        if any(cells[most:]):
-            raise UserError(
-                f"{path}: not a well-formed CSV: row {row} has {len(cells)} cells and the header {width}. "
-                "Put quotes around a cell that holds the separator."
-            )
-        cells += [""] * (most - len(cells))
-        rows.append((row, [cells[place] for place in places]))
-    if not rows:
-        raise UserError(f"{path} has a header and no rows.")
-    return Table(rows, separator, sorted(reader.letters), row_names)
+    return readers[separator], header, after
 
 
 def read_text(path: str) -> str:

@@ -41,7 +41,7 @@ class Call:
     def begin(self):
         """When the Snakefile is read, in every process."""
         if self.workflow.is_main_process:
-            self.refuse_unused_prediction()
+            self.refuse_unused_names()
             self.limit_jobs()
             for note in self.study.notes:
                 print(note, file=sys.stderr)
@@ -87,8 +87,10 @@ class Call:
             print(f"{path}:", text, sep="\n", file=sys.stderr)
 
     def fail(self):
-        """When a job failed or a session ended."""
-        self.last_lines = ["", *describe_progress(self.study, self.cores(), describe_call())]
+        """When a job failed or a session ended: of a call that was to train, how far it came."""
+        outputs = {str(path) for job in self.workflow.dag.jobs for path in job.output}
+        if any(run.files.model in outputs for run in self.study.runs):
+            self.last_lines = ["", *describe_progress(self.study, self.cores(), describe_call())]
 
     def print_last_lines(self, process):
         """When this call ends: print how far each run is where it was cut, and the answer where the report is done."""
@@ -109,15 +111,17 @@ class Call:
             return False
         return any(REPORT in map(str, job.output) for job in dag.jobs)
 
-    def refuse_unused_prediction(self):
-        """Refuse `--config images=FOLDER` where nothing is predicted: it is no way to name the study's images."""
-        images = self.study.prediction["images"]
-        # Snakemake does not know its targets yet.
-        if images is not None and "predict" not in sys.argv:
-            raise ConfigError(
-                f"--config images={images}: only `snakemake predict` takes a folder. To name the study's images, write "
-                f"'data={{images: {images}}}'."
-            )
+    def refuse_unused_names(self):
+        """Refuse `--config images=FOLDER` where no target takes it: it is no way to name the study's images."""
+        takers = {"images": ("predict", "new_study"), "annotations": ("new_study",)}
+        for key, targets in takers.items():
+            path = self.study.named[key]
+            # Snakemake does not know its targets yet.
+            if path is not None and not set(targets) & set(sys.argv):
+                raise ConfigError(
+                    f"--config {key}={path}: only `snakemake {'` and `snakemake '.join(targets)}` "
+                    f"take{'s' if len(targets) == 1 else ''} that. To name the study's {key}, write 'data={{{key}: {path}}}'."
+                )
 
     def limit_jobs(self):
         """Have Snakemake start no more jobs at a time than memory and GPUs here are enough for, unless `--resources` says else.

@@ -55,12 +55,13 @@ def lay_over(config: Config, other: Config) -> Config:
 
 
 def read_given(given: Config, settings: Any) -> tuple[Config, dict[str, str | None]]:
-    """Return what differs from the defaults, as its user spelled it, and `--config model=NAME images=FOLDER`, else None.
+    """Return what differs from the defaults, as its user spelled it, and what `--config` names, else None.
 
     given: as Snakemake read it; settings: Snakemake's ConfigSettings, None where only values arrive, as for a module.
-    `images` is also a section of the config; a folder is one where it is not one.
+    Named are the model and images of `snakemake predict`, the images and annotations of `snakemake new_study`. `images` is
+    also a section of the config; a folder is one where it is not one.
     """
-    prediction: dict[str, str | None] = {"model": None, "images": None}
+    named: dict[str, str | None] = {"model": None, "images": None, "annotations": None}
     if settings is None:
         if isinstance(given.get("images"), str):
             raise ConfigError(
@@ -68,10 +69,10 @@ def read_given(given: Config, settings: Any) -> tuple[Config, dict[str, str | No
                 "used as a module, call `snakemake predict` on Baton's own Snakefile."
             )
         given = dict(given)
-        prediction["model"] = given.pop("model", None)
-        if not isinstance(prediction["model"], (str, type(None))):
+        named["model"] = given.pop("model", None)
+        if not isinstance(named["model"], (str, type(None))):
             raise ConfigError("config: unknown key: model (did you mean models?).")
-        return given, prediction
+        return given, named
     spelled: Config = {}
     for path in settings.configfiles:
         try:
@@ -82,12 +83,12 @@ def read_given(given: Config, settings: Any) -> tuple[Config, dict[str, str | No
         raise ConfigError("config: unknown key: model (did you mean models?).")
     for entry in settings.config_args or ():
         key, value = read_argument(entry)
-        if key in prediction and not isinstance(value, dict):
+        if key in named and not isinstance(value, dict):
             # A name, whatever YAML would make of it.
-            prediction[key] = entry.partition("=")[2].strip("'\"") or None
+            named[key] = entry.partition("=")[2].strip("'\"") or None
         else:
             lay_over(spelled, {key: value})
-    return spelled, prediction
+    return spelled, named
 
 
 def read_config(given: Config, validate: Validate) -> Config:

@@ -13,8 +13,9 @@ from typing import Any
 
 import yaml
 
-from baton.errors import ConfigError
+from baton.errors import ConfigError, some
 
+FILL_IN = "FILL_IN"  # what `snakemake new_study` writes where it cannot decide
 NULL = re.compile(r"|~|null|Null|NULL")
 NUMBER = re.compile(
     r"[-+]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)(e[-+]?\d+)?|[-+]?\.inf|\.nan", re.IGNORECASE | re.ASCII
@@ -87,7 +88,9 @@ def _load(text, name):
     loader = _Loader(text)
     loader.name = name
     try:
-        found = loader.get_single_data()
+        node = loader.get_single_node()
+        refuse_open_lines(node, name, text.splitlines())
+        found = loader.construct_document(node) if node is not None else None
         json.dumps(found, default=str)  # what cannot be gone through to its end
         return found
     except (ValueError, RecursionError) as trouble:
@@ -96,6 +99,27 @@ def _load(text, name):
         raise ConfigError(f"{name}: nested too deep, or an anchor (&) within itself.") from None
     finally:
         loader.dispose()
+
+
+def refuse_open_lines(node: Any, name: str, lines: list[str]) -> None:
+    """Refuse a config in which FILL_IN still stands, and name each of these lines."""
+    found, pending, seen = set(), [node], set()
+    while pending:
+        node = pending.pop()
+        if id(node) in seen:  # an anchor may be used within itself
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.MappingNode):
+            pending += [part for pair in node.value for part in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            pending += node.value
+        elif isinstance(node, yaml.ScalarNode) and node.value == FILL_IN:
+            found.add(node.start_mark.line)
+    if found:
+        shown = some((f"line {line + 1}, `{lines[line].strip()}`" for line in sorted(found)), 10)
+        raise ConfigError(
+            f"{name}: write what is meant in place of {FILL_IN}: {shown}. The lines above each say what there is."
+        )
 
 
 def take_types(value: Any, schema: dict[str, Any], root: dict[str, Any]) -> Any:

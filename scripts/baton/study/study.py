@@ -16,10 +16,10 @@ from baton.study.runs import CLASSES, IMAGES, WEIGHTS, Packed, Run, list_runs
 
 @dataclass(frozen=True)
 class Study:
-    """A study: its config, its models and runs, what it is to predict, and the memory that its jobs ask for.
+    """A study: its config, its models and runs, what its call names, and the memory that its jobs ask for.
 
-    notes: for the user, which models of the config are not made, or are the same; prediction: model and images that
-    `--config model=NAME images=FOLDER` names, None where not given; made_before: whether rules of another workflow may
+    notes: for the user, which models of the config are not made, or are the same; named: model, images and annotations
+    that `--config model=NAME images=FOLDER annotations=CSV` names, None where not given; made_before: whether rules of another workflow may
     make the data; is_call: whether this process is the call of snakemake, and none of its jobs.
     """
 
@@ -27,7 +27,7 @@ class Study:
     models: list[dict[str, Any]]
     notes: list[str]
     runs: list[Run]
-    prediction: dict[str, Any]
+    named: dict[str, Any]
     made_before: bool = False
     is_call: bool = True
 
@@ -114,7 +114,7 @@ class Study:
     @property
     def predicting(self) -> Run | None:
         """The run that predicts, which is the first seed of the model that is named; None where none is."""
-        return self.runs_by_model[self.prediction["model"]][0] if self.prediction["model"] else None
+        return self.runs_by_model[self.named["model"]][0] if self.named["model"] else None
 
     def script(self, path):
         """Return the path of a file below scripts/, wherever the workflow is used from."""
@@ -173,14 +173,14 @@ def make_study(
     ConfigSettings, by which the config is read as it is spelled, None where there are only values, as for a module;
     made_before, is_call: see Study.
     """
-    given, prediction = read_given(given, settings)
+    given, named = read_given(given, settings)
     config = read_config(given, validate)
     check_data(config["data"], made_before)
     models, notes = make_models(config, validate)
     runs = list_runs(models, config)
-    study = Study(config, models, notes, runs, prediction, made_before, is_call)
+    study = Study(config, models, notes, runs, named, made_before, is_call)
     _ = study.images_seen  # what cannot be read is told here, in a sentence
-    model = prediction["model"]
+    model = named["model"]
     if model is not None and model not in study.runs_by_model:
         raise ConfigError(
             f"--config model={model}: there is no such model.{why_left_out(model, notes)} "
