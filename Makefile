@@ -74,12 +74,13 @@ export EXTRA
 COMPILE = uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
   --no-emit-index-url --no-emit-find-links
 
+HAS_PYTHON = command -v $(PYTHON) >/dev/null || { echo "Baton cannot be set up: there is no $(PYTHON) here; install Python \
+3.11 to 3.13, or name one: make run PYTHON=/path/to/python3.12"; exit 1; }
+
 .venv/installed: requirements.lock export.lock tests/requirements.lock
-	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet --require-hashes $(^:%=--requirement %)
-	touch .venv/installed
+	@$(HAS_PYTHON)
+	@$(PYTHON) envs/set_up.py $@ $^
 
 .venv/gpu: .venv/installed requirements.gpu.lock
 	@echo "NVIDIA's driver shows a GPU: installing CUDA for TensorFlow too, about 3 GB. GPU=0 leaves it out."
-	.venv/bin/python -m pip install --quiet --require-hashes --requirement requirements.gpu.lock
-	touch .venv/gpu
+	@$(PYTHON) envs/set_up.py $@ requirements.gpu.lock

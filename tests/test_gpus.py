@@ -205,7 +205,7 @@ class TestInstalling:
     @pytest.mark.parametrize(("words", "installed"), [([], True), (["GPU=0"], False)])
     def test_make_run_where_there_is_a_gpu(self, driver, tmp_path, words, installed):
         text = self.commands_of_make(tmp_path, *words)
-        assert ("--requirement requirements.gpu.lock" in text) == installed
+        assert ("set_up.py .venv/gpu requirements.gpu.lock" in text) == installed
         assert ("GPU=0 leaves it out" in text) == installed
 
     def test_make_run_where_there_is_none(self, driver, tmp_path):
