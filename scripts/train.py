@@ -12,7 +12,6 @@ from baton import console
 from baton.console import log
 from baton.errors import SessionEnded, UserError
 from baton.files import read_json, write_json, written_aside
-from baton.formatting import decimals, duration
 from baton.study import finished
 from baton.study.gpus import announced
 from baton.study.identity import UPDATE, digest_data, identify
@@ -21,7 +20,8 @@ from baton.training import networks, prediction
 from baton.training.gpus import take_gpus
 from baton.training.keeper import SAVING_SHARE, Keeper, now, take_way
 from baton.training.splits import Split
-from baton.training.training import Trainer, Training, has_numbers
+from baton.training.telling import describe_divergence, describe_epoch
+from baton.training.training import Trainer, Training
 
 # isort: split
 from baton.results.figures import draw_curves, save_figure
@@ -63,26 +63,11 @@ class TrainingSession:
         self.step_began = time.monotonic()
         while not training.complete:
             training.run_epoch(self.after_batch)
-            row = training.history[-1]
-            log.info("%s", self.describe_epoch(row))
-            self.board.add(row)
+            log.info("%s", describe_epoch(training))
+            self.board.add(training.history[-1])
         if training.diverged:
             log.warning("%s", describe_divergence(training))
         self.save("all done")
-
-    def describe_epoch(self, row):
-        """Return what the terminal says of an epoch: where the training run is, how good, and how much time it will take."""
-        training, epochs = self.training, self.training.settings["epochs"]
-        values = [
-            f"{name} {decimals(value, 4)}"
-            for name, value in row.items()
-            if name not in ("epoch", "val_accuracy")
-        ]
-        left = training.seconds / row["epoch"] * (epochs - row["epoch"])
-        time_left = f", {duration(left)} left" if not training.complete else ""
-        if time_left and training.settings["patience"] is not None:
-            time_left += " at most"
-        return f"epoch {row['epoch']} of {epochs}: val_accuracy {decimals(row['val_accuracy'], 4)}{time_left} ({', '.join(values)})"
 
     def seconds_needed(self):
         """Return what another step and a save may take, so that both still fit."""
@@ -115,17 +100,6 @@ class TrainingSession:
             f"stopped at {place}: {reason}, and the state cannot be saved ({self.keeper.trouble}). Once it can be, run "
             f"the same command again: it resumes at step {step} in epoch {epoch + 1}."
         )
-
-
-def describe_divergence(training):
-    """Return in a sentence where the weights of a Training became no numbers, and which epoch is kept."""
-    kept = f"epoch {training.best_epoch} is kept"
-    if not has_numbers(training.history[training.best_epoch - 1]):
-        kept = "no epoch before it can be kept, so the model predicts nothing"
-    return (
-        f"diverged in step {training.diverged['step']} of epoch {training.diverged['epoch']}: its weights are no numbers "
-        f"any more. Training ends here; {kept}. A smaller learning_rate or stddev may help."
-    )
 
 
 def prepare(packed, weights, threads, settings, augmentation, seed, precision, gpus=0, in_one_pass=True):

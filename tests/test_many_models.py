@@ -115,10 +115,20 @@ class TestDetail:
         # The first is wrong on three images; rows are true classes.
         right = [int(row[place + 1]) for place, row in enumerate(many.page.confusions()[0][1:])]
         assert sum(right) == 97
-        assert len(embedded(many.page, "svg+xml")) == SHOWN + 2
-        assert files_below(many / "results/report") == {"models.csv", "pairs.csv"} | {
+        assert len(embedded(many.page, "svg+xml")) == SHOWN + 3
+        assert files_below(many / "results/report") == {
+            "models.csv",
+            "pairs.csv",
+            "table.md",
+            "table.tex",
+        } | {
             f"{name}.{kind}"
-            for name in ("accuracy_parameters", "reliability", *(f"confusion/{name}" for name in BEST))
+            for name in (
+                "accuracy",
+                "accuracy_parameters",
+                "reliability",
+                *(f"confusion/{name}" for name in BEST),
+            )
             for kind in ("svg", "png")
         }
 

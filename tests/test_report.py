@@ -713,7 +713,7 @@ class TestPage:
         assert len(made.html.encode()) < 5_000_000
         # Noise is the worst that a JPEG can be asked for; twelve pictures a model.
         assert len(embedded(made.page, "jpeg")) == 6 * 12
-        assert len(embedded(made.page, "svg+xml")) == 6 + 2
+        assert len(embedded(made.page, "svg+xml")) == 6 + 3
 
     def test_the_pictures_are_thumbnails_of_the_mistakes(self, tmp_path):
         made = Made(tmp_path, VEGETABLES, LABELS, [run("good", GOOD)], size=150)
@@ -733,10 +733,12 @@ class TestPage:
         (tmp_path / "results/data/packed/test.npy").unlink()
         made.write()
         assert embedded(made.page, "jpeg") == []
-        assert len(made.page.attributes("img", "src")) == len(embedded(made.page, "svg+xml")) == 3
+        assert len(made.page.attributes("img", "src")) == len(embedded(made.page, "svg+xml")) == 4
         for number in range(0, 100, 20):
             assert f"test {number}.png" in made.text
         assert files_below(tmp_path / "results/report") == {
+            "accuracy.png",
+            "accuracy.svg",
             "accuracy_parameters.png",
             "accuracy_parameters.svg",
             "confusion/good.png",
@@ -745,12 +747,21 @@ class TestPage:
             "pairs.csv",
             "reliability.png",
             "reliability.svg",
+            "table.md",
+            "table.tex",
         }
 
     def test_the_folder_never_holds_pictures_of_test_images(self, rich):
-        figures = {"accuracy_parameters", "reliability"} | {f"confusion/{row['name']}" for row in rich.models}
+        figures = {"accuracy", "accuracy_parameters", "reliability"} | {
+            f"confusion/{row['name']}" for row in rich.models
+        }
         expected = {f"{name}.{kind}" for name in figures for kind in ("svg", "png")}
-        assert files_below(rich / "results/report") == expected | {"models.csv", "pairs.csv"}
+        assert files_below(rich / "results/report") == expected | {
+            "models.csv",
+            "pairs.csv",
+            "table.md",
+            "table.tex",
+        }
 
     def test_a_second_run_gives_the_same_bytes(self, rich, tmp_path):
         again = make_rich(tmp_path / rich.folder.name).write()  # whose name is in the title
@@ -760,7 +771,7 @@ class TestPage:
             found[made] = {path.relative_to(made.folder).as_posix(): path.read_bytes() for path in paths}
         assert set(found[rich]) == set(found[again])
         kinds = {Path(name).suffix for name in found[rich] if name.startswith("results/report")}
-        assert kinds == {".html", ".json", ".csv", ".svg", ".png"}
+        assert kinds == {".html", ".json", ".csv", ".svg", ".png", ".md", ".tex"}
         assert [name for name in found[rich] if found[rich][name] != found[again][name]] == []
 
     def test_nothing_but_the_report_is_left_behind(self, rich):
@@ -770,7 +781,8 @@ class TestPage:
     def test_figures_in_it_are_those_of_the_folders_and_have_a_text_for_the_blind(self, rich):
         done = [one for one in rich.numbers["runs"] if one["status"] == "done"]
         curves = [f"results/models/{one['model']}/seed_{one['seed']}/curves.svg" for one in done]
-        paths = ["results/report/accuracy_parameters.svg", "results/report/reliability.svg", *curves]
+        figures = ("accuracy", "accuracy_parameters", "reliability")
+        paths = [*(f"results/report/{name}.svg" for name in figures), *curves]
         assert embedded(rich.page, "svg+xml") == [(rich / path).read_bytes() for path in paths]
         assert all(len(alt) > 10 for alt in rich.page.attributes("img", "alt"))
         assert len(rich.page.attributes("img", "alt")) == len(rich.page.attributes("img", "src"))
@@ -889,7 +901,13 @@ class TestWorkflow:
             words = re.split(r"[^\w ]", path.read_text(encoding="utf-8").replace("\n", " "))
             longest = max(words, key=len).strip()
             assert longest in everything.replace("\\n", " ").replace("\n", " "), path.name
-        for figure in ("accuracy_parameters", "reliability", "confusion/first", "confusion/second"):
+        for figure in (
+            "accuracy",
+            "accuracy_parameters",
+            "reliability",
+            "confusion/first",
+            "confusion/second",
+        ):
             assert workflow.read(f"results/report/{figure}.svg") in files, figure
         assert workflow.read("results/report/models.csv") in files
 

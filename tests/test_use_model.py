@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -221,7 +222,7 @@ class TestRefusals:
     def test_a_folder_for_something_else(self, trained):
         outcome = trained.try_run("--dry-run", "train_tiny", "--config", "images=elsewhere")
         assert outcome.code != 0 and "Traceback" not in outcome.output
-        said = "--config images=elsewhere: only `snakemake predict` takes a folder."
+        said = "--config images=elsewhere: only `snakemake predict` and `snakemake new_study` take that."
         assert said in outcome.output and "'data={images: elsewhere}'" in outcome.output
 
     def test_no_folder_said(self, trained):
@@ -295,6 +296,18 @@ class TestExport:
         assert "checked on noise" not in said
         assert len(re.findall(r"probabilities differ by \S+ at most on 15 images", said)) == len(FORMATS)
 
+    def test_each_names_the_classes_in_the_order_of_its_answers(self, trained, exported):
+        classes = trained.json("data/class_weights.json")["classes"]
+        folder = exported[0]
+        properties = {entry.key: entry.value for entry in onnx.load(folder / "model.onnx").metadata_props}
+        assert json.loads(properties["classes"]) == classes and properties["name"] == "tiny"
+        assert properties["input"] == f"RGB, {SIZE} x {SIZE}, 0 to 255, float32"
+        kept = json.loads((folder / "saved_model/assets.extra/baton.json").read_text(encoding="utf-8"))
+        assert kept["classes"] == classes
+        with zipfile.ZipFile(folder / "model.tflite") as archive:
+            assert archive.read("labels.txt").decode().splitlines() == classes
+            assert json.loads(archive.read("baton.json")) == kept
+
     def test_exports_are_made_once(self, trained, exported):
         assert trained.run("--dry-run", "export_tiny").jobs() == {}
 
@@ -315,11 +328,14 @@ class TestFailing:
 
     def formats(self, export):
         right, wrong = (lambda path, images: self.EXPECTED), (lambda path, images: self.EXPECTED[::-1])
+        named = {
+            "good": ("good", (), right),
+            "broken": ("breaks", (), right),
+            "wrong": ("wrong", (), wrong),
+            "lacking": ("lacking", ("no_such_package",), right),
+        }
         return {
-            "good": export.Format("good", (), right),
-            "broken": export.Format("breaks", (), right),
-            "wrong": export.Format("wrong", (), wrong),
-            "lacking": export.Format("lacking", ("no_such_package",), right),
+            name: export.Format(*values, label=lambda path, facts: None) for name, values in named.items()
         }
 
     @pytest.mark.parametrize(
@@ -335,7 +351,7 @@ class TestFailing:
 
         monkeypatch.setattr(export, "FORMATS", self.formats(export))
         with pytest.raises(UserError, match=reason):
-            export.export(self.Network(), name, tmp_path, self.IMAGES, self.EXPECTED)
+            export.export(self.Network(), name, tmp_path, self.IMAGES, self.EXPECTED, {})
         assert list(tmp_path.iterdir()) == []
 
     def test_the_others_are_made(self, trained, tmp_path, monkeypatch, caplog):
