@@ -5,7 +5,7 @@
 PYTHON = python3
 GPU := $(shell test "$$(uname)" = Linux && nvidia-smi -L >/dev/null 2>&1 && echo 1 || echo 0)
 
-.PHONY: run test test-gpu soak mutants check bench lock
+.PHONY: run test test-gpu soak mutants check bench pictures lock
 
 run: .venv/installed $(if $(filter-out 0,$(GPU)),.venv/gpu)
 	.venv/bin/snakemake
@@ -54,6 +54,10 @@ BENCHMARKS = benchmark benchmark_step benchmark_threads benchmark_saving benchma
 bench: .venv/installed
 	set -e; for name in $(BENCHMARKS); do .venv/bin/python tests/record.py tests/$$name.py; done
 	.venv/bin/python tests/record.py tests/benchmark_notebook.py $(IMAGES)
+
+# Writes the pictures of README from the demo study. Needs chromium and chromedriver.
+pictures: run
+	.venv/bin/python tests/pictures.py results docs
 
 # Renews the four locks from pyproject.toml: what running needs, what exporting and GPUs need beyond it, and what tests
 # and linters do. Needs uv.

@@ -1,4 +1,4 @@
-"""The lock: what it asks for can be installed on every platform that README names. Resolved here, installed nowhere."""
+"""The lock: what it asks for can be installed on every platform that docs/running.md names. Resolved here, installed nowhere."""
 
 import csv
 import re
@@ -94,4 +94,6 @@ def test_every_package_has_a_wheel(name, python):
 def test_older_macs_cannot_have_it_as_readme_says(platforms, machine):
     markers = {"sys_platform": "darwin", "platform_machine": machine}
     assert {"tensorflow", "onnxruntime"} & set(missing(platforms, markers, (3, 12)))
-    assert "macOS 14 or later on Apple silicon" in (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    assert "macOS 14 or later on Apple silicon" in (REPOSITORY / "docs/running.md").read_text(
+        encoding="utf-8"
+    )

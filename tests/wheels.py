@@ -1,4 +1,4 @@
-"""Which wheels of the locked packages fit the platforms that README names: `make lock` writes tests/wheels.csv with it.
+"""Which wheels of the locked packages fit the platforms that docs/running.md names: `make lock` writes tests/wheels.csv with it.
 
     uv pip compile ... --format pylock.toml | python tests/wheels.py > tests/wheels.csv
 
@@ -24,7 +24,7 @@ def manylinux(machine, least=35):
     ]
 
 
-# As README names them: the tags of their wheels, and what the lock's markers see there.
+# As docs/running.md names them: the tags of their wheels, and what the lock's markers see there.
 PLATFORMS = {
     "Linux": (manylinux("x86_64"), {"sys_platform": "linux", "platform_machine": "x86_64"}),
     "Linux on ARM": (manylinux("aarch64"), {"sys_platform": "linux", "platform_machine": "aarch64"}),

@@ -57,8 +57,8 @@ def either(values):
     return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} or {shown[-1]}"
 
 
-def a_class(counts):
-    """Return how many images a class has: "50", or "143 to 1,040"."""
+def span(counts):
+    """Return "50", or "143 to 1,040" where counts differ."""
     low, high = min(counts), max(counts)
     return number(low) if low == high else f"{number(low)} to {number(high)}"
 
@@ -100,16 +100,16 @@ def describe_data(config, data):
             f"{plural(damaged, 'file').capitalize()} could not be decoded completely and {'was' if damaged == 1 else 'were'} "
             "not used."
         )
-    counts = {split: a_class([row[split] for row in classes]) for split in ("train", "validation", "test")}
+    counts = {split: span([row[split] for row in classes]) for split in ("train", "validation", "test")}
     if asked["source"] == "split_folders":
         sentences.append(
-            f"The images came split into training ({number(sums['train'])}; {counts['train']} a class), validation "
+            f"The images came split into training ({number(sums['train'])}; {counts['train']} per class), validation "
             f"({number(sums['validation'])}; {counts['validation']}) and test ({number(sums['test'])}; {counts['test']})."
         )
     else:
         sentences.append(
-            f"For validation {counts['validation']} and for test {counts['test']} images a class were drawn at random (seed "
-            f"{config['holdout']['seed']}) and held out; the other {number(sums['train'])} ({counts['train']} a class) were used "
+            f"For validation {counts['validation']} and for test {counts['test']} images per class were drawn at random (seed "
+            f"{config['holdout']['seed']}) and held out; the other {number(sums['train'])} ({counts['train']} per class) were used "
             "for training."
         )
     if sums["synthetic"]:
@@ -132,7 +132,7 @@ def describe_training(done):
         f"We trained {plural(len(models), 'convolutional neural network')} on images resized to {of('size')} × {of('size')} pixels: "
         f"{of('layers')} convolutional layers ({kernels} kernels of {side} × {side} in the first, doubling with every layer), each "
         f"followed by 2 × 2 max pooling and ReLU, a dense layer of {of('dense')} units with ReLU, and softmax "
-        f"({a_class([run['training']['parameters'] for run in done])} parameters)."
+        f"({span([run['training']['parameters'] for run in done])} parameters)."
     ]
     starts = {
         INITIALIZERS.get(

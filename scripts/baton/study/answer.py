@@ -15,11 +15,10 @@ def describe_answer() -> list[str]:
     try:
         with open(NUMBERS, encoding="utf-8") as file:
             report = json.load(file)
-        verdict = report["verdict"]
-    except (OSError, ValueError, KeyError, TypeError):
+        verdict, models = report["verdict"], average_seeds(report["runs"])
+    except (OSError, ValueError, KeyError):
         return []
     lines = ["", f"{verdict['headline']} {verdict['guessing']}".rstrip()]
-    models = average_seeds(report["runs"])
     width = max((len(model["name"]) for model in models[:SHOWN]), default=0)
     for model in models[:SHOWN]:
         lines.append(f"  {model['name']:<{width}}  {describe_accuracy(model)}")

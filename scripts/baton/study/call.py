@@ -89,12 +89,13 @@ class Call:
     def fail(self):
         """When a job failed or a session ended: of a call that was to train, how far it came."""
         outputs = {str(path) for job in self.workflow.dag.jobs for path in job.output}
-        if any(run.files.model in outputs for run in self.study.runs):
+        wanted = [run.files for run in self.study.runs if run.files.model in outputs]
+        if any(os.path.exists(files.state) or os.path.exists(files.models) for files in wanted):
             self.last_lines = ["", *describe_progress(self.study, self.cores(), describe_call())]
 
     def print_last_lines(self, process):
         """When this call ends: print how far each run is where it was cut, and the answer where the report is done."""
-        if os.getpid() != process:  # forked from it
+        if os.getpid() != process or self.workflow.dryrun:  # or a process forked from it
             return
         lines = self.last_lines
         if not lines and self.is_report_done():
