@@ -4,14 +4,20 @@ import contextlib
 import logging
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 from conftest import REPOSITORY, Study, run_forked, save_image, write_csv
+from snakemake.utils import validate
 
 import new_study
+import sort_into_classes
+import split_holdout
 from baton.errors import ConfigError, UserError
+from baton.manifests import read_manifest
 from baton.study.spelling import FILL_IN, read_config_file
+from baton.study.study import make_study
 from new_config.text import ConfigText, spell
 
 DATA = REPOSITORY.parent / "shared/data"
@@ -35,17 +41,21 @@ def begin(folder, photos="../photos", table=None, called_in=None):
     return (study / "config.yaml").read_text(encoding="utf-8")
 
 
+def draw(folder):
+    """Read the config that new_study wrote, sort and draw the holdout by it; return (class, split) of each image."""
+    with contextlib.chdir(folder / "study"):
+        settings = SimpleNamespace(configfiles=["config.yaml"], config_args=[])
+        study = make_study({}, validate, settings)
+        sort_into_classes.main(study.config["data"], "classes.csv", "left_out.csv", "notes.csv", "classes")
+        split_holdout.main("classes.csv", "split.csv", study.holdout)
+        return [(row["class"], row["split"]) for _, row in read_manifest("split.csv").iterrows()]
+
+
 def try_out(folder, *targets):
     """Run snakemake with what new_study wrote, as its user would; return the Outcome."""
     study = folder / "study"
     arguments = ["--snakefile", REPOSITORY / "Snakefile", "--directory", study, "--cores", 2, *targets]
     return run_forked([*arguments, "--configfile", study / "config.yaml"], study)
-
-
-def splits(folder):
-    """Return (class, split) of each image that the study has drawn."""
-    rows = (folder / "study/results/data/split.csv").read_text(encoding="utf-8").splitlines()[1:]
-    return [tuple(row.split(",")[1:3]) for row in rows]
 
 
 @pytest.fixture(autouse=True)
@@ -66,8 +76,7 @@ class TestFolders:
         }
         assert "# 443 images" in text and "# 3 classes: cat: 31 images, cow: 400, dog: 12" in text
         assert "# the smallest class, dog, has 12 images" in text
-        assert try_out(tmp_path, "split_holdout").code == 0
-        drawn = splits(tmp_path)
+        drawn = draw(tmp_path)
         assert drawn.count(("dog", "test")) == 2 and drawn.count(("dog", "train")) == 8
 
     def test_large_classes_are_held_out_as_by_default(self, tmp_path):
@@ -81,7 +90,7 @@ class TestFolders:
         text = begin(tmp_path)
         assert yaml.safe_load(text)["data"]["classes"] == ["b", "c"]
         assert "# Left out are those with fewer than 5 images: rare." in text
-        assert try_out(tmp_path, "split_holdout").code == 0
+        assert draw(tmp_path)
 
     def test_split_folders_are_taken_as_they_are(self, tmp_path):
         for split, count in (("train", 6), ("validation", 2), ("test", 3)):
@@ -94,7 +103,7 @@ class TestFolders:
         }
         assert "train: 12 images, validation: 4, test: 7" in text
         assert "# Left out are those without training images: new" in text
-        assert try_out(tmp_path, "split_holdout").code == 0
+        assert draw(tmp_path)
 
     def test_splits_of_other_names_are_no_classes(self, tmp_path):
         for split in ("train", "val", "test"):
@@ -155,7 +164,7 @@ class TestLongTables:
         assert "# 3 annotators in column annotator: ann: 60 rows, bob: 60, cleo: 60" in text
         assert "# 60 images have several answers, up to 3;" in text
         assert "# 3 classes: 1: 20 images, 2: 20, 3: 20" in text
-        assert try_out(tmp_path, "split_holdout").code == 0
+        assert draw(tmp_path)
 
     def test_columns_are_known_by_what_they_hold(self, tmp_path):
         self.table(tmp_path, {"who": "x", "answer": "y", "image": "z"})
@@ -184,7 +193,7 @@ class TestLongTables:
             assert f"line {number}, `{lines[number - 1].strip()}`" in refused.output
         filled = text.replace("question: FILL_IN", "question: beauty").replace(FILL_IN, "4")
         (tmp_path / "study/config.yaml").write_text(filled, encoding="utf-8")
-        assert try_out(tmp_path, "split_holdout").code == 0
+        assert draw(tmp_path)
 
     def test_words_are_combined_by_majority(self, tmp_path):
         images(tmp_path / "photos", 40)
@@ -208,7 +217,7 @@ class TestWideTables:
         text = begin(tmp_path, table="../ratings.csv")
         data = yaml.safe_load(text)["data"]
         assert data["label_column"] == "theme" and "combine" not in data
-        assert try_out(tmp_path, "split_holdout").code == 0
+        assert draw(tmp_path)
 
     def test_several_that_can_be_are_listed(self, tmp_path):
         self.write(tmp_path, ["calm", "sharp"], lambda n: (1 + n % 4, "yes" if n % 2 else "no"))
@@ -225,7 +234,7 @@ class TestWideTables:
         assert (data["label_column"], data["combine"]) == ("mean", "mean")
         assert "its values are numbers such as 2.1000: each is rounded to a whole one" in text
         assert "# 3 classes: 2: 20 images, 3: 20, 4: 20" in text
-        assert try_out(tmp_path, "split_holdout").code == 0
+        assert draw(tmp_path)
 
     def test_images_that_are_not_there_are_left_out_and_that_is_said(self, tmp_path):
         self.write(tmp_path, ["theme"], lambda n: (("sea", "wood")[n % 2],))
@@ -233,7 +242,7 @@ class TestWideTables:
         text = begin(tmp_path, table="../ratings.csv")
         assert "# 1 of them are not in the folder and are left out: photo 7.png" in text
         assert yaml.safe_load(text)["data"]["missing_images"] == "skip"
-        assert try_out(tmp_path, "split_holdout").code == 0
+        assert draw(tmp_path)
 
     def test_a_table_of_other_images(self, tmp_path):
         images(tmp_path / "photos", 3)
@@ -256,8 +265,9 @@ class TestWideTables:
         if label == "null":  # which stands for no answer
             return
         read = read_config_file(tmp_path / "study/config.yaml")["data"]["classes"]
-        assert try_out(tmp_path, "split_holdout").code == 0
-        assert len(read) == 2 and {"train", "test"} <= {split for _, split in splits(tmp_path)}
+        drawn = draw(tmp_path)
+        assert len(read) == 2 and {name for name, _ in drawn} == set(read)
+        assert {split for _, split in drawn} == {"train", "validation", "test"}
 
 
 class TestText:
@@ -340,5 +350,4 @@ class TestRealImages:
         assert found.items() <= data.items()
         assert Path(tmp_path, "study", data["images"]).samefile(DATA / name)
         if FILL_IN not in text:
-            done = try_out(tmp_path, "split_holdout")
-            assert done.code == 0, done.output
+            assert draw(tmp_path)
