@@ -15,8 +15,10 @@ rule new_study:
     conda:
         "../envs/baton.yaml"
     params:
-        images=STUDY.named["images"],
-        annotations=STUDY.named["annotations"],
-        called_in=workflow.rundir,
+        # By functions: in a text Snakemake would fill in what has braces.
+        images=lambda wildcards: STUDY.named["images"],
+        annotations=lambda wildcards: STUDY.named["annotations"],
+        called_in=lambda wildcards: workflow.rundir,
+        program=lambda wildcards: CALL.program,
     script:
         "../scripts/new_study.py"

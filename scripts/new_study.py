@@ -11,7 +11,8 @@ from annotations.names import Names
 from baton import console
 from baton.console import log
 from baton.data.images import name_files
-from baton.errors import UserError, some
+from baton.errors import ConfigError, UserError, some
+from baton.study.labels import refuse_placeholders
 from new_config.folders import describe_folders
 from new_config.table import describe_table
 from new_config.text import ConfigText
@@ -32,13 +33,19 @@ def find(path, called_in, kind):
     if len(found) > 1:
         raise UserError(f"{path} may be {found[0]} or {found[1]}: give the whole path.")
     relative = os.path.relpath(found[0])
-    return found[0] if relative.count("..") > 2 else relative.replace(os.sep, "/")
+    path = found[0] if relative.count("..") > 2 else relative.replace(os.sep, "/")
+    try:
+        refuse_placeholders("data", path)
+    except ConfigError as error:
+        raise UserError(str(error).removeprefix("config: data: ")) from None
+    return path
 
 
-def main(images, annotations, called_in, config="config.yaml"):
+def main(images, annotations, called_in, program="snakemake", config="config.yaml"):
     """Write the config of a study into the current folder. Raises UserError where that cannot be begun.
 
-    images, annotations: as named on the command line, None where not; called_in: the folder it was typed in.
+    images, annotations: as named on the command line, None where not; called_in: the folder it was typed in; program: how
+    Snakemake was called, with the Snakefile if that was named.
     """
     study = os.path.basename(os.getcwd())
     if os.path.lexists(config):
@@ -68,12 +75,9 @@ def main(images, annotations, called_in, config="config.yaml"):
     asked = "" if directory == "." else f" --directory {quote(directory)}"
     path = os.path.relpath(os.path.abspath(config), called_in)
     log.info("written: %s\n%s", os.path.abspath(config), content)
-    log.info(
-        "%sNext: snakemake -n%s --configfile %s",
-        f"{text.open} lines are to be filled in (FILL_IN). " if text.open else "",
-        asked,
-        quote(path),
-    )
+    if text.open:
+        log.info("%s to be filled in (FILL_IN)", "1 line is" if text.open == 1 else f"{text.open} lines are")
+    log.info("next: %s -n%s --configfile %s", program, asked, quote(path))
 
 
 def quote(path):

@@ -40,7 +40,10 @@ def read_table(path: str, columns: list[str], is_image: Callable[[str], bool] | 
     is_image: whether a cell names an image of the study; without it, whether it ends like one. Raises UserError, with
     the row, where the file is no text table, lacks a column, or can be read in two ways.
     """
-    reader, header, after = open_table(path, columns)
+    headers = _read_headers(path)
+    reader, header, after = max(
+        headers.values(), key=lambda found: (sum(name in found[1] for name in columns), len(found[1]))
+    )
     missing = [name for name in columns if name not in header]
     if missing:
         raise UserError(
@@ -71,11 +74,14 @@ def read_table(path: str, columns: list[str], is_image: Callable[[str], bool] | 
     return Table(rows, reader.separator, sorted(reader.letters), row_names)
 
 
-def open_table(path: str, columns: Iterable[str] = ()) -> tuple["_Reader", list[str], int]:
-    """Return what reads the table at `path`, its columns, and the line after its header, from 0.
+def list_headers(path: str) -> list[list[str]]:
+    """Return the columns' names under each separator that the table at `path` may have, the most columns first."""
+    headers = [header for _, header, _ in _read_headers(path).values()]
+    return sorted(headers, key=len, reverse=True)
 
-    columns: names by which its separator is known where several would do. Raises UserError where it is no text table.
-    """
+
+def _read_headers(path):
+    """Return {separator: what reads the table by it, its columns, the line after its header, from 0}."""
     text = read_text(path)
     lines, ends = split_lines(text)
     start, separator = 0, None
@@ -85,16 +91,12 @@ def open_table(path: str, columns: Iterable[str] = ()) -> tuple["_Reader", list[
         start += 1
     if start == len(lines):
         raise UserError(f"{path} is empty: a header row and one row per answer are needed.")
-    readers = {mark: _Reader(path, lines, ends, mark) for mark in ([separator] if separator else SEPARATORS)}
     headers = {}
-    for mark, reader in readers.items():
+    for mark in [separator] if separator else SEPARATORS:
+        reader = _Reader(path, lines, ends, mark)
         cells, after = reader.read_header(start)
-        headers[mark] = [" ".join(cell.split()) for cell in cells], after
-    separator = max(
-        headers, key=lambda mark: (sum(name in headers[mark][0] for name in columns), len(headers[mark][0]))
-    )
-    header, after = headers[separator]
-    return readers[separator], header, after
+        headers[mark] = reader, [" ".join(cell.split()) for cell in cells], after
+    return headers
 
 
 def read_text(path: str) -> str:

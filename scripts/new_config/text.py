@@ -1,6 +1,5 @@
 """The text of a config file, line by line, in which nothing that was read becomes YAML of another meaning."""
 
-import json
 import re
 
 from baton.study.spelling import FILL_IN, NULL
@@ -49,6 +48,22 @@ class ConfigText:
 def spell(value):
     """Return a value as YAML that Baton reads as this value: text in quotes unless it can only be text."""
     text = str(value)
-    if isinstance(value, int) or (PLAIN.fullmatch(text) and not NULL.fullmatch(text)):
+    if isinstance(value, int) or (PLAIN.fullmatch(text) and not NULL.fullmatch(text) and text != FILL_IN):
         return text
-    return json.dumps(text, ensure_ascii=False)
+    return f'"{"".join(map(_escape, text))}"'
+
+
+def _escape(letter):
+    if letter in '"\\':
+        return f"\\{letter}"
+    return letter if letter.isprintable() else f"\\U{ord(letter):08x}"
+
+
+def can_be_spelled(text):
+    """Whether a name is text: one of a folder may hold bytes that are none, for which YAML has no spelling."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
+def count(number, noun, nouns=None):
+    """Return "1 image", "1,234 images"."""
+    return f"{number:,} {noun if number == 1 else nouns or noun + 's'}"

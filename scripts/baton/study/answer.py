@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import shutil
 import sys
 from typing import Any
 
@@ -51,6 +52,16 @@ def describe_accuracy(model: dict[str, Any]) -> str:
     return f"{mean:.3f}  (mean of {len(accuracies)} seeds, {min(accuracies):.3f} to {max(accuracies):.3f})"
 
 
+def describe_program() -> str:
+    """Return what this call of snakemake began with, as it can be typed again: its path where no search would find it."""
+    path = sys.argv[0]
+    if os.path.basename(path) != "snakemake" or os.path.realpath(
+        shutil.which("snakemake") or ""
+    ) == os.path.realpath(path):
+        return "snakemake"
+    return shlex.quote(os.path.relpath(path) if os.path.relpath(path).count("..") < 1 else path)
+
+
 def describe_call() -> str:
     """Return this call of snakemake as it can be typed again."""
-    return shlex.join(["snakemake", *sys.argv[1:]])
+    return " ".join([describe_program(), *map(shlex.quote, sys.argv[1:])])

@@ -13,7 +13,7 @@ import psutil
 
 from baton.errors import ConfigError, forget_mistakes, some
 from baton.study import gpus, memory, slurm
-from baton.study.answer import REPORT, describe_answer, describe_call
+from baton.study.answer import REPORT, describe_answer, describe_call, describe_program
 from baton.study.finished import keep_what_is_there
 from baton.study.lock import note_call, release_dead_lock
 from baton.study.runs import WEIGHTS
@@ -35,6 +35,13 @@ class Call:
         self.workflow, self.study = workflow, study
         self.logs: list[str] = []  # of a cluster's jobs, to be shown
         self.last_lines: list[str] = []
+
+    @property
+    def program(self) -> str:
+        """How Snakemake was called, with the Snakefile where that was named."""
+        words = sys.argv[1:]
+        named = next((place for place, word in enumerate(words) if word in ("-s", "--snakefile")), None)
+        return " ".join([describe_program(), *(words[named : named + 2] if named is not None else [])])
 
     # --- The moments: when the Snakefile is read, before the first job, after the last
 

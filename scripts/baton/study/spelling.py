@@ -113,7 +113,7 @@ def refuse_open_lines(node: Any, name: str, lines: list[str]) -> None:
             pending += [part for pair in node.value for part in pair]
         elif isinstance(node, yaml.SequenceNode):
             pending += node.value
-        elif isinstance(node, yaml.ScalarNode) and node.value == FILL_IN:
+        elif isinstance(node, yaml.ScalarNode) and node.value == FILL_IN and node.style is None:
             found.add(node.start_mark.line)
     if found:
         shown = some((f"line {line + 1}, `{lines[line].strip()}`" for line in sorted(found)), 10)
