@@ -22,7 +22,7 @@ except ImportError:  # Windows, where two at once are not kept apart
     fcntl = None
 
 PYTHONS = ((3, 11), (3, 13))  # the first and the last that the locks are for
-DISK = 3.0  # GB that TensorFlow and all around it take
+DISK = 3.3  # GB that TensorFlow and all around it take
 PATIENCE = 15  # seconds for a connection
 # Says for each line, the marker of a package or nothing, whether it is for this Python and system.
 IS_FOR_HERE = """
@@ -91,7 +91,7 @@ def check_index(pip, requirements):
             "--no-deps",
             "--require-hashes",
             "--retries",
-            "0",
+            "1",  # with none, pip says nothing of the connection
             "--timeout",
             str(PATIENCE),
         ]
@@ -102,12 +102,19 @@ def check_index(pip, requirements):
             text=True,
         )
     if done.returncode:
-        lines = [line for line in done.stdout.splitlines() if line.strip()]
-        said = next((line for line in reversed(lines) if "ERROR" in line), lines[-1] if lines else "nothing")
-        refuse(
-            "there is no way to the package index from here (a proxy is set by HTTPS_PROXY, another index by pip config). "
-            f"pip says: {said.strip()}"
+        lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
+        trouble = [
+            line
+            for line in lines
+            if re.search(r"connection|timed? ?out|resolve|SSL|proxy", line, re.IGNORECASE)
+        ]
+        said = (trouble or [line for line in lines if "ERROR" in line] or lines or ["nothing"])[-1][:300]
+        what = (
+            "there is no way to the package index from here"
+            if trouble
+            else "the package index gives no package"
         )
+        refuse(f"{what} (a proxy is set by HTTPS_PROXY, another index by pip config). pip says: {said}")
 
 
 def read_requirements(python, locks):
@@ -157,29 +164,33 @@ def install(pip, environment, locks, total, anew=False):
     command += [word for lock in locks for word in ("--requirement", lock)]
     progress, said, fetched, done = Progress(total), [], 0, threading.Event()
     unpacking = None
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        for line in process.stdout:
-            said.append(line)
-            if re.match(r"Collecting |Requirement already satisfied", line):
-                fetched += 1
-                progress.show("fetched", fetched - 1, f"; {progress.megabytes:,.0f} MB so far")
-            elif size := re.search(r"Downloading (\S+) .*\(([\d.]+) ([kM])B\)", line):
-                megabytes = float(size[2]) / (1000 if size[3] == "k" else 1)
-                progress.show(
-                    "fetched",
-                    fetched - 1,
-                    f"; {progress.megabytes:,.0f} MB so far, now {size[1]} ({megabytes:,.0f} MB)",
-                )
-                progress.megabytes += megabytes
-            elif line.startswith("Installing collected packages"):
-                progress.show("fetched", total, f"; {progress.megabytes:,.0f} MB in all")
-                progress.end()
-                unpacking = threading.Thread(target=watch, args=(environment, progress, done))
-                unpacking.start()
-    done.set()
-    if unpacking:
-        unpacking.join()
-    progress.end()
+    try:
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as process:
+            for line in process.stdout:
+                said.append(line)
+                if re.match(r"Collecting |Requirement already satisfied", line):
+                    fetched += 1
+                    progress.show("fetched", fetched - 1, f"; {progress.megabytes:,.0f} MB so far")
+                elif size := re.search(r"Downloading (\S+) .*\(([\d.]+) ([kM])B\)", line):
+                    megabytes = float(size[2]) / (1000 if size[3] == "k" else 1)
+                    progress.show(
+                        "fetched",
+                        fetched - 1,
+                        f"; {progress.megabytes:,.0f} MB so far, now {size[1]} ({megabytes:,.0f} MB)",
+                    )
+                    progress.megabytes += megabytes
+                elif line.startswith("Installing collected packages"):
+                    progress.show("fetched", total, f"; {progress.megabytes:,.0f} MB in all")
+                    progress.end()
+                    unpacking = threading.Thread(target=watch, args=(environment, progress, done))
+                    unpacking.start()
+    finally:  # also after Ctrl-C
+        done.set()
+        if unpacking:
+            unpacking.join()
+        progress.end()
     return "".join(said[-20:]) if process.returncode else None
 
 
@@ -203,7 +214,7 @@ def set_up(stamp, locks):
             "The last set-up was cut. What it unpacked is made anew; what it fetched is not fetched again.",
             flush=True,
         )
-    if (is_whole and was_cut) or not os.path.exists(python):
+    if (is_whole and was_cut) or not is_sound(python):
         subprocess.run([sys.executable, "-m", "venv", "--clear", environment], check=True)
     packages = read_requirements(python, locks)
     check_index(pip, packages)
@@ -222,9 +233,25 @@ def set_up(stamp, locks):
     os.remove(cut)
 
 
+def is_sound(python):
+    """Whether an environment's Python starts, is this one's version and has pip: not so where it was cut in the making."""
+    code = "import pip, sys; print(sys.version_info[:2])"
+    try:
+        done = subprocess.run(
+            [python, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+    except OSError:
+        return False
+    return done.stdout.strip() == str(sys.version_info[:2])
+
+
 def is_set_up(stamp, locks):
-    """Whether another command has done all of this meanwhile."""
-    return os.path.exists(stamp) and all(os.path.getmtime(lock) <= os.path.getmtime(stamp) for lock in locks)
+    """Whether another command has done all of this meanwhile; what adds to an environment is done anew after that is."""
+    before = [os.path.join(os.path.dirname(stamp), "installed")]
+    before = [path for path in before if path != stamp and os.path.exists(path)]
+    return os.path.exists(stamp) and all(
+        os.path.getmtime(path) <= os.path.getmtime(stamp) for path in [*locks, *before]
+    )
 
 
 def main(stamp, *locks):
@@ -233,9 +260,11 @@ def main(stamp, *locks):
         if fcntl:
             try:
                 fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            except BlockingIOError:
                 print(f"Another command sets up {os.path.dirname(stamp)}: waiting for it.", flush=True)
                 fcntl.flock(held, fcntl.LOCK_EX)
+            except OSError:  # of a network drive that knows no locks
+                pass
         if not is_set_up(stamp, locks):
             set_up(stamp, locks)
 

@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import os
 import re
+import signal
 import subprocess
 import sys
 import zipfile
@@ -83,11 +84,43 @@ class TestSettingUp:
         assert code == 0 and "The last set-up was cut." in output
         assert names_of(here) == ["first", "second"]
         assert not (here / ".venv/installed.cut").exists()
+        # Cut while the environment itself was made: there is no pip in it yet.
+        (pip,) = here.glob(".venv/lib/python*/site-packages/pip")
+        pip.rename(here / "pip")
+        (here / ".venv/installed").unlink()
+        assert run(here)[0] == 0 and names_of(here) == ["first", "second"]
         # Another that adds to it does not take it away.
         (here / "b.lock").write_text(make_wheel(here / "wheels", "fourth"))
         (here / ".venv/more.cut").touch()
         assert run(here, ".venv/more", "b.lock")[0] == 0
         assert names_of(here) == ["first", "second"] and (here / ".venv/more").exists()
+
+    def test_ctrl_c_while_it_unpacks_ends_it_at_once(self, here):
+        fake = here / "fake_pip.py"
+        fake.write_text(
+            "import time\nprint('Installing collected packages: x', flush=True)\ntime.sleep(600)\n"
+        )
+        code = (
+            f"import sys; sys.path.insert(0, {str(SCRIPT.parent)!r}); import set_up; "
+            f"set_up.install([sys.executable, {str(fake)!r}], '.', ['a.lock'], 2)"
+        )
+        process = subprocess.Popen(
+            [sys.executable, "-c", code], cwd=here, stdout=subprocess.PIPE, text=True, start_new_session=True
+        )
+        assert process.stdout.readline().startswith("fetched 2 of 2")
+        os.killpg(process.pid, signal.SIGINT)
+        process.communicate(timeout=30)
+        assert process.returncode != 0
+
+    def test_what_adds_to_an_environment_is_done_again_after_that_is(self, here):
+        (here / ".venv").mkdir()
+        for name, when in (("gpu", 100), ("installed", 200)):
+            (here / ".venv" / name).touch()
+            os.utime(here / ".venv" / name, (when, when))
+        os.utime(here / "a.lock", (50, 50))
+        assert not set_up.is_set_up(".venv/gpu", ["a.lock"]) and set_up.is_set_up(
+            ".venv/installed", ["a.lock"]
+        )
 
     def test_of_two_at_once_the_second_waits_and_does_nothing_twice(self, here):
         with open(here / "a.lock") as held:

@@ -47,10 +47,18 @@ class TestVerdict:
             ([run("a", GOOD), run("b", COIN)], "1 of 2 training runs does better than guessing."),
             (
                 [run("a", COIN), run("b", COIN)],
-                "None of the 2 training runs is shown to do better than guessing.",
+                "Neither of the two training runs is shown to do better than guessing.",
             ),
             ([run("a", GOOD)], "It does better than guessing."),
             ([run("a", COIN)], "It is not shown to do better than guessing."),
+            (
+                [run("a", answers(LABELS, 4, range(100)))],
+                "It is not shown to do better than guessing. It is worse than guessing: check for swapped labels.",
+            ),
+            (
+                [run("a", GOOD), run("b", np.full((100, 4), np.nan))],
+                "1 of 2 training runs does better than guessing. One diverged.",
+            ),
         ],
     )
     def test_how_many_do_better_than_guessing(self, tmp_path, runs, said):
@@ -60,6 +68,13 @@ class TestVerdict:
         verdict = report(tmp_path, run("only", GOOD)).numbers["verdict"]
         assert verdict["headline"] == "only is right about 0.950 of 100 test images."
         assert verdict["ground"] == verdict["outlook"] == ""
+
+    def test_that_others_are_not_finished_is_said(self, tmp_path):
+        late = run("late", None)
+        none = report(tmp_path / "two", run("a", GOOD), run("b", GOOD), late).numbers["verdict"]
+        assert none["headline"] == "No winner so far: 100 images cannot separate these models."
+        one = report(tmp_path / "one", run("a", GOOD), late).numbers["verdict"]
+        assert one["outlook"] == "Other training runs are not finished."
 
     def test_of_none(self, tmp_path):
         made = report(tmp_path, run("late", None))
@@ -159,7 +174,7 @@ class TestLastLines:
         assert again.jobs() == {} and again.output.rstrip().splitlines()[-3:] == lines[-3:]
         assert "Report:" not in study.run("-n").output
         card = study.read("results/models/net/seed_1/model_card.md").decode()
-        assert "0. cold\n1. warm\n" in card and "trained on 12 images, and tested on 6" in card
+        assert "0. cold\n1. warm\n" in card and "trained on 12 images and tested on 6 others" in card
         # Cut: how far each is, and the command that resumes.
         study.configure(
             config | {"training": {"epochs": 1_000_000, "batch_size": 8}, "session_minutes": 0.05}
@@ -221,7 +236,12 @@ class TestMethods:
             tmp_path,
             run("good", GOOD),
             run("worse", WORSE),
-            left_out=[("no answer", "rows", "3"), ("not what data.where asks for", "rows", "900")],
+            left_out=[
+                ("no answer", "rows", "3"),
+                ("not what data.where asks for", "rows", "900"),
+                ("combined into one per image by median", "answers", "120"),
+                ("a label that data.classes does not name", "images", "1"),
+            ],
             corrupt=[("a.png", "Bean", "train", "cut off")],
             asked={"data": {"where": {"annotator": "a001"}, "label_column": "feeling", "combine": None}},
         )
@@ -229,11 +249,11 @@ class TestMethods:
         # 40 for training, 5 for validation and 25 for test of each class.
         assert "We used 280 images of four classes (Bean, Carrot, Potato, Tomato)." in text
         assert "the column “feeling” of a table of annotations, in rows where annotator is a001." in text
-        assert "Left out were 3 rows (no answer)." in text
+        assert "Left out were 3 rows (no answer); 1 image (of other classes)." in text
         assert "One file could not be decoded completely and was not used." in text
         assert "For validation 5 and for test 25 images per class were drawn at random (seed 1)" in text
         assert (
-            "two convolutional neural networks on images resized to 16 × 16 pixels: 2 convolutional layers"
+            "two convolutional neural networks on images resized to squares of 16 pixels: 2 convolutional layers"
             in text
         )
         assert (
@@ -253,6 +273,9 @@ class TestMethods:
         ]
         text = self.methods(report(tmp_path, *runs))
         assert "Each model was trained three times (seeds 1, 2, 3)" in text
+        assert "Each model was trained three times (seeds 1, 2, 3)" in text
+        some = self.methods(report(tmp_path / "some", *runs[:4]))
+        assert "The models were trained once to three times (seeds 1, 2, 3)" in some
         assert "t-tests of their mean accuracies over the seeds" in text and "McNemar" not in text
 
 
@@ -293,7 +316,7 @@ class TestCard:
         assert "0. Bean\n1. Carrot\n2. Potato\n3. Tomato\n" in card
         assert "(batch, 32, 32, 3), float32, RGB, plain pixels from 0 to 255" in card
         assert "| accuracy | 0.950 |\n| 95 % interval (Wilson) | 0.888 to 0.978 |" in card
-        assert "trained on 1,234 images, and tested on 100 that" in card
+        assert "trained on 1,234 images and tested on 100 others, which were held out" in card
         assert "0 is black, 4095 is white" in card
         assert "where who is a\\|b" in card
         assert "*To be filled in*" in card and "not shown to do better" not in card
@@ -302,6 +325,17 @@ class TestCard:
         assert "**On its test images it was not shown to do better than guessing**" in self.card(
             probabilities=COIN
         )
+
+    def test_a_model_that_is_worse_or_diverged_says_so(self):
+        worse = self.card(probabilities=answers(LABELS, 4, range(100)))
+        assert "right about 0.000 of them, its predictions shuffled would be about 0.250" in worse
+        nothing = self.card(probabilities=np.full((100, 4), np.nan), diverged={"epoch": 1, "step": 3})
+        assert "diverged: its probabilities are not numbers, and it predicts nothing" in nothing
+        assert "not shown to do better" not in nothing
+
+    def test_merged_classes_say_from_what(self):
+        study = {"data": {"source": "class_folders", "classes": {"low": ["1", "2"], "high": ["8*"]}}}
+        assert "low from 1, 2; high from 8\\*." in self.card(study=study)
 
     def test_names_are_no_markup(self):
         classes = [f"{name}{place}" for place, name in enumerate(HOSTILE[:4])]

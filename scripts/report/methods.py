@@ -4,6 +4,7 @@ from baton.errors import some
 from report.show import number
 
 NUMBER_WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+TIMES = {1: "once", 2: "twice"}
 KEPT_BY = {
     "val_accuracy": "the highest accuracy",
     "val_loss": "the lowest cross-entropy",
@@ -29,7 +30,7 @@ def describe_methods(config, data, done, compared, commit):
     of Baton, None where it is not known.
     """
     return [
-        describe_data(config, data),
+        describe_data(config, data, {run["training"]["settings"]["synthetic_fraction"] for run in done}),
         describe_training(done),
         describe_evaluation(data, done, compared, commit),
     ]
@@ -66,7 +67,7 @@ def span(counts):
 # --- The paragraphs
 
 
-def describe_data(config, data):
+def describe_data(config, data, fractions):
     asked, sums, classes = config["data"], data["sums"], data["classes"]
     sentences = [
         f"We used {number(sums['train'] + sums['validation'] + sums['test'])} images of {plural(len(classes), 'class', 'classes')} "
@@ -86,14 +87,7 @@ def describe_data(config, data):
             f"{name} from {', '.join(map(str, old))}" for name, old in asked["classes"].items()
         )
         sentences.append(f"Labels were merged into classes ({merged}).")
-    left_out = [
-        row for row in data["left_out"] if row["unit"] != "files" and "data.where" not in row["reason"]
-    ]
-    if left_out:  # what was said of the rows above, and files that are no images, belong to no paper
-        what = "; ".join(
-            f"{number(row['count'])} {row['unit'] if row['count'] != 1 else row['unit'].removesuffix('s')} ({row['reason']})"
-            for row in left_out
-        )
+    if what := list_left_out(data["left_out"]):
         sentences.append(f"Left out were {what}.")
     if damaged := len(data["corrupt"]):
         sentences.append(
@@ -113,10 +107,29 @@ def describe_data(config, data):
             "for training."
         )
     if sums["synthetic"]:
+        most = "" if len(fractions) == 1 else ", in the models that get the most of them,"
         sentences.append(
-            f"To them {number(sums['synthetic'])} synthetic images were added, each an augmented copy of a training image."
+            f"To the training images {number(sums['synthetic'])} synthetic ones were added{most} each an augmented copy of one."
         )
+    if copies := data["copies"]["split"]:
+        sentences.append(f"{number(copies)} of the files are byte-for-byte copies of one in another split.")
     return " ".join(sentences)
+
+
+def list_left_out(rows):
+    """Return what is told of it in a paper: not what was said before, was used, or is no image."""
+    told = [
+        row
+        for row in rows
+        if row["unit"] != "files"
+        and "data.where" not in row["reason"]
+        and not row["reason"].startswith("combined into")
+    ]
+    return "; ".join(
+        f"{number(row['count'])} {row['unit'] if row['count'] != 1 else row['unit'].removesuffix('s')} "
+        f"({row['reason'].replace('a label that data.classes does not name', 'of other classes')})"
+        for row in told
+    )
 
 
 def describe_training(done):
@@ -126,11 +139,11 @@ def describe_training(done):
     def of(key):
         return either(one[key] for one in settings)
 
-    many = len(models) > 1
-    kernels, side = of("kernels"), of("kernel_size")
+    layers = f"{of('layers')} convolutional layer{'' if of('layers') == '1' else 's'}"
+    doubled = "" if of("layers") == "1" else " in the first, doubling with every layer"
     sentences = [
-        f"We trained {plural(len(models), 'convolutional neural network')} on images resized to {of('size')} × {of('size')} pixels: "
-        f"{of('layers')} convolutional layers ({kernels} kernels of {side} × {side} in the first, doubling with every layer), each "
+        f"We trained {plural(len(models), 'convolutional neural network')} on images resized to squares of {of('size')} pixels: "
+        f"{layers} ({of('kernels')} square kernels of {of('kernel_size')} pixels{doubled}), each "
         f"followed by 2 × 2 max pooling and ReLU, a dense layer of {of('dense')} units with ReLU, and softmax "
         f"({span([run['training']['parameters'] for run in done])} parameters)."
     ]
@@ -161,13 +174,20 @@ def describe_training(done):
         for one in settings
     }
     sentences.append(f"Of each training run the epoch with {either(sorted(kept))} was kept.")
-    seeds = sorted({run["seed"] for run in done})
-    each = "Each model" if many else "The model"
-    sentences.append(
-        f"{each} was trained {'once' if len(seeds) == 1 else f'{word(len(seeds))} times'} (seed{'' if len(seeds) == 1 else 's'} "
-        f"{', '.join(map(str, seeds))}), in {either(FORMATS[run['training']['precision']] for run in done)}."
-    )
+    formats = either(FORMATS[run["training"]["precision"]] for run in done)
+    sentences.append(f"{describe_seeds(done, models)}, in {formats}.")
     return " ".join(sentences)
+
+
+def describe_seeds(done, models):
+    """Return how often the models were trained, and with which seeds."""
+    runs = {model: sum(run["model"] == model for run in done) for model in models}
+    seeds = sorted({run["seed"] for run in done})
+    named = f"(seed{'' if len(seeds) == 1 else 's'} {', '.join(map(str, seeds))})"
+    low, high = min(runs.values()), max(runs.values())
+    if low < high:
+        return f"The models were trained {TIMES.get(low, f'{word(low)} times')} to {word(high)} times {named}"
+    return f"{'Each' if len(models) > 1 else 'The'} model was trained {TIMES.get(low, f'{word(low)} times')} {named}"
 
 
 def describe_patience(settings):
@@ -175,7 +195,7 @@ def describe_patience(settings):
     if not patience:
         return ""
     who = "" if len(patience) == len(settings) else " of some models"
-    return f", or until {either(patience)} epochs{who} brought no improvement"
+    return f"; training{who} ended after {either(patience)} epochs without improvement"
 
 
 def describe_augmentation(augmentations):
@@ -205,7 +225,7 @@ def describe_augmentation(augmentations):
 
 def describe_evaluation(data, done, compared, commit):
     sentences = [
-        f"Accuracies are of {number(data['sums']['test'])} test images that no training or selection used, with 95 % intervals of Wilson."
+        f"Accuracies are of {number(data['sums']['test'])} held-out test images, with 95 % intervals of Wilson."
     ]
     pairs = len(compared["pairs"])
     if pairs:

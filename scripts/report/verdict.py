@@ -19,11 +19,12 @@ def state_verdict(done, compared, unfinished, test_images):
         seeds = len(model["seeds"])
         mean = f", on average of {seeds} seeds" if seeds > 1 else ""
         headline = f"{model['model']} is right about {decimals(model['accuracy'])} of {number(test_images)} test images{mean}."
-        ground = outlook = ""
+        ground = ""
+        outlook = "Other training runs are not finished." if unfinished else ""
     elif compared["best"]:
         headline, ground, outlook = name_best(compared, unfinished)
     else:
-        headline, ground, outlook = name_none(compared)
+        headline, ground, outlook = name_none(compared, unfinished)
     return {"headline": headline, "guessing": count_better(done), "ground": ground, "outlook": outlook}
 
 
@@ -43,11 +44,12 @@ def name_best(compared, unfinished):
     return headline, ground, outlook
 
 
-def name_none(compared):
+def name_none(compared, unfinished):
     found = compared["no_winner"]
     some_differ = any(pair["different"] for pair in compared["pairs"])
     these = "the best of these models" if some_differ else "these models"
-    headline = f"No winner: {number(compared['images'])} images cannot separate {these}."
+    so_far = " so far" if unfinished else ""
+    headline = f"No winner{so_far}: {number(compared['images'])} images cannot separate {these}."
     first, second = found["models"]
     measured = " and ".join(
         f"{model} ({decimals(accuracy)})"
@@ -83,12 +85,29 @@ def name_none(compared):
 
 
 def count_better(done):
-    """Return how many runs are shown to do better than guessing: no test shows that a model guesses."""
-    better = sum(run["test"]["answers"]["verdict"] == "above chance" for run in done)
+    """Return how many runs are shown to do better than guessing, how many diverged, and how many are worse.
+
+    That a model guesses is said of none: no test shows that.
+    """
+    verdicts = [run["test"]["answers"]["verdict"] for run in done]
+    sentences = [say_better(done, verdicts.count("above chance"))]
+    for verdict, what in (
+        ("no answers", "diverged"),
+        ("below chance", "worse than guessing: check for swapped labels"),
+    ):
+        if found := verdicts.count(verdict):
+            are = "" if verdict == "no answers" else "is " if found == 1 else "are "
+            who = "It" if len(done) == 1 else "One" if found == 1 else number(found)
+            sentences.append(f"{who} {are}{what}.")
+    return " ".join(sentences)
+
+
+def say_better(done, better):
     if len(done) == 1:
         return f"It {'does better' if better else 'is not shown to do better'} than guessing."
     if not better:
-        return f"None of the {number(len(done))} training runs is shown to do better than guessing."
+        none = "Neither of the two" if len(done) == 2 else f"None of the {number(len(done))}"
+        return f"{none} training runs is shown to do better than guessing."
     if better == len(done):
         who = "Both" if better == 2 else f"All {number(better)}"
     else:
