@@ -41,7 +41,7 @@ def sessions(study):
 
 def wait_for_training(study, text):
     """Wait until this call trains: text() is what it has printed."""
-    wait_until(lambda: "epoch 2: loss" in text() or "resuming from" in text(), "the training run")
+    wait_until(lambda: "epoch 2 of " in text() or "resuming from" in text(), "the training run")
 
 
 def wait_for_end(process, output):
@@ -82,7 +82,7 @@ def stopped(study):
 OTHER_THREAD = """
 import signal, subprocess, sys, threading, time
 sys.path[:0] = __import__("json").loads(sys.argv[1])
-from baton.study.call import hand_on_the_end
+from baton.study.signals import hand_on_the_end
 
 job = subprocess.Popen(["sleep", "600"])
 left = threading.Semaphore(0)

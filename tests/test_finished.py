@@ -502,12 +502,12 @@ class TestStory:
         if name in ("lost", "data"):  # with its records Snakemake has lost what it compares
             return
         assert "train_net" in event.outcome.jobs()
-        assert TAKEN in event.log and "epoch 1:" not in event.log
+        assert TAKEN in event.log and "epoch 1 of" not in event.log
 
     def test_fewer_epochs_train_anew_only_where_no_state_says_they_cannot(self, story):
         event = story.events["fewer"]
         assert event.outcome.code == 0  # the state was deleted: two epochs are two epochs
-        assert "epoch 2: loss" in event.log and "epoch 3: loss" not in event.log
+        assert "epoch 2 of" in event.log and "epoch 3 of" not in event.log
 
     def test_a_model_of_other_settings_is_used_and_that_is_said(self, story):
         event = story.events["other"]

@@ -271,6 +271,120 @@ class TestWideTables:
         assert {split for _, split in drawn} == {"train", "validation", "test"}
 
 
+class TestWhatIsNotSure:
+    """Tables in which a guess would be wrong without a word."""
+
+    def write(self, folder, header, rows, count=40):
+        images(folder / "photos", count)
+        write_csv(folder / "ratings.csv", [header, *rows])
+        return begin(folder, table="../ratings.csv")
+
+    def test_ratings_that_are_also_names_of_images_are_no_column_of_images(self, tmp_path):
+        for number in range(30):
+            save_image(tmp_path / f"photos/{number}.png", "red") if not number else (
+                tmp_path / f"photos/{number}.png"
+            ).write_bytes((tmp_path / "photos/0.png").read_bytes())
+        rows = [(str(1 + number % 5), f"{number}.png") for number in range(30)]
+        write_csv(tmp_path / "ratings.csv", [("rating", "photo"), *rows])
+        data = yaml.safe_load(begin(tmp_path, table="../ratings.csv"))["data"]
+        assert (data["image_column"], data["label_column"]) == ("photo", "rating")
+
+    def test_answers_to_what_may_be_several_questions_are_not_combined(self, tmp_path):
+        rows = [
+            (f"photo {n}.png", person, str(side), str(1 + n % 3 + 4 * side))
+            for n in range(40)
+            for person in ANNOTATORS
+            for side in (0, 1)
+            for _ in range(2)
+        ]
+        text = self.write(tmp_path, ("image", "rater", "side", "rating"), rows)
+        assert "  where: FILL_IN" in text and "  combine: FILL_IN" in text
+        assert "#   side: 2 values, 0: 240 rows, 1: 240" in text
+
+    def test_a_questions_way_of_combining_is_not_the_others(self, tmp_path):
+        rows = [
+            (f"photo {n}.png", person, what, answer)
+            for n in range(40)
+            for person in ANNOTATORS
+            for what, answer in (("beauty", str(1 + n % 4)), ("place", ("sea", "wood")[n % 2]))
+        ]
+        text = self.write(tmp_path, ("image", "annotator", "question", "answer"), rows)
+        assert "  combine: FILL_IN" in text
+        assert (
+            "beauty, combine: median: 1: 10 images" in text
+            and "place, combine: majority: sea: 20 images" in text
+        )
+
+    @pytest.mark.parametrize(
+        ("header", "answer", "annotator"),
+        [
+            (("user_rating", "user_id"), "user_rating", "user_id"),
+            (("rating", "reviewer", "response_time"), "rating", "reviewer"),
+            (("emotion", "labeler"), "emotion", "labeler"),
+            (("rating", "user_age", "user_id"), "rating", "user_id"),
+        ],
+    )
+    def test_columns_whose_names_hold_two_words(self, tmp_path, header, answer, annotator):
+        ages = {"ann": "20", "bob": "30", "cleo": "30"}
+        cells = {"user_age": lambda n, who: ages[who], "response_time": lambda n, who: f"{1 + n / 40:.3f}"}
+        rows = [
+            (
+                f"photo {n}.png",
+                *(
+                    who if name == annotator else cells.get(name, lambda n, who: str(1 + n % 2))(n, who)
+                    for name in header
+                ),
+            )
+            for n in range(40)
+            for who in ANNOTATORS
+        ]
+        text = self.write(tmp_path, ("image", *header), rows)
+        assert f"  label_column: {answer}\n" in text
+        assert f"3 annotators in column {annotator}: " in text
+
+    def test_codes_far_off_are_asked_for(self, tmp_path):
+        rows = [
+            (f"photo {n}.png", who, "99" if n % 4 == 3 else str(1 + n % 4))
+            for n in range(40)
+            for who in ANNOTATORS
+        ]
+        text = self.write(tmp_path, ("image", "annotator", "rating"), rows)
+        assert "30 answers: far off the others, which are from 1 to 3: 99" in text
+        assert "  no_answer: FILL_IN" in text
+        codes = re.search(r"write the list as it is: (\[[^]]+\])", re.sub(r"\n  # +", " ", text))[1]
+        assert yaml.safe_load(codes) == default_codes()
+
+    def test_what_is_no_answer_is_none_and_is_counted(self, tmp_path):
+        rows = [
+            (f"photo {n}.png", who, "NA" if (n + place) % 4 == 0 else str(1 + n % 3))
+            for n in range(40)
+            for place, who in enumerate(ANNOTATORS)
+        ]
+        text = self.write(tmp_path, ("image", "annotator", "rating"), rows)
+        assert yaml.safe_load(text)["data"]["combine"] == "median"
+        assert "# Left out: 30 rows: no answer: NA" in text
+
+    def test_the_separator_is_the_one_by_which_images_are_named(self, tmp_path):
+        images(tmp_path / "photos", 30)
+        lines = [
+            "image;How nice, from 1 (ugly), to 5 (nice)?",
+            *(f"photo {n}.png;{1 + n % 2}" for n in range(30)),
+        ]
+        (tmp_path / "ratings.csv").write_text("\n".join(lines))
+        data = yaml.safe_load(begin(tmp_path, table="../ratings.csv"))["data"]
+        assert data["label_column"] == "How nice, from 1 (ugly), to 5 (nice)?"
+        assert draw(tmp_path)
+
+    def test_a_table_without_a_header(self, tmp_path):
+        with pytest.raises(UserError, match=r"the first row names an image, photo 0\.png"):
+            self.write(tmp_path, ("photo 0.png", "1"), [(f"photo {n}.png", "2") for n in range(1, 40)])
+
+
+def default_codes():
+    """Return the codes for no answer that a config has which names none."""
+    return yaml.safe_load((REPOSITORY / "config.yaml").read_text(encoding="utf-8"))["data"]["no_answer"]
+
+
 class TestText:
     @pytest.mark.parametrize(
         "text", ["a", "photo 1.png", "null", "x: y", "#", "é", "no\n: yes", " a", "", "[a]", "~"]
