@@ -57,7 +57,7 @@ bench: .venv/installed
 
 # Writes the pictures of README from the demo study. Needs chromium and chromedriver.
 pictures: run
-	.venv/bin/python tests/pictures.py results docs
+	PYTHONPATH=scripts:tests .venv/bin/python tests/pictures.py results docs
 
 # Renews the four locks from pyproject.toml: what running needs, what exporting and GPUs need beyond it, and what tests
 # and linters do. Needs uv.

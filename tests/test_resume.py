@@ -62,7 +62,7 @@ def take_states(study):
 
 def epochs_in_log(study):
     """Return the epochs that the last session trained."""
-    return [int(epoch) for epoch in re.findall(r" epoch (\d+): loss", study.log("train/net/seed_1"))]
+    return [int(epoch) for epoch in re.findall(r" epoch (\d+) of ", study.log("train/net/seed_1"))]
 
 
 def stop_after(study, epochs, number):

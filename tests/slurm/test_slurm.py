@@ -105,7 +105,7 @@ class Interruptions:
         times = self.seen.setdefault(model, {0})
         times.add(saved_at(self.study / "state", f"{model}/seed_1"))
         log = self.study / f"logs/train/{model}/seed_1.log"
-        return len(times) > 2 or (log.exists() and b" epoch 350: " in log.read_bytes())
+        return len(times) > 2 or (log.exists() and b" epoch 350 of " in log.read_bytes())
 
     def _time_limit(self, job):
         self.cluster.run(f"scontrol update JobId={job['id']} TimeLimit=1")
