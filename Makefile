@@ -56,8 +56,9 @@ bench: .venv/installed
 	.venv/bin/python tests/record.py tests/benchmark_notebook.py $(IMAGES)
 
 # Writes the pictures of README from the demo study. Needs chromium and chromedriver.
-pictures: run
-	PYTHONPATH=scripts:tests .venv/bin/python tests/pictures.py results docs
+pictures: .venv/installed
+	.venv/bin/snakemake --directory results/pictures/demo
+	PYTHONPATH=scripts:tests .venv/bin/python tests/pictures.py results/pictures/demo/results docs
 
 # Renews the four locks from pyproject.toml: what running needs, what exporting and GPUs need beyond it, and what tests
 # and linters do. Needs uv.

@@ -22,6 +22,7 @@ def main(results, folder):
         browser = Browser(profile)
         size = {"width": WIDTH, "height": HEIGHT, "deviceScaleFactor": 1, "mobile": False}
         browser.do("Emulation.setDeviceMetricsOverride", **size)
+        browser.do("Emulation.setScrollbarsHidden", hidden=True)
         browser.driver.get((results / "report.html").as_uri())
         browser.driver.save_screenshot(str(folder / "report.png"))
         browser.close()

@@ -48,6 +48,7 @@ def evaluate_without_tensorflow(study, out):
             "weights": str(study / "results/data/class_weights.json"),
             "metrics_json": str(out / "metrics.json"),
             "predictions_csv": str(out / "predictions.csv"),
+            "card": str(out / "model_card.md"),
             "ordered": None,
             "kept_prediction": str(study / KEPT),
         },

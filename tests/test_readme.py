@@ -75,7 +75,7 @@ def test_the_first_study_as_readme_has_it(tmp_path):
         # Where the user types it is Baton's folder; here the Snakefile is named.
         words = [str(tmp_path / word) if word.startswith("my-study") else word for word in command]
         words = [
-            re.sub(r"^(images|annotations)=", rf"\\1={tmp_path}/", word) if "=" in word else word
+            re.sub(r"^(images|annotations)=", rf"\1={tmp_path}/", word) if "=" in word else word
             for word in words
         ]
         done = run_forked(["--snakefile", REPOSITORY / "Snakefile", "--cores", 1, *words], tmp_path)

@@ -62,7 +62,7 @@ def take_states(study):
 
 def epochs_in_log(study):
     """Return the epochs that the last session trained."""
-    return [int(epoch) for epoch in re.findall(r" epoch (\d+) of ", study.log("train/net/seed_1"))]
+    return [int(epoch) for epoch in re.findall(r" epoch (\d+) of \d+: val", study.log("train/net/seed_1"))]
 
 
 def stop_after(study, epochs, number):
@@ -137,7 +137,7 @@ class TestStopped:
             stop = stopped.stops[name]
             assert "Traceback" not in stop.outcome.output
             assert f"net: {stop.progress['epoch']} of {ENDLESS} epochs" in stop.outcome.output
-            assert "again to resume" in stop.outcome.output
+            assert "To resume: " in stop.outcome.output
 
     def test_a_stopped_session_leaves_no_model(self, stopped):
         for name in ("time", "SIGTERM", "SIGKILL"):

@@ -7,7 +7,7 @@ import subprocess
 
 import numpy as np
 import pytest
-from conftest import REPOSITORY, Study, save_images
+from conftest import REPOSITORY, Study, run_forked, save_images
 from report_builder import HOSTILE, VEGETABLES, Made, answers, run, saying
 
 from baton.markdown import escape_markdown
@@ -109,8 +109,7 @@ class TestLastLines:
         numbers = {"verdict": {"headline": "No winner.", "guessing": "All do."}, "runs": runs} | more
         (folder / "results/report.json").write_text(json.dumps(numbers))
 
-    def test_verdict_accuracies_and_where_the_report_is(self, tmp_path, monkeypatch):
-        monkeypatch.chdir(tmp_path)
+    def test_verdict_accuracies_and_where_the_report_is(self, tmp_path):
         test = {"accuracy": 0.25, "interval": [0.125, 0.5]}
         self.write(
             tmp_path,
@@ -121,7 +120,7 @@ class TestLastLines:
                 {"model": "late"},
             ],
         )
-        assert answer.describe_answer() == [
+        assert answer.describe_answer(str(tmp_path)) == [
             "",
             "No winner. All do.",
             "  one     0.250  (95 % interval 0.125 to 0.500)",
@@ -129,22 +128,20 @@ class TestLastLines:
             f"Report: {tmp_path}/results/report.html",
         ]
 
-    def test_of_many_the_best(self, tmp_path, monkeypatch):
-        monkeypatch.chdir(tmp_path)
+    def test_of_many_the_best(self, tmp_path):
         tests = [{"accuracy": number / 100, "interval": [0, 1]} for number in range(20)]
         self.write(tmp_path, [{"model": f"m{place}", "test": test} for place, test in enumerate(tests)])
-        lines = answer.describe_answer()
+        lines = answer.describe_answer(str(tmp_path))
         assert [line.split()[0] for line in lines[2:14]] == [f"m{place}" for place in range(19, 7, -1)]
         assert lines[14] == "  and 8 more models, in results/report/models.csv"
 
-    def test_a_report_of_an_earlier_version_says_nothing(self, tmp_path, monkeypatch):
-        monkeypatch.chdir(tmp_path)
-        assert answer.describe_answer() == []
+    def test_a_report_of_an_earlier_version_says_nothing(self, tmp_path):
+        assert answer.describe_answer(str(tmp_path)) == []
         self.write(tmp_path, [])
         numbers = json.loads((tmp_path / "results/report.json").read_text())
         del numbers["verdict"]
         (tmp_path / "results/report.json").write_text(json.dumps(numbers))
-        assert answer.describe_answer() == []
+        assert answer.describe_answer(str(tmp_path)) == []
 
     def test_as_snakemake_ends(self, tmp_path):
         for label, colour in (("warm", "red"), ("cold", "blue")):
@@ -170,7 +167,8 @@ class TestLastLines:
         assert lines[-1] == f"Report: {tmp_path}/results/report.html"
         assert lines[-2].startswith(f"  net  {accuracy:.3f}  (95 % interval ")
         assert lines[-3].startswith(f"net is right about {accuracy:.3f} of 6 test images. It ")
-        again = study.run()
+        # From another folder, as with --directory.
+        again = run_forked(study.arguments(), tmp_path.parent)
         assert again.jobs() == {} and again.output.rstrip().splitlines()[-3:] == lines[-3:]
         assert "Report:" not in study.run("-n").output
         card = study.read("results/models/net/seed_1/model_card.md").decode()

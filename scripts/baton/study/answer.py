@@ -11,10 +11,10 @@ REPORT, NUMBERS = "results/report.html", "results/report.json"
 SHOWN = 12  # models
 
 
-def describe_answer() -> list[str]:
-    """Return lines on the report in the current folder; none where there is none, or an earlier version wrote it."""
+def describe_answer(folder: str) -> list[str]:
+    """Return lines on the report of the study in a folder; none where there is none, or an earlier version wrote it."""
     try:
-        with open(NUMBERS, encoding="utf-8") as file:
+        with open(os.path.join(folder, NUMBERS), encoding="utf-8") as file:
             report = json.load(file)
         verdict, models = report["verdict"], average_seeds(report["runs"])
     except (OSError, ValueError, KeyError):
@@ -25,7 +25,7 @@ def describe_answer() -> list[str]:
         lines.append(f"  {model['name']:<{width}}  {describe_accuracy(model)}")
     if len(models) > SHOWN:
         lines.append(f"  and {len(models) - SHOWN:,} more models, in results/report/models.csv")
-    return [*lines, f"Report: {os.path.abspath(REPORT)}"]
+    return [*lines, f"Report: {os.path.join(folder, REPORT)}"]
 
 
 def average_seeds(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -53,13 +53,11 @@ def describe_accuracy(model: dict[str, Any]) -> str:
 
 
 def describe_program() -> str:
-    """Return what this call of snakemake began with, as it can be typed again: its path where no search would find it."""
+    """Return how Snakemake was called: by its name where that finds it, else by the path that was typed."""
     path = sys.argv[0]
-    if os.path.basename(path) != "snakemake" or os.path.realpath(
-        shutil.which("snakemake") or ""
-    ) == os.path.realpath(path):
+    if os.path.basename(path) != "snakemake":  # python -m snakemake
         return "snakemake"
-    return shlex.quote(os.path.relpath(path) if os.path.relpath(path).count("..") < 1 else path)
+    return "snakemake" if path == shutil.which("snakemake") else shlex.quote(path)
 
 
 def describe_call() -> str:

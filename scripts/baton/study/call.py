@@ -53,7 +53,7 @@ class Call:
         if self.workflow.is_main_process and not self.workflow.dryrun:
             end_before_the_start()
             # After all that Snakemake itself prints; where nothing is to be done, it calls no handler.
-            atexit.register(self.print_last_lines, os.getpid())
+            atexit.register(self.print_last_lines, os.getpid(), os.getcwd())
             name = note_call()
             hand_on(self.study.images_seen)
             for run in self.study.runs:
@@ -95,13 +95,16 @@ class Call:
         if any(os.path.exists(files.state) or os.path.exists(files.models) for files in wanted):
             self.last_lines = ["", *describe_progress(self.study, self.cores(), describe_call())]
 
-    def print_last_lines(self, process):
-        """When this call ends: print how far each run is where it was cut, and the answer where the report is done."""
+    def print_last_lines(self, process, folder):
+        """When this call ends: print how far each run is where it was cut, and the answer where the report is done.
+
+        folder: the study's, which is not the current one any more.
+        """
         if os.getpid() != process or self.workflow.dryrun:  # or a process forked from it
             return
         lines = self.last_lines
         if not lines and self.is_report_done():
-            lines = describe_answer()
+            lines = describe_answer(folder)
         if lines:
             print(*lines, sep="\n", file=sys.stderr)
 
