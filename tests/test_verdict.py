@@ -128,6 +128,13 @@ class TestLastLines:
             f"Report: {tmp_path}/results/report.html",
         ]
 
+    @pytest.mark.parametrize(
+        ("share", "shown"),
+        [(0.9504, "0.950"), (1.0, "1.000"), (0.0, "0.000"), (0.99971, "0.9997"), (0.00004, "0.00004")],
+    )
+    def test_what_is_nearly_all_is_not_all(self, share, shown):
+        assert answer.show(share) == shown
+
     def test_of_many_the_best(self, tmp_path):
         tests = [{"accuracy": number / 100, "interval": [0, 1]} for number in range(20)]
         self.write(tmp_path, [{"model": f"m{place}", "test": test} for place, test in enumerate(tests)])

@@ -47,9 +47,17 @@ def describe_accuracy(model: dict[str, Any]) -> str:
     accuracies = model["accuracies"]
     if len(accuracies) == 1:
         low, high = model["intervals"][0]
-        return f"{accuracies[0]:.3f}  (95 % interval {low:.3f} to {high:.3f})"
+        return f"{show(accuracies[0])}  (95 % interval {show(low)} to {show(high)})"
     mean = sum(accuracies) / len(accuracies)
-    return f"{mean:.3f}  (mean of {len(accuracies)} seeds, {min(accuracies):.3f} to {max(accuracies):.3f})"
+    return (
+        f"{show(mean)}  (mean of {len(accuracies)} seeds, {show(min(accuracies))} to {show(max(accuracies))})"
+    )
+
+
+def show(share: float) -> str:
+    """Return a share with three decimals, of one that is nearly 0 or 1 with as many as it takes to be neither."""
+    places = next((places for places in range(3, 9) if round(share, places) not in (0, 1)), 3)
+    return f"{share:.{places}f}"
 
 
 def describe_program() -> str:
