@@ -118,7 +118,7 @@ class Victim(Call):
                 FileNotFoundError
             ):  # Snakemake removes it before it starts a training run
                 logs = [path.read_text() for path in (self.study / "logs/train/net").glob("*.log")]
-                return saved(self.study) != self.before and any(": loss" in text for text in logs)
+                return saved(self.study) != self.before and any(": val_accuracy" in text for text in logs)
             return False
 
         wait_until(begun, "the training run to begin")
