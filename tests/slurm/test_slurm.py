@@ -128,15 +128,13 @@ class Interruptions:
         self.lost = job["id"]
 
     def _training(self, job):
-        """Return the training run of a job: the first of such processes, since one that forks looks like two."""
-        found = []
+        """Return the training run of a job."""
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
                 words = process.cmdline()
                 if process.environ().get("SLURM_JOB_ID") == job["id"] and words[-1].endswith("train.py"):
-                    found.append((process.create_time(), process.pid, process))
-        assert found, f"no training run in {job}"
-        return min(found)[2]
+                    return process
+        raise AssertionError(f"no training run in {job}")
 
     def _hold(self, model, job):
         """Stop a training run, which takes no time of the processor then and is not through too early."""
@@ -144,13 +142,10 @@ class Interruptions:
         self.held[model].suspend()
 
     def _release(self, model):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            self.held.pop(model).resume()
+        self.held.pop(model).resume()
 
     def _is_warned(self, model):
-        """Whether a signal that ends a training run waits for it, or Slurm has ended it meanwhile."""
-        if not self.held[model].is_running():
-            return True
+        """Whether a signal that ends a training run waits for it."""
         lines = Path(f"/proc/{self.held[model].pid}/status").read_text().splitlines()
         status = dict(line.split(":\t", 1) for line in lines)
         waiting = int(status["ShdPnd"], 16) | int(status["SigPnd"], 16)
