@@ -5,7 +5,7 @@ choose from, and Snakemake names that line until it is filled in.
 """
 
 import os
-import re
+import shlex
 
 from annotations.names import Names
 from baton import console
@@ -72,16 +72,12 @@ def main(images, annotations, called_in, program="snakemake", config="config.yam
     with open(config, "x", encoding="utf-8", errors="surrogateescape") as file:
         file.write(content)
     directory = os.path.relpath(".", called_in)
-    asked = "" if directory == "." else f" --directory {quote(directory)}"
+    asked = "" if directory == "." else f" --directory {shlex.quote(directory)}"
     path = os.path.relpath(os.path.abspath(config), called_in)
     log.info("written: %s\n%s", os.path.abspath(config), content)
     if text.open:
         log.info("%s to be filled in (FILL_IN)", "1 line is" if text.open == 1 else f"{text.open} lines are")
-    log.info("next: %s -n%s --configfile %s", program, asked, quote(path))
-
-
-def quote(path):
-    return path if re.fullmatch(r"[\w./-]+", path) else "'" + path.replace("'", "'\\''") + "'"
+    log.info("next: %s -n%s --configfile %s", program, asked, shlex.quote(path))
 
 
 if __name__ == "__main__":

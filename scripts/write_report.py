@@ -117,9 +117,9 @@ def main(files, results, base, runs, config, workflow, whole=False):
     if done:
         draw_figures(done, arranged, confusion, data, folder)
     write_csv(folder / "models.csv", table_of_models(done))
-    caption = write_caption(compared, data["sums"]["test"])
+    table = *list_rows(done, compared), write_caption(compared, data["sums"]["test"])
     for name, write in (("table.tex", write_latex), ("table.md", write_markdown)):
-        (folder / name).write_text(write(*list_rows(done, compared), caption), encoding="utf-8")
+        (folder / name).write_text(write(*table), encoding="utf-8")
     write_csv(folder / "pairs.csv", table_of_pairs(compared))
     few_pairs = len(compared["pairs"]) <= MOST_PAIRS
     numbers = report if few_pairs else report | {"comparison": compared | {"pairs": None}}

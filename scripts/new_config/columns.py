@@ -26,8 +26,13 @@ ANNOTATORS = {
     "coder",
     "observer",
     "judge",
+    "respondent",
+    "labeler",
+    "labeller",
+    "grader",
+    "reviewer",
+    "expert",
 }
-ANNOTATORS |= {"respondent", "labeler", "labeller", "grader", "reviewer", "expert"}
 QUESTIONS = {"question", "task", "attribute", "dimension", "measure", "variable", "item", "aspect"}
 ANSWERS = {"answer", "rating", "label", "class", "score", "response", "choice", "vote", "value"}
 NO_NOUNS = {"id", "ids", "name", "no", "nr", "number", "code", "key"}

@@ -5,7 +5,7 @@ from collections import Counter
 from baton.console import log
 from baton.data.passed_over import why_passed_over
 from baton.errors import UserError, some
-from new_config.holdout import LISTED, add_holdout, count_images, listed, read_classes
+from new_config.holdout import LEAST_IMAGES, LISTED, add_holdout, count_images, listed, read_classes
 from new_config.text import can_be_spelled, count
 from sort_into_classes import SPLITS, class_folders
 
@@ -48,9 +48,9 @@ def describe_folders(text, images, names):
         else:
             text.fill_in("classes", 2)
     if source == "class_folders":
-        if empty and min(counts.values()) < 5:
+        if empty and min(counts.values()) < LEAST_IMAGES:
             raise UserError(
-                f"{images}: the folders {some(empty)} hold no images, and others hold fewer than five: remove or fill them first."
+                f"{images}: the folders {some(empty)} hold no images, and others hold fewer than {LEAST_IMAGES}: remove or fill them first."
             )
         add_holdout(text, counts)
     else:
