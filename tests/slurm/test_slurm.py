@@ -112,10 +112,10 @@ class Interruptions:
         self._hold("time_limit", job)
 
     def _scancel(self, job):
-        self.cluster.run(f"scancel {job['id']}")
+        self._end(job, "scancel")
 
     def _requeue(self, job):
-        self.cluster.run(f"scontrol requeue {job['id']}")
+        self._end(job, "scontrol requeue")
         self.requeued.add(job["id"])
 
     def _killed(self, job):
@@ -136,17 +136,27 @@ class Interruptions:
                     return process
         raise AssertionError(f"no training run in {job}")
 
+    def _end(self, job, command):
+        """Have Slurm end a job by a command of its own."""
+        # Where no signal of Slurm's reaches it, it trains on until the kill, which is 20 s later: time enough to be done.
+        self._training(job).suspend()
+        self.cluster.run(f"{command} {job['id']}")
+
     def _hold(self, model, job):
         """Stop a training run, which takes no time of the processor then and is not through too early."""
         self.held[model] = self._training(job)
         self.held[model].suspend()
 
     def _release(self, model):
-        self.held.pop(model).resume()
+        with contextlib.suppress(psutil.NoSuchProcess):
+            self.held.pop(model).resume()
 
     def _is_warned(self, model):
-        """Whether a signal that ends a training run waits for it."""
-        lines = Path(f"/proc/{self.held[model].pid}/status").read_text().splitlines()
+        """Whether a signal that ends a training run waits for it, or has ended it."""
+        try:
+            lines = Path(f"/proc/{self.held[model].pid}/status").read_text().splitlines()
+        except FileNotFoundError:
+            return True
         status = dict(line.split(":\t", 1) for line in lines)
         waiting = int(status["ShdPnd"], 16) | int(status["SigPnd"], 16)
         return any(waiting >> number - 1 & 1 for number in (signal.SIGTERM, signal.SIGUSR2, signal.SIGUSR1))
