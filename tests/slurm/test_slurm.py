@@ -25,9 +25,10 @@ PROFILE = (
 MIN_JOB_AGE = int(os.environ.get("MIN_JOB_AGE", 60))
 # Long enough to be interrupted once they are under way, which takes seconds.
 MODELS = [
-    {"name": name, "epochs": 1100} for name in ("time_limit", "lost_node", "scancel", "requeue", "killed")
+    {"name": name, "epochs": 1100} for name in ("time_limit", "scancel", "lost_node", "requeue", "killed")
 ]
 MODELS += [{"name": "alone", "epochs": 50}]
+ON_NODE = ("RUNNING", "COMPLETING")  # states of a job
 # A model's name is no part of what it trains to: left alone, one of each length stands for all of it.
 LEFT_ALONE = {model["epochs"]: model["name"] for model in MODELS}
 CONFIG = {
@@ -79,6 +80,8 @@ class Interruptions:
         for job in jobs:
             model = next((name for name in self.pending if f"train_{name}" in job["name"]), None)
             if model and job["state"] == "RUNNING" and self._is_under_way(model):
+                if model == "lost_node" and not self._is_alone(job, jobs):
+                    continue
                 self.pending.remove(model)
                 self.jobs[model] = job
                 getattr(self, f"_{model}")(job)
@@ -95,6 +98,7 @@ class Interruptions:
                 # The same training runs twice now, and one waits: the daemon, back again, ends the other.
                 self._release("lost_node")
                 self.cluster.start_node(self.jobs["lost_node"]["node"])
+                self.cluster.run(f"scontrol update NodeName={self.jobs['lost_node']['node']} State=RESUME")
                 self.lost = None
         if "time_limit" in self.held and self._is_warned("time_limit"):
             self._release("time_limit")
@@ -121,8 +125,15 @@ class Interruptions:
     def _killed(self, job):
         self._training(job).kill()
 
+    def _is_alone(self, job, jobs):
+        """Whether no other job runs on the node of this one, which waits until then: they would be lost with it."""
+        if "lost_node" not in self.held:
+            self._hold("lost_node", job)
+            self.cluster.run(f"scontrol update NodeName={job['node']} State=DRAIN Reason=test")
+        on_node = [other["id"] for other in jobs if other["node"] == job["node"] and other["state"] in ON_NODE]
+        return on_node == [job["id"]]
+
     def _lost_node(self, job):
-        self._hold("lost_node", job)
         self.cluster.kill_node(job["node"])
         self.requeued.add(job["id"])
         self.lost = job["id"]
