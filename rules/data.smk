@@ -3,9 +3,11 @@
 Needs
     data.images, data.annotations of the config (results/demo/ for the demo)
 Makes
-    results/data/classes.csv, left_out.csv, notes.csv, classes/CLASS/ (links, to look at)
+    results/data/classes.csv, left_out.csv, notes.csv, answers.csv, classes/CLASS/ (links, to look at)
+    results/data/inspected.csv, thumbnails.npy, grey.json
+    results/data/copies.csv, copies.json, groups.csv
     results/data/split.csv
-    results/data/images.csv, corrupt.csv, look_at.csv, grey.json, dataset/SPLIT/CLASS/ (links, to look at)
+    results/data/images.csv, corrupt.csv, look_at.csv, dataset/SPLIT/CLASS/ (links, to look at)
     results/data/class_weights.json
     results/data/packed/IMAGES/SPLIT.npy, SPLIT.csv: the only thing that training reads
 """
@@ -34,11 +36,12 @@ rule sort_into_classes:
     input:
         annotations=STUDY.config["data"]["annotations"] or [],
         images=STUDY.config["data"]["images"] if STUDY.images_are_made else [],
-        parts=[STUDY.script(f"annotations/{name}.py") for name in ("tables", "names", "answers")],
+        parts=[STUDY.script(f"annotations/{name}.py") for name in ("tables", "names", "answers", "classes", "belonging")],
     output:
         classes="results/data/classes.csv",
         left_out="results/data/left_out.csv",
         notes="results/data/notes.csv",
+        answers="results/data/answers.csv",
         folder=directory("results/data/classes"),
     log:
         "logs/sort_into_classes.log",
@@ -49,14 +52,70 @@ rule sort_into_classes:
     params:
         data=STUDY.config["data"],
         images_seen=STUDY.images_seen,
+        before="results/data/split.csv",
     script:
         "../scripts/sort_into_classes.py"
+
+
+rule inspect_images:
+    """Decode every image once: what is wrong with it, what it is, and a thumbnail."""
+    input:
+        classes="results/data/classes.csv",
+        images=ancient(STUDY.config["data"]["images"]),
+        parts=[STUDY.script(f"baton/data/{name}.py") for name in ("damage", "grey", "inspected", "thumbnails")],
+    output:
+        inspected="results/data/inspected.csv",
+        thumbnails="results/data/thumbnails.npy",
+        grey="results/data/grey.json",
+    log:
+        "logs/inspect_images.log",
+    benchmark:
+        "benchmarks/inspect_images.tsv"
+    conda:
+        "../envs/baton.yaml"
+    threads: workflow.cores or 1
+    resources:
+        mem_mb=STUDY.memory_of_decoding,
+    params:
+        megapixels=STUDY.config["images"]["megapixels"],
+    script:
+        "../scripts/inspect_images.py"
+
+
+rule find_copies:
+    """Find images that are copies of one another, and which are to stay in one split."""
+    input:
+        classes="results/data/classes.csv",
+        inspected="results/data/inspected.csv",
+        thumbnails="results/data/thumbnails.npy",
+        parts=[STUDY.script(f"copies/{name}.py") for name in ("candidates", "registration", "chains")],
+    output:
+        copies="results/data/copies.csv",
+        groups="results/data/groups.csv",
+        facts="results/data/copies.json",
+    log:
+        "logs/find_copies.log",
+    benchmark:
+        "benchmarks/find_copies.tsv"
+    conda:
+        "../envs/baton.yaml"
+    threads: workflow.cores or 1
+    resources:
+        mem_mb=STUDY.memory_of_copies,
+    params:
+        keep_together=STUDY.config["holdout"]["keep_together"],
+        warned=STUDY.config["images"]["warned"],
+    script:
+        "../scripts/find_copies.py"
 
 
 rule split_holdout:
     """Draw the images held out for validation and test, or take the given splits."""
     input:
         classes="results/data/classes.csv",
+        inspected="results/data/inspected.csv",
+        groups="results/data/groups.csv",
+        parts=[STUDY.script("holdout/groups.py")],
     output:
         split="results/data/split.csv",
     log:
@@ -66,22 +125,26 @@ rule split_holdout:
     conda:
         "../envs/baton.yaml"
     params:
-        holdout=STUDY.holdout,
+        holdout=STUDY.config["holdout"],
+        given=STUDY.splits_are_given,
+        warned=STUDY.config["images"]["warned"],
+        before="results/data/images.csv",
     script:
         "../scripts/split_holdout.py"
 
 
 rule filter_corrupt:
-    """Decode every image; set the damaged ones aside and link the others into dataset/SPLIT/CLASS/."""
+    """Set the damaged images aside, and link the others into dataset/SPLIT/CLASS/."""
     input:
         split="results/data/split.csv",
+        inspected="results/data/inspected.csv",
+        grey="results/data/grey.json",
         images=ancient(STUDY.config["data"]["images"]),
-        parts=[STUDY.script(f"baton/data/{name}.py") for name in ("damage", "grey")],
+        parts=[STUDY.script("baton/data/inspected.py")],
     output:
         images="results/data/images.csv",
         corrupt="results/data/corrupt.csv",
         look_at="results/data/look_at.csv",
-        grey="results/data/grey.json",
         folder=directory("results/data/dataset"),
     log:
         "logs/filter_corrupt.log",
@@ -89,13 +152,9 @@ rule filter_corrupt:
         "benchmarks/filter_corrupt.tsv"
     conda:
         "../envs/baton.yaml"
-    threads: workflow.cores or 1
-    resources:
-        mem_mb=STUDY.memory_of_decoding,
     params:
-        holdout=STUDY.holdout,
+        holdout=STUDY.config["holdout"],
         warned=STUDY.config["images"]["warned"],
-        megapixels=STUDY.config["images"]["megapixels"],
     script:
         "../scripts/filter_corrupt.py"
 

@@ -2,28 +2,30 @@
 
 from collections import Counter
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import pandas as pd
 
-from annotations.answers import choose_rows, combine_answers, read_answers
+from annotations.answers import choose_rows, find_label_columns, read_answers
+from annotations.belonging import find_groups, read_groups, read_splits, refuse_parted_groups
+from annotations.classes import choose_classes, label_images
 from annotations.names import RULES, Names
-from annotations.tables import read_table
+from annotations.tables import list_headers, read_table
 from baton import console
 from baton.console import log
 from baton.data.images import SUFFIXES, name_files, rank_name, real_files, walk
-from baton.data.labels import normalize_label, sort_labels
+from baton.data.labels import sort_labels
 from baton.data.links import link_images
 from baton.data.passed_over import count_passed_over, why_passed_over
 from baton.errors import UserError, some
 from baton.files import is_own_folder
 from baton.formatting import as_number
-from baton.manifests import write_manifest
-
-SPLITS = ("train", "validation", "test")
+from baton.manifests import SPLITS, read_manifest, write_manifest
+from baton.study.labels import are_splits_given
 
 
 class Counts:
-    """What was done to rows, images, answers or files on reading, and how many: to be logged, and told in the report."""
+    """What was done to rows, images, answers or files on reading, and how many: told in the report, and, with a title, logged."""
 
     def __init__(self, title, column):
         self.title, self.column, self.rows = title, column, []
@@ -31,7 +33,8 @@ class Counts:
     def add(self, count, unit, what):
         if count:
             self.rows.append((what, unit, int(count)))
-            log.info("%s: %d %s: %s", self.title, count, unit, what)
+            if self.title:
+                log.info("%s: %d %s: %s", self.title, count, unit, what)
 
     def to_frame(self):
         return pd.DataFrame(self.rows, columns=[self.column, "unit", "count"])
@@ -82,43 +85,25 @@ def find_images(frame, data, names, left_out, notes):
     return frame
 
 
-def choose_classes(frame, classes, left_out):
-    """Return image and class: labels kept (a list), merged (new name: old labels) or as they are (None)."""
-    if classes is None:
-        return frame.rename(columns={"label": "class"})
-    labels = set(frame["label"])
+class Read(NamedTuple):
+    """What there is of labels, before files that links name twice are taken once.
 
-    def as_there(label):  # a folder's name stands as it is ("01"), the CSV's labels are normalized
-        return str(label) if str(label) in labels else normalize_label(label)
+    frame: image and class, and split and group where the data say so; answers: image, annotator, label of every answer to
+    the question that is asked, of all annotators; alternative: image and class of each image as they would be if the
+    majority was one of labels, where that is another.
+    """
 
-    merged = classes if isinstance(classes, dict) else {as_there(label): [label] for label in classes}
-    pairs = [(as_there(old), str(new)) for new, olds in merged.items() for old in olds]
-    new_name = dict(pairs)
-    if len(new_name) < sum(map(len, merged.values())) or (
-        isinstance(classes, list) and len(merged) < len(classes)
-    ):
-        named = (
-            [old for old, _ in pairs] if isinstance(classes, dict) else [as_there(label) for label in classes]
-        )
-        twice = sorted({label for label in named if named.count(label) > 1})
-        raise UserError(
-            f"data.classes: {some(twice)} is there twice: to a CSV, 8, 08 and 8.0 are one number. Keep one."
-        )
-    chosen = frame.assign(**{"class": frame["label"].map(new_name)})
-    missing = [name for name in dict.fromkeys(new_name.values()) if not (chosen["class"] == name).any()]
-    if missing:
-        raise UserError(
-            f"data.classes: no image is labelled {some(missing)}. "
-            f"Labels there are: {some(sort_labels(frame['label']), 30)}."
-        )
-    left_out.add(chosen["class"].isna().sum(), "images", "a label that data.classes does not name")
-    return chosen[chosen["class"].notna()][["image", "class"]]
+    frame: pd.DataFrame
+    answers: pd.DataFrame
+    alternative: pd.DataFrame | None = None
 
 
 def from_annotations(data, left_out, notes):
-    """Return image and label of every image that the CSV of annotations answers for."""
+    """Return, as a Read, what the CSV of annotations says."""
     names = Names(name_files(data["images"]))
-    columns = list(dict.fromkeys([data["image_column"], data["label_column"], *data["where"]]))
+    labels = find_label_columns(list_headers(data["annotations"]), data, notes)
+    said = [data[key] for key in ("annotator_column", "split_column", "group_column") if data[key]]
+    columns = list(dict.fromkeys([data["image_column"], *labels, *data["where"], *said]))
     table = read_table(data["annotations"], columns, names.knows)
     if not names.by_name:
         raise UserError(f"data.images: the folder {data['images']} holds no files.")
@@ -136,21 +121,38 @@ def from_annotations(data, left_out, notes):
             "one cell more than the header: the first is the row's name, as R writes it",
         )
     rows = [cells for _, cells in table.rows]
-    frame = pd.DataFrame(rows, index=[row for row, _ in table.rows], columns=columns, dtype=str)
-    frame = choose_rows(frame, data, left_out, notes)
-    frame = read_answers(frame, data, table.separator, left_out, notes)
-    frame = find_images(frame, data, names, left_out, notes)
+    whole = pd.DataFrame(rows, index=[row for row, _ in table.rows], columns=columns, dtype=str)
+
+    def read(data, left_out, notes):
+        frame = choose_rows(whole, data, left_out, notes)
+        frame = read_answers(frame, data, labels, table.separator, left_out, notes)
+        return find_images(frame, data, names, left_out, notes)
+
+    frame = read(data, left_out, notes)
     if data["where"] and data["combine"]:
         answers = frame["image"].value_counts()
         who = " and ".join(f"{column} is {value}" for column, value in data["where"].items())
         notes.add(
             (answers > 1).sum(), "images", f"more than one answer where {who}: combined by {data['combine']}"
         )
-    return combine_answers(frame, data["combine"], left_out)
+    found = label_images(frame, data["combine"], data["classes"], left_out)
+    for kind, read_kind in (("split", read_splits), ("group", read_groups)):
+        if kind in frame:
+            found[kind] = found["image"].map(read_kind(frame, data))
+    others = {column: value for column, value in data["where"].items() if column != data["annotator_column"]}
+    everyone = frame
+    if (
+        others != data["where"]
+    ):  # the label is of one annotator; how far the others agree is told all the same
+        everyone = read(data | {"where": others}, Counts("", ""), Counts("", ""))
+    alternative = None
+    if data["combine"] == "majority" and isinstance(data["classes"], dict):
+        alternative = label_images(frame, "majority_of_labels", data["classes"], Counts("", ""))
+    return Read(found, everyone[["image", "annotator", "label"]], alternative)
 
 
 def from_folders(data, left_out, _notes):
-    """Return image and label of every image in SPLIT/CLASS/ (split_folders) or CLASS/ (class_folders), by every name."""
+    """Return, as a Read, the images in SPLIT/CLASS/ (split_folders) or CLASS/ (class_folders), by every name."""
     depth = 2 if data["source"] == "split_folders" else 1
     shape = "train/CLASS/, validation/CLASS/ and test/CLASS/" if depth == 2 else "CLASS/"
     images, others, outside, used_files = [], {}, set(), set()
@@ -167,8 +169,9 @@ def from_folders(data, left_out, _notes):
         left_out.add(count, "files", reason)
     left_out.add(len(outside - used_files - others.keys()), "files", f"not in a folder {shape}")
     splits = {path.split("/")[0] for path, _ in images}
-    if not images or (depth == 2 and not splits.issuperset(SPLITS)):
-        missing = [split for split in SPLITS if split not in splits] if depth == 2 else []
+    needed = {"train", "test"} if depth == 2 else set()  # validation may be drawn from the training images
+    if not images or not splits.issuperset(needed):
+        missing = [split for split in SPLITS if split in needed - splits]
         raise UserError(
             f"data.images: {data['images']} holds no images{' for ' + some(missing) if missing else ''}: "
             f"for source: {data['source']} they lie in {shape}."
@@ -179,11 +182,13 @@ def from_folders(data, left_out, _notes):
             f"data.images: in {data['images']} there are no images of class {some(empty)}. Put some there, remove "
             "the folder, or name the classes to use in data.classes."
         )
-    return pd.DataFrame(images, columns=["image", "label"])
+    frame = pd.DataFrame(images, columns=["image", "label"])
+    nobody = pd.DataFrame(columns=["image", "annotator", "label"])
+    return Read(choose_classes(frame, data["classes"], left_out), nobody)
 
 
 def take_files_once(frame, data, left_out):
-    """Return `frame` (image, class) with each real file once, by the best of its names; links may give several.
+    """Return `frame` (image, class, ...) with each real file once, by the best of its names; links may give several.
 
     A file that is in several classes is in none: no model could be right about it. Raises UserError for one in several
     splits: who made them has to say which.
@@ -192,8 +197,9 @@ def take_files_once(frame, data, left_out):
     frame = frame.assign(file=real_files(root, frame["image"]))
     ranks = [rank_name(root, *names) for names in zip(frame["image"], frame["file"], strict=True)]
     frame = frame.iloc[sorted(range(len(ranks)), key=ranks.__getitem__)]
-    if data["source"] == "split_folders":
-        splits = frame["image"].str.split("/").str[0].groupby(frame["file"]).transform("nunique")
+    if are_splits_given(data):
+        split = frame["split"] if "split" in frame else frame["image"].str.split("/").str[0]
+        splits = split.groupby(frame["file"]).transform("nunique")
         several = frame[splits > 1].sort_values(["file", "image"])
         if len(several):
             raise UserError(
@@ -207,7 +213,11 @@ def take_files_once(frame, data, left_out):
     left_out.add(
         len(repeated), "images", f"a link to a file that is used under another name{such_as(repeated)}"
     )
-    return frame[(classes == 1) & ~frame["file"].duplicated()][["image", "class"]]
+    return (
+        frame[(classes == 1) & ~frame["file"].duplicated()]
+        .drop(columns="file")
+        .sort_values("image", ignore_index=True)
+    )
 
 
 def such_as(frame):
@@ -227,13 +237,39 @@ def class_folders(root, depth):
     }
 
 
-def main(data, classes_csv, left_out_csv, notes_csv, folder):
-    """Write classes.csv (image, class), left_out.csv (reason, unit, count), notes.csv (note, ...) and the folders of links."""
+def refuse_new_majority(frame, read, data, before):
+    """Raise UserError where a study that took the majority of labels before would take that of classes now.
+
+    before: split.csv of the study as it was, which need not be there; a training run follows from its classes.
+    """
+    if read.alternative is None or not Path(before).exists():
+        return
+    earlier = read_manifest(before, ["image", "class"])
+    earlier = dict(zip(earlier["image"], earlier["class"], strict=True))
+    alternative = take_files_once(read.alternative, data | {"split_column": None}, Counts("", ""))
+    now, then = (dict(zip(one["image"], one["class"], strict=True)) for one in (frame, alternative))
+    if earlier != then or earlier == now:
+        return
+    changed = sum(now.get(image) != earlier.get(image) for image in now.keys() | earlier.keys())
+    raise UserError(
+        f"data.combine: majority is now the most frequent class, after data.classes has merged the answers, and before it was "
+        f"the most frequent answer. For {changed} images of this study that is another label, and every model would be trained "
+        "anew. To keep the labels as they are, set data.combine: majority_of_labels. To take the new ones, delete "
+        f"{Path(before).parent}."
+    )
+
+
+def main(data, classes_csv, left_out_csv, notes_csv, answers_csv, folder, before):
+    """Write classes.csv, left_out.csv (reason, unit, count), notes.csv (note, ...), answers.csv and the folders of links.
+
+    classes.csv: image, class, split where a column gives it, group where some images belong together; answers.csv: image,
+    annotator (a column's name of a wide table, empty where it is not known), answer; before: see refuse_new_majority.
+    """
     left_out, notes = Counts("left out", "reason"), Counts("note", "note")
-    read = from_folders if data["source"].endswith("folders") else from_annotations
-    frame = choose_classes(read(data, left_out, notes), data["classes"], left_out)
-    frame = take_files_once(frame, data, left_out)
-    frame = frame.sort_values("image", ignore_index=True)
+    read = (from_folders if data["source"].endswith("folders") else from_annotations)(data, left_out, notes)
+    frame = take_files_once(read.frame, data, left_out)
+    if data["group_pattern"]:
+        frame["group"] = frame["image"].map(find_groups(frame["image"], data["group_pattern"], notes))
     counts = frame["class"].value_counts()
     if len(counts) < 2:
         raise UserError(
@@ -245,15 +281,26 @@ def main(data, classes_csv, left_out_csv, notes_csv, folder):
             "data.ordered: true needs an order, which names that are not numbers do not have: write the classes into "
             f"data.classes, from the low end of the scale to the high one (there are {some(sort_labels(counts.index), 30)})."
         )
+    refuse_new_majority(frame, read, data, before)
+    if "group" in frame and are_splits_given(data):
+        refuse_parted_groups(
+            frame if "split" in frame else frame.assign(split=frame["image"].str.split("/").str[0])
+        )
     for label in sort_labels(counts.index):
         log.info("class %s: %d images", label, counts[label])
+    answers = read.answers[read.answers["image"].isin(frame["image"])].rename(columns={"label": "answer"})
     write_manifest(frame, classes_csv)
     write_manifest(left_out.to_frame(), left_out_csv)
     write_manifest(notes.to_frame(), notes_csv)
+    write_manifest(answers.sort_values(["image", "annotator", "answer"]), answers_csv)
     link_images(folder, frame["image"], frame["class"], data["images"])
 
 
 if __name__ == "__main__":
     console.start(snakemake.log[0])
     made = snakemake.output
-    main(snakemake.params.data, made.classes, made.left_out, made.notes, made.folder)
+    main(
+        snakemake.params.data,
+        *(made[name] for name in ("classes", "left_out", "notes", "answers", "folder")),
+        snakemake.params.before,
+    )

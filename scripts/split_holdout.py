@@ -1,12 +1,18 @@
 """Draw the images held out for validation and test, or take the splits that the folders give."""
 
 import hashlib
+from pathlib import Path
+
+import pandas as pd
 
 from baton import console
 from baton.console import log
+from baton.data.inspected import read_inspected
 from baton.data.labels import sort_labels
-from baton.errors import UserError
-from baton.manifests import read_manifest, write_manifest
+from baton.errors import UserError, some
+from baton.manifests import SPLITS, read_manifest, write_manifest
+from filter_corrupt import replace_held_out
+from holdout.groups import HELD_OUT, METHODS, Group, NoDraw, draw_groups, find_smaller
 
 
 def place_in_draw(image, seed):
@@ -19,64 +25,200 @@ def place_in_draw(image, seed):
     return hashlib.sha256(text).hexdigest()
 
 
-def draw_holdout(frame, validation, test, seed):
+def draw_holdout(frame, validation, test, seed, splits=HELD_OUT):
     """Return `frame` with `split` and `draw`, an image's place in its class's draw (0, 1, ...).
 
-    The first `validation` of a class's draw are held out for validation, the next `test` for test,
-    the rest is for training. Raises UserError naming every class that is too small.
+    The first `validation` of a class's draw are held out for validation, the next `test` for test, the rest is for training;
+    splits: which of the two are drawn. Raises UserError naming every class that is too small.
     """
-    counts = frame["class"].value_counts()
-    least = validation + test + 1
-    small = [f"{label} has {counts[label]}" for label in sort_labels(counts.index) if counts[label] < least]
-    if small:
-        raise UserError(
-            f"too few images to hold out {validation} for validation and {test} for test and leave one to "
-            f"train on: class {', class '.join(small)}, of {least} needed. Lower holdout.validation or "
-            "holdout.test, or merge or leave out classes with data.classes."
-        )
+    sizes = [size if split in splits else 0 for split, size in (("validation", validation), ("test", test))]
+    refuse_small(frame["class"].value_counts(), *sizes)
     hashes = frame["image"].map(lambda image: place_in_draw(image, seed))
     draw = hashes.groupby(frame["class"]).rank().astype(int) - 1
     split = draw.map(
-        lambda place: "validation" if place < validation else "test" if place < validation + test else "train"
+        lambda place: "validation" if place < sizes[0] else "test" if place < sum(sizes) else "train"
     )
     return frame.assign(split=split, draw=draw)
 
 
-def take_given_splits(frame):
-    """Return `frame` with `split`, the first folder of each image's path; `draw` is empty.
+def refuse_small(counts, validation, test):
+    """Raise UserError naming every class that is too small; counts: images of each class."""
+    least = validation + test + 1
+    small = [f"{label} has {counts[label]}" for label in sort_labels(counts.index) if counts[label] < least]
+    if small:
+        held_out = [
+            f"{size} for {split}" for split, size in (("validation", validation), ("test", test)) if size
+        ]
+        raise UserError(
+            f"too few images to hold out {' and '.join(held_out)} and leave one to "
+            f"train on: class {', class '.join(small)}, of {least} needed. Lower holdout.validation or "
+            "holdout.test, or merge or leave out classes with data.classes."
+        )
 
-    A class that misses from a split is logged; one that misses from training raises UserError, and so does a split
+
+def draw_whole_groups(frame, validation, test, seed, splits=HELD_OUT):
+    """Return `frame` with `split` and `draw`, as draw_holdout does, with every group in one split.
+
+    frame: image, class, group (empty: of its own), damaged. The place of a group is that of its first image by name. Damaged
+    images are not drawn, as nothing would be left of a group that another takes the place of: they are listed for training,
+    without a place.
+    """
+    needed = {
+        "validation": validation if "validation" in splits else 0,
+        "test": test if "test" in splits else 0,
+    }
+    good = frame[~frame["damaged"]]
+    refuse_small(good["class"].value_counts(), **needed)
+    labels = sort_labels(good["class"])
+    number = {label: place for place, label in enumerate(labels)}
+    unit = good["group"].where(good["group"] != "", good["image"])
+    counts = good.groupby([unit.rename("unit"), "class"], sort=False).size()
+    first = good.groupby(unit.rename("unit"))["image"].min()
+    places = first.map(lambda image: place_in_draw(image, seed))
+    of_unit = {}
+    for (name, label), count in counts.items():
+        of_unit.setdefault(name, []).append((number[label], int(count)))
+    groups = [Group(places[name], tuple(sorted(found))) for name, found in of_unit.items()]
+    try:
+        drawn = draw_groups(groups, len(labels), **needed)
+    except NoDraw as trouble:
+        raise UserError(explain_no_draw(trouble, groups, labels, needed)) from None
+    log.info("%d images in %d groups: drawn %s", len(good), len(groups), METHODS[drawn.method])
+    if drawn.unavoidably_large:
+        log.warning(
+            "some groups are more than a fifth of a class's test images, since no draw without was found"
+        )
+    split = unit.map(dict(zip(of_unit, drawn.splits, strict=True))).reindex(frame.index, fill_value="train")
+    order = pd.DataFrame({"place": unit.map(places), "image": good["image"], "class": good["class"]})
+    draw = order.sort_values(["place", "image"]).groupby("class").cumcount().astype(str)
+    return frame.assign(split=split, draw=draw.reindex(frame.index, fill_value=""))
+
+
+def explain_no_draw(trouble, groups, labels, needed):
+    """Return why a holdout of whole groups cannot be drawn, and what can."""
+    held_out = " and ".join(f"{size} for {split}" for split, size in needed.items() if size)
+    known = (
+        "There is no such draw: that is proven, for all groups and both splits."
+        if trouble.proven
+        else "None was found; whether there is one is not known."
+    )
+    lacking = [
+        f"{needed[split] - count} of {needed[split]} for {split} of class {labels[label]}"
+        for split, label, count in trouble.nearest
+    ]
+    nearest = f" The nearest found has {some(lacking)}." if lacking else ""
+    sizes = [sum(count for _, count in group.counts) for group in groups]
+    smaller = find_smaller(groups, len(labels), **needed)
+    instead = ""
+    if smaller:
+        asked = [f"{split}: {size}" for split, size in zip(needed, smaller, strict=True) if needed[split]]
+        instead = f" With holdout: {{{', '.join(asked)}}} there is one."
+    return (
+        f"holdout: no draw of exactly {held_out} per class keeps all groups whole. {known}{nearest}{instead} There are "
+        f"{len(groups)} groups of up to {max(sizes)} images; see data.group_column, data.group_pattern and holdout.keep_together."
+    )
+
+
+def take_given_splits(frame, validation, seed):
+    """Return `frame` with `split` and `draw`: the splits that a column or the first folder of each image's path gives.
+
+    Where none of the images is for validation, so many are drawn from those for training, and `draw` is their place; else it is
+    empty. A class that misses from a split is logged; one that misses from training raises UserError, and so does a split
     without any images.
     """
-    frame = frame.assign(split=frame["image"].str.split("/").str[0], draw="")
+    if "split" not in frame:
+        frame = frame.assign(split=frame["image"].str.split("/").str[0])
+    frame = frame.assign(draw="")
     labels = sort_labels(frame["class"])
-    for split in ("train", "validation", "test"):
+    there = [split for split in SPLITS if (frame["split"] == split).any()]
+    for split in SPLITS:
         classes = set(frame.loc[frame["split"] == split, "class"])
+        if not classes and split == "validation":
+            continue
         if not classes:
             raise UserError(
                 f"there are no {split} images of the chosen classes ({', '.join(labels)}). Put some under "
-                f"{split}/, in folders of the same names, capitals included."
+                f"{split}/, in folders of the same names, capitals included, or name their split in data.split_column."
             )
         missing = [label for label in labels if label not in classes]
         if missing and split == "train":
             raise UserError(
                 f"no training images of class {', '.join(missing)}: a model cannot learn what it never sees. "
-                "Add some under train/, or leave the class out with data.classes."
+                "Add some for training, or leave the class out with data.classes."
             )
         if missing:
             log.warning("no %s images of class %s", split, ", ".join(missing))
-    return frame
+    if "validation" in there:
+        return frame
+    log.info("no images are given for validation: %d per class are drawn from those for training", validation)
+    train = frame[frame["split"] == "train"]
+    drawn = draw(train, validation, 0, seed, ("validation",))
+    return frame.assign(
+        **{key: drawn[key].astype(str).reindex(frame.index).fillna(frame[key]) for key in ("split", "draw")}
+    )
 
 
-def main(classes_csv, split_csv, holdout):
-    """Write split.csv: image, class, split, draw; holdout: None where the splits are given."""
+def draw(frame, validation, test, seed, splits=HELD_OUT):
+    """Return `frame` with `split` and `draw`, with groups whole where there are any."""
+    groups = frame["group"][~frame["damaged"] & (frame["group"] != "")]
+    draw_them = draw_whole_groups if groups.duplicated().any() else draw_holdout
+    return draw_them(frame, validation, test, seed, splits)
+
+
+def refuse_new_draw(frame, placed, damage, sizes, before):
+    """Raise UserError where a study that was drawn without regard to copies would be drawn anew because of them.
+
+    frame, placed: image, class, ..., and as drawn now; damage: of each image; before: images.csv of the study as it was,
+    which need not be there.
+    """
+    if not Path(before).exists() or not (frame["group"] != "").any():
+        return
+    earlier = read_manifest(before, ["image", "split"])
+    earlier = dict(zip(earlier["image"], earlier["split"], strict=True))
+    plain = draw_holdout(frame, **sizes).assign(damage=damage)
+    plain = replace_held_out(plain.astype({"draw": str}))[damage.isna()]
+    then = dict(zip(plain["image"], plain["split"], strict=True))
+    if earlier != then or then == dict(zip(placed["image"], placed["split"], strict=True)):
+        return
+    splits = frame["image"].map(then).groupby(frame["group"].where(frame["group"] != "")).nunique()
+    raise UserError(
+        f"{(splits > 1).sum()} groups of images that are copies of one another are in several splits of this study: a model is "
+        "tested on what it was trained on. They stay together now, which would draw another holdout and train every model "
+        "anew. To keep the splits as they are, set holdout.keep_together: none. To draw them anew, delete "
+        f"{Path(before).parent}. The copies are listed in {Path(before).parent}/copies.csv."
+    )
+
+
+def main(classes_csv, inspected_csv, groups_csv, split_csv, holdout, given, warned, before):
+    """Write split.csv: image, class, split, draw.
+
+    groups_csv: image and group of images that are not to be parted; given: whether the splits are given; warned: see
+    judge_warnings; before: images.csv of the study as it was, which need not be there.
+    """
     frame = read_manifest(classes_csv)
-    frame = take_given_splits(frame) if holdout is None else draw_holdout(frame, **holdout)
-    for split in ("train", "validation", "test"):
-        log.info("%s: %d images", split, (frame["split"] == split).sum())
-    write_manifest(frame, split_csv)
+    groups_are_given = "group" in frame
+    groups = read_manifest(groups_csv)
+    groups = dict(zip(groups["image"], groups["group"], strict=True))
+    damage = read_inspected(inspected_csv, warned)["damage"]
+    frame = frame.assign(group=frame["image"].map(groups).fillna(""), damaged=damage.notna())
+    sizes = {key: holdout[key] for key in ("validation", "test", "seed")}
+    if given:
+        placed = take_given_splits(frame, sizes["validation"], sizes["seed"])
+    else:
+        placed = draw(frame, **sizes)
+        if not groups_are_given:
+            refuse_new_draw(frame, placed, damage, sizes, before)
+    for split in SPLITS:
+        log.info("%s: %d images", split, (placed["split"] == split).sum())
+    write_manifest(placed[["image", "class", "split", "draw"]], split_csv)
 
 
 if __name__ == "__main__":
     console.start(snakemake.log[0])
-    main(snakemake.input.classes, snakemake.output.split, **snakemake.params)
+    main(
+        snakemake.input.classes,
+        snakemake.input.inspected,
+        snakemake.input.groups,
+        snakemake.output.split,
+        **snakemake.params,
+    )

@@ -1,18 +1,43 @@
-"""The answers of annotators: which rows are asked for, what is an answer and what is none, and one answer per image."""
+"""The answers of annotators: which columns and rows are asked for, what is an answer and what is none."""
 
-import math
 import re
 import unicodedata
 from collections import Counter
+from fnmatch import fnmatchcase
 
-import numpy as np
+import pandas as pd
 
 from baton.data.labels import normalize_label, sort_labels
 from baton.errors import UserError, some
 from baton.formatting import as_number
+from baton.study.labels import is_range
 
 DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+", re.ASCII)
 ZEROS = re.compile(r"[-+]?0\d")  # before a number: then it is rather a name
+
+
+def find_label_columns(headers, data, notes):
+    """Return the columns that hold answers; headers: the columns' names under each separator that the table may have.
+
+    A column of the very name counts before a pattern. Raises UserError where a pattern fits no column.
+    """
+    asked = data["label_column"]
+    if isinstance(asked, list):
+        return asked
+    if "*" not in asked or any(asked in header for header in headers):
+        return [asked]
+    others = {data[key] for key in ("image_column", "split_column", "group_column")} | set(data["where"])
+    columns = max(
+        ([name for name in header if fnmatchcase(name, asked) and name not in others] for header in headers),
+        key=len,
+    )
+    if not columns:
+        raise UserError(
+            f"{data['annotations']}: no column is called like {asked} (data.label_column). "
+            f"Its columns are: {some(headers[0], 20)}."
+        )
+    notes.add(len(columns), "columns", f"{asked} is read as {some(columns)}")
+    return columns
 
 
 def choose_rows(frame, data, left_out, notes):
@@ -50,38 +75,51 @@ def _spellings(labels):
     return some(sorted(set(labels)))
 
 
-def read_answers(frame, data, separator, left_out, notes):
-    """Return the rows that hold an answer: image, label, row.
+def read_answers(frame, data, labels, separator, left_out, notes):
+    """Return the rows that hold an answer: image, label, row, annotator, and split and group where data has their column.
 
-    A label that `data.classes` names is one, whatever data.no_answer says. separator: of the table; where it is no comma,
-    labels such as 4,5 are numbers if all are.
+    labels: the columns with answers; of several, each is an annotator, and a row of the table gives one row of each. A label
+    that `data.classes` names is one, whatever data.no_answer says. separator: of the table; where it is no comma, labels such
+    as 4,5 are numbers if all are.
     """
-    keep = frame[[data["image_column"], data["label_column"]]].set_axis(["image", "label"], axis=1)
-    keep = keep.assign(row=keep.index, image=keep["image"].str.strip())
+    keep = stack_annotators(frame, data, labels)
+    unit = "rows" if len(labels) == 1 else "answers"
     no_image = keep["image"] == ""
-    left_out.add(no_image.sum(), "rows", "the image column is empty")
+    left_out.add(no_image.sum(), unit, "the image column is empty")
     keep = keep[~no_image]
     spelled = keep["label"].str.strip()
     empty = spelled == ""
-    left_out.add(empty.sum(), "rows", "no answer")
+    left_out.add(empty.sum(), unit, "no answer")
     keep, spelled = keep[~empty], spelled[~empty]
     none = is_no_answer(spelled, data["no_answer"], data["classes"])
     for code, count in sorted(Counter(spelled[none]).items()):
-        left_out.add(count, "rows", f"no answer: {code}")
+        left_out.add(count, unit, f"no answer: {code}")
     keep, spelled = keep[~none], spelled[~none]
     if keep.empty:
         raise UserError(
-            f"{data['annotations']}: no answer is left. Check data.label_column ({data['label_column']}), data.where "
+            f"{data['annotations']}: no answer is left. Check data.label_column ({some(labels)}), data.where "
             "and data.no_answer."
         )
     return keep.assign(label=name_labels(spelled, separator, notes))
 
 
+def stack_annotators(frame, data, labels):
+    """Return one row per cell of the `labels`: image, label, row, annotator (empty where it is not known), split, group."""
+    given = {"annotator": "annotator_column", "split": "split_column", "group": "group_column"}
+    columns = {"image": frame[data["image_column"]].str.strip(), "row": frame.index}
+    columns |= {name: frame[data[key]].str.strip() for name, key in given.items() if data[key]}
+    keep = pd.DataFrame({"annotator": "", **columns}, index=frame.index)
+    if len(labels) == 1:
+        return keep.assign(label=frame[labels[0]])
+    parts = [keep.assign(label=frame[name], annotator=name) for name in labels]
+    return pd.concat(parts).sort_values("row", kind="stable", ignore_index=True)
+
+
 def is_no_answer(spelled, codes, classes):
     """Return for each label whether it is one of the codes for no answer, in any case, and no label that classes name."""
-    named = (
-        [label for olds in classes.values() for label in olds] if isinstance(classes, dict) else classes or []
-    )
+    named = classes or []
+    if isinstance(classes, dict):
+        named = [label for olds in classes.values() if not is_range(olds) for label in olds]
     asked = {normalize_label(label) for label in named}
     none = {normalize_label(code).casefold() for code in codes}
     labels = spelled.map(normalize_label)
@@ -161,47 +199,3 @@ def far_off(counts):
             if gap > 2 * span and sum(counts[label] for label in rest) > sum(counts.values()) / 2:
                 return sort_labels(side[number:])
     return []
-
-
-def combine_answers(frame, combine, left_out):
-    """Return one row per image: its label, from one answer or combined from several.
-
-    combine: None, "median", "mean" (rounded to a whole number, halves up) or "majority" (ties are
-    left out). Raises UserError for several answers with None, and for answers that are no numbers
-    with "median" and "mean".
-    """
-    if combine is None:
-        answers = frame.groupby("image").size()
-        several = answers[answers > 1]
-        if len(several):
-            raise UserError(
-                f"{len(several)} images have several answers (up to {several.max()}): {some(several.index)}. "
-                "Keep the rows of one annotator and one question with data.where, or set data.combine."
-            )
-        return frame[["image", "label"]]
-    if combine == "majority":
-        votes = frame.groupby(["image", "label"]).size().rename("votes").reset_index()
-        most = votes.groupby("image")["votes"].transform("max")
-        winners = votes[votes["votes"] == most]
-        tied = winners["image"].duplicated(keep=False)
-        left_out.add(winners[tied]["image"].nunique(), "images", "no majority: a tie between answers")
-        combined = winners[~tied][["image", "label"]]
-        if combined.empty:
-            raise UserError("data.combine: majority leaves no image: every one has a tie between answers.")
-        frame = frame[frame["image"].isin(combined["image"])]
-    else:
-        numbers = frame["label"].map(as_number)
-        for row, label in frame.loc[numbers.isna(), ["row", "label"]].itertuples(index=False):
-            raise UserError(
-                f"row {row}: the answer {label} is not a number, which data.combine: {combine} needs."
-            )
-        values = numbers.groupby(frame["image"]).agg(combine)
-        if not np.isfinite(values).all():
-            image = values.index[~np.isfinite(values)][0]
-            raise UserError(
-                f"the answers for {image} are too large to be combined (data.combine: {combine})."
-            )
-        whole = values.map(lambda value: str(math.floor(value + 0.5)))
-        combined = whole.rename_axis("image").rename("label").reset_index()
-    left_out.add(len(frame) - len(combined), "answers", f"combined into one per image by {combine}")
-    return combined

@@ -1,6 +1,10 @@
 """Manifests: the small CSV files that the rules pass on, the same bytes from the same input."""
 
+import csv
+
 import pandas as pd
+
+SPLITS = ("train", "validation", "test")
 
 
 def read_manifest(path, columns=None, rows=None):
@@ -23,3 +27,9 @@ def read_manifest(path, columns=None, rows=None):
 def write_manifest(frame, path):
     """Write a DataFrame to `path`; file names that are not UTF-8 survive the way there and back."""
     frame.to_csv(path, index=False, lineterminator="\n", encoding="utf-8", errors="surrogateescape")
+
+
+def stream_manifest(path):
+    """Yield the rows of the manifest at `path`, one at a time, as dictionaries of strings."""
+    with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
+        yield from csv.DictReader(file)

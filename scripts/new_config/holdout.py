@@ -9,7 +9,7 @@ from baton.data.labels import sort_labels
 from baton.errors import some
 from baton.study.config import BATON, load
 from new_config.text import can_be_spelled, count
-from sort_into_classes import Counts, choose_classes, from_annotations, from_folders, take_files_once
+from sort_into_classes import Counts, from_annotations, from_folders, take_files_once
 
 MOST_HELD_OUT = 50  # images of a class for validation, and as many for test
 HELD_OUT = 5  # of a class every fifth, or fewer
@@ -37,9 +37,7 @@ def read_classes(data):
     read = from_folders if data["source"].endswith("folders") else from_annotations
     log.setLevel(logging.WARNING)  # it will be said again when the study runs
     try:
-        frame = take_files_once(
-            choose_classes(read(data, left_out, notes), data["classes"], left_out), data, left_out
-        )
+        frame = take_files_once(read(data, left_out, notes).frame, data, left_out)
     finally:
         log.setLevel(logging.INFO)
     said = [

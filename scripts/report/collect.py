@@ -7,7 +7,7 @@ import numpy as np
 
 from baton.console import log
 from baton.files import read_json
-from baton.manifests import read_manifest
+from baton.manifests import SPLITS, read_manifest
 from baton.results import comparison
 from baton.study.finished import is_trained
 from baton.study.identity import (
@@ -19,7 +19,6 @@ from baton.study.identity import (
 )
 from baton.study.progress import read_progress
 
-SPLITS = ("train", "validation", "test")
 FOR_BATON = ("identity", "study", "classes", "grey")  # of training.json, for Baton itself
 DETAILED = 12  # models that the page shows in detail; of more, these are the most accurate
 

@@ -130,7 +130,9 @@ class Interruptions:
         if "lost_node" not in self.held:
             self._hold("lost_node", job)
             self.cluster.run(f"scontrol update NodeName={job['node']} State=DRAIN Reason=test")
-        on_node = [other["id"] for other in jobs if other["node"] == job["node"] and other["state"] in ON_NODE]
+        on_node = [
+            other["id"] for other in jobs if other["node"] == job["node"] and other["state"] in ON_NODE
+        ]
         return on_node == [job["id"]]
 
     def _lost_node(self, job):

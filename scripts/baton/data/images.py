@@ -1,6 +1,6 @@
 """Images: finding files, decoding them to upright RGB, and noticing those that are damaged.
 
-The filter and the packing both decode with `open_image`, so that what the filter lets through is what training is fed.
+The inspection and the packing both decode with `open_image`, so that what the filter lets through is what training is fed.
 """
 
 import errno
@@ -127,7 +127,7 @@ def decode_image(path, megapixels=MEGAPIXELS, ranges=None):
     megapixels: the most that it may have; ranges: of grey images of more than 8 bits, by sample type (see baton.data.grey);
     None: as earlier versions scaled them. Raises DamagedImage for whatever cannot be decoded to its end.
     """
-    image, depth = open_image(path, megapixels)
+    image, depth, _ = open_image(path, megapixels)
     if depth and ranges is not None:
         values = read_values(image, depth)
         limits = range_of(values, depth) if depth.declared else tuple(ranges.get(depth.sample, WHOLE))
@@ -136,7 +136,7 @@ def decode_image(path, megapixels=MEGAPIXELS, ranges=None):
 
 
 def open_image(path, megapixels=MEGAPIXELS):
-    """Return the decoded image at `path`, upright, and its Depth where it is grey of more than 8 bits, else None."""
+    """Return the decoded image at `path`, upright, its Depth where it is grey of more than 8 bits, else None, and its format."""
     try:
         mode = os.stat(path).st_mode
         if not stat.S_ISREG(mode):  # opening a pipe would wait for ever
@@ -162,7 +162,7 @@ def open_image(path, megapixels=MEGAPIXELS):
         if getattr(error, "errno", None) not in ABOUT_THE_FILE:
             raise
         raise DamagedImage(_reason(path, error)) from error
-    return upright, depth
+    return upright, depth, file_format
 
 
 def decode_resized(path, size, megapixels=MEGAPIXELS, ranges=None):

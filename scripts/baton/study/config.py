@@ -17,7 +17,12 @@ import yaml
 from jsonschema import ValidationError
 
 from baton.errors import ConfigError
-from baton.study.labels import check_classes, refuse_changed_names, refuse_placeholders
+from baton.study.labels import (
+    check_classes,
+    refuse_changed_names,
+    refuse_placeholders,
+    refuse_several_tellers,
+)
 from baton.study.spelling import is_octal, read_argument, read_config_file, take_types
 
 Config = dict[str, Any]
@@ -108,6 +113,7 @@ def read_config(given: Config, validate: Validate) -> Config:
     config = {section: tidy(value, section) for section, value in config.items()}
     config["data"]["classes"] = classes
     check_classes(classes)
+    refuse_several_tellers(config["data"])
     return config
 
 

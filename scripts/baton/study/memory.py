@@ -25,6 +25,11 @@ def of_decoding(threads: int, images: int) -> float:
     return SNAKEMAKES + 300 + 400 * threads + 0.001 * images
 
 
+def of_copies(images: int) -> float:
+    """Return about what it takes to find the copies among images: their thumbnails, hashes and lowest frequencies."""
+    return SNAKEMAKES + 500 + 0.006 * images
+
+
 def of_packing(size: int, synthetic_fraction: float, threads: int, images: int) -> float:
     """Return about what it takes to pack images, each resized to `size`.
 

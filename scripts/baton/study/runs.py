@@ -10,6 +10,7 @@ from baton.errors import ConfigError
 from baton.study import cost, memory
 from baton.study.finished import FILES, model_of
 from baton.study.identity import Settings, digest_data, identify_wanted, ignored_when_finished, list_changes
+from baton.study.labels import are_splits_given
 from baton.study.models import find_twice, halves_to_nothing, merge_settings
 from baton.study.progress import PROGRESS, read_progress
 
@@ -185,7 +186,7 @@ def list_runs(models: list[dict[str, Any]], config: dict[str, Any]) -> list[Run]
     for model in models:
         settings = dict(sorted(merge_settings(model, config).items()))
         check_model(settings, config)
-        if settings["synthetic_fraction"] and config["data"]["source"] == "split_folders":
+        if settings["synthetic_fraction"] and are_splits_given(config["data"]):
             # Which they are drawn with; where the holdout is drawn with it too, the manifests follow from it.
             settings["synthetic_seed"] = config["holdout"]["seed"]
         seeds = settings.pop("seeds")

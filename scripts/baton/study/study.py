@@ -9,7 +9,7 @@ from baton.errors import ConfigError
 from baton.files import read_json
 from baton.study import memory, scan
 from baton.study.config import BATON, Config, Validate, check_data, read_config, read_given
-from baton.study.labels import merges_ranges
+from baton.study.labels import are_splits_given, merges_ranges
 from baton.study.models import check_reserved, make_models, why_left_out
 from baton.study.runs import CLASSES, IMAGES, WEIGHTS, Packed, Run, list_runs
 
@@ -39,9 +39,9 @@ class Study:
         return {key: self.config[key] for key in ("data", "holdout")}
 
     @property
-    def holdout(self):
-        """What is held out; None where the splits are given."""
-        return None if self.config["data"]["source"] == "split_folders" else self.config["holdout"]
+    def splits_are_given(self) -> bool:
+        """Whether the data say which image is for training, which for test, and perhaps which for validation."""
+        return are_splits_given(self.config["data"])
 
     @property
     def ordered(self) -> bool | None:
@@ -148,6 +148,9 @@ class Study:
 
     def memory_of_decoding(self, wildcards, attempt, threads):
         return memory.doubled(memory.of_decoding(threads, count_rows(CLASSES)), attempt - 1)
+
+    def memory_of_copies(self, wildcards, attempt):
+        return memory.doubled(memory.of_copies(count_rows(CLASSES)), attempt - 1)
 
     def memory_of_packing(self, wildcards, attempt, threads):
         packed = self.packed[wildcards.images]

@@ -1,0 +1,86 @@
+"""What a table or a name says of where an image belongs: its split, and the images that it must not be parted from."""
+
+import re
+
+import pandas as pd
+
+from baton.errors import UserError, some
+from baton.manifests import SPLITS
+
+
+def read_splits(frame, data):
+    """Return the split of each image, by data.split_column; frame: image, split (as it stands), row.
+
+    Raises UserError, with the row, for a spelling that data.split_names does not have, and for an image in two splits.
+    """
+    split_of = {str(name).casefold(): split for split in SPLITS for name in data["split_names"][split]}
+    splits = frame["split"].str.strip().str.casefold().map(split_of)
+    column, table = data["split_column"], data["annotations"]
+    if splits.isna().any():
+        unknown = frame[splits.isna()].drop_duplicates("split")
+        shown = [
+            f"{split.strip() or '(empty)'} (row {row})"
+            for split, row in zip(unknown["split"], unknown["row"], strict=True)
+        ]
+        known = "; ".join(f"{split}: {', '.join(map(str, data['split_names'][split]))}" for split in SPLITS)
+        raise UserError(
+            f"{table}: column {column} (data.split_column) has {some(shown)}, which names no split. Those known are {known}. "
+            "Write other spellings into data.split_names, such as split_names: {validation: [validation, val]}; rows of no split "
+            "are left out by data.where."
+        )
+    return one_per_image(frame.assign(split=splits), "split", table, column)
+
+
+def read_groups(frame, data):
+    """Return the group of each image, by data.group_column; empty where the cell is; frame: image, group, row."""
+    frame = frame.assign(group=frame["group"].str.strip())
+    return one_per_image(frame, "group", data["annotations"], data["group_column"])
+
+
+def one_per_image(frame, kind, table, column):
+    """Return {image: its split or group}. Raises UserError where an image has two."""
+    pairs = frame.drop_duplicates(["image", kind])
+    several = pairs[pairs["image"].duplicated(keep=False)].sort_values(["image", "row"])
+    if len(several):
+        image = several["image"].iloc[0]
+        of_it = several[several["image"] == image]
+        said = [
+            f"{value or '(empty)'} in row {row}" for value, row in zip(of_it[kind], of_it["row"], strict=True)
+        ]
+        raise UserError(
+            f"{table}: column {column}: {several['image'].nunique()} images have more than one {kind}, such as {image}: "
+            f"{' and '.join(said)}. Give each image one."
+        )
+    return pairs.set_index("image")[kind]
+
+
+def find_groups(images, pattern, notes):
+    """Return the group of each image by data.group_pattern, empty where it is not found in the name.
+
+    The group is what the first parentheses of the pattern match, else what the whole pattern does. images: paths below
+    data.images. Raises UserError where the pattern is in no name.
+    """
+    found = [re.search(pattern, image) for image in images]
+    groups = [(match[1] if match.re.groups else match[0]) or "" if match else "" for match in found]
+    if not any(groups):
+        raise UserError(
+            f"data.group_pattern: {pattern} is in none of the images' names, such as {some(images, 3)}. It is searched for in the "
+            "path below data.images."
+        )
+    notes.add(groups.count(""), "images", "data.group_pattern is not in their name: each belongs to no other")
+    return pd.Series(groups, index=images)
+
+
+def refuse_parted_groups(frame):
+    """Raise UserError where given splits part a group; frame: image, split, group."""
+    grouped = frame[frame["group"] != ""]
+    splits = grouped.groupby("group")["split"].unique()
+    parted = splits[splits.map(len) > 1]
+    if len(parted):
+        shown = [
+            f"{group} ({' and '.join(sorted(found, key=SPLITS.index))})" for group, found in parted.items()
+        ]
+        raise UserError(
+            f"{len(parted)} groups are in several of the given splits: {some(shown)}. A model is not tested on images that belong "
+            "to those it was trained on. Give each group one split, or take out data.group_column or data.group_pattern."
+        )

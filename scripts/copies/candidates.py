@@ -1,0 +1,108 @@
+"""Pairs of images that may be copies of one another: those whose hashes nearly agree, in any of eight orientations.
+
+The hash is that of the "pHash" family (Zauner 2010, Implementation and Benchmarking of Perceptual Image Hash Functions): the
+signs of the lowest frequencies of a discrete cosine transform. A flip changes the sign of some of these, a quarter turn
+transposes them, so that all eight symmetries of the square are found by comparing with eight hashes of the other image. All
+is computed with whole numbers, so that every machine finds the same pairs.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from baton.data.images import map_images
+from baton.data.thumbnails import SIDE
+
+ORIENTATIONS = 8  # 4: transposed; 2: rows in reverse; 1: columns in reverse
+FREQUENCIES = 8  # in each direction
+MOST_APART = 12  # of 63 signs
+CUT = 0.07  # of each side: what is cut off is looked for as well, since a hash does not bear it
+ROWS, COLUMNS = 128, 4096  # hashes that are compared at a time: as many as fit into a processor's cache
+
+
+def transform(thumbnails: np.ndarray) -> np.ndarray:
+    """Return the lowest frequencies of thumbnails, (n, FREQUENCIES, FREQUENCIES): whole numbers, as float64."""
+    places = 2 * np.arange(SIDE) + 1
+    cosines = np.rint(1024 * np.cos(np.pi / (2 * SIDE) * np.arange(FREQUENCIES)[:, None] * places))
+    parts = [np.empty((0, FREQUENCIES, FREQUENCIES))]
+    for start in range(0, len(thumbnails), COLUMNS):  # float64 takes eight times the room
+        some = thumbnails[start : start + COLUMNS].astype(np.float64)
+        parts.append(cosines @ some @ cosines.T)  # below 2 ** 53, so exact in any order
+    return np.concatenate(parts)
+
+
+def hash_thumbnails(thumbnails: np.ndarray) -> np.ndarray:
+    """Return the hash of each thumbnail in each orientation, (ORIENTATIONS, n), 63 bits in uint64."""
+    frequencies = transform(thumbnails)
+    bits = np.uint64(1) << np.arange(FREQUENCIES**2, dtype=np.uint64)
+    bits[0] = 0  # the mean
+    signs = np.array([1, -1] * (FREQUENCIES // 2))
+    hashes = []
+    for orientation in range(ORIENTATIONS):
+        turned = frequencies.transpose(0, 2, 1) if orientation & 4 else frequencies
+        turned = turned * (signs[:, None] if orientation & 2 else 1) * (signs if orientation & 1 else 1)
+        hashes.append(((turned.reshape(len(turned), -1) > 0) * bits).sum(axis=1, dtype=np.uint64))
+    return np.stack(hashes)
+
+
+def turn(thumbnails: np.ndarray, orientation: int) -> np.ndarray:
+    """Return thumbnails, (n, SIDE, SIDE), in an orientation."""
+    turned = thumbnails.transpose(0, 2, 1) if orientation & 4 else thumbnails
+    return turned[:, :: -1 if orientation & 2 else 1, :: -1 if orientation & 1 else 1]
+
+
+def invert(orientation: int) -> int:
+    """Return the orientation that undoes one."""
+    return {5: 6, 6: 5}.get(orientation, orientation)
+
+
+def find_candidates(
+    hashes: np.ndarray, cut: np.ndarray, most_apart: int, threads: int
+) -> Iterator[np.ndarray]:
+    """Yield arrays of pairs, (n, 3): two images and the orientation that the second is to be turned into.
+
+    hashes, cut: of the thumbnails, and of these without their edges (see CUT), in each orientation. Every pair is compared,
+    which takes time with the square of their number; a pair may come more than once. most_apart: signs that may differ.
+    """
+    starts = range(0, hashes.shape[1], ROWS)
+    tasks = [(known, start) for known in (hashes, cut) for start in starts]
+
+    def compare(task):
+        known, start = task
+        # Of two whole images each pair once; what is cut may be either of them.
+        return _compare(known[0, start : start + ROWS], hashes, start, known is hashes, most_apart)
+
+    yield from map_images(compare, tasks, threads)
+
+
+def _compare(some, hashes, start, once, most_apart):
+    """Return the pairs of `some`, which are the hashes from `start` on, with all (once: those after it)."""
+    found = [np.empty((0, 3), np.int64)]
+    some = some[:, None]
+    shape = len(some), COLUMNS
+    differing, apart = (
+        np.empty(shape, np.uint64),
+        np.empty(shape, np.uint8),
+    )  # once: making them takes longer than filling
+    for first in range(start // COLUMNS * COLUMNS if once else 0, hashes.shape[1], COLUMNS):
+        for orientation in range(ORIENTATIONS):
+            others = hashes[orientation, first : first + COLUMNS]
+            count = np.bitwise_count(
+                np.bitwise_xor(some, others, out=differing[:, : len(others)]), out=apart[:, : len(others)]
+            )
+            if count.min() <= most_apart:
+                found.append(_list_pairs(count <= most_apart, start, first, orientation, once))
+    return np.concatenate(found)
+
+
+def _list_pairs(near, start, first, orientation, once):
+    """Return the pairs of a table of whether they are near, the image that comes first in them first."""
+    row, column = np.nonzero(near)
+    one, other = row + start, column + first
+    pairs = np.stack([one, other, np.full(len(one), orientation)], axis=1)
+    pairs = pairs[other > one if once else other != one]
+    swapped = pairs[:, 0] > pairs[:, 1]
+    pairs[swapped] = np.stack(
+        [pairs[swapped, 1], pairs[swapped, 0], np.full(swapped.sum(), invert(orientation))], axis=1
+    )
+    return pairs

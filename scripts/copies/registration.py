@@ -1,0 +1,231 @@
+"""How alike two images are, once one is laid over the other: the candidates' thumbnails, registered.
+
+One of the two is cut at its four edges, by steps, until the correlation with the other is highest. Sums are of whole numbers
+below 2 ** 53 and so exact in any order, and what is compared follows from them by single operations, so that every machine
+comes to the same pairs.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+
+from baton.data.thumbnails import SIDE
+from copies.candidates import COLUMNS, CUT, FREQUENCIES, ORIENTATIONS, transform, turn
+
+STEPS = 128  # of a side, in which it is cut
+LEAST_CUT, MOST_CUT = -2, 20  # steps
+# Left, top, right, bottom: from where the best cut is looked for.
+STARTS = [(0, 0, 0, 0), (4, 4, 4, 4), (9, 9, 9, 9), (13, 13, 13, 13)]
+STARTS += [(8, 8, 0, 0), (0, 8, 8, 0), (0, 0, 8, 8), (8, 0, 0, 8)]
+LOW, LEAST = 0.88, 0.75
+ROUNDS = 12
+TRIMMED = 0.15  # of the pixels: a text over an image may cover so many
+DETAIL = 5  # pixels: side of the square whose mean is taken off, so that detail is left
+CHUNK = 512  # pairs at a time
+
+
+class Match(NamedTuple):
+    """How alike the two images of each pair are: correlations, arrays of one length.
+
+    whole: of their pixels; detail: of their pixels less the mean around each; trimmed: of their pixels without those that
+    differ most, -1 where less than half of the picture's contrast is in the others.
+    """
+
+    whole: np.ndarray
+    detail: np.ndarray
+    trimmed: np.ndarray
+
+
+def _tables():
+    """Return, for each cut of the first and the last edge, the pixels between which each new one lies, and its place there.
+
+    (cuts, cuts, SIDE): the pixel before, the pixel after, and how far to it, in 256ths.
+    """
+    cuts = np.arange(LEAST_CUT, MOST_CUT + 1)
+    first, last = (cuts[:, None, None], cuts[None, :, None])
+    at = (SIDE * first + (np.arange(SIDE) + 0.5) * (STEPS - first - last)) / STEPS - 0.5
+    before = np.floor(at).astype(np.int64)
+    share = np.rint(256 * (at - before)).astype(np.int32)
+    return np.clip(before, 0, SIDE - 1), np.clip(before + 1, 0, SIDE - 1), share
+
+
+BEFORE, AFTER, SHARE = _tables()
+
+
+def cut(thumbnails, cuts):
+    """Return thumbnails without their edges, resized to as many pixels: (n, SIDE, SIDE), 256 times their values.
+
+    thumbnails: (n, SIDE, SIDE), whole numbers; cuts: (n, 4), left, top, right and bottom, in STEPS of a side.
+    """
+    left, top, right, bottom = (cuts - LEAST_CUT).T
+    rows = thumbnails.astype(np.int32)
+    for axis, first, last in ((1, top, bottom), (2, left, right)):
+        shape = (-1, SIDE, 1) if axis == 1 else (-1, 1, SIDE)
+        before, after, share = (table[first, last].reshape(shape) for table in (BEFORE, AFTER, SHARE))
+        low, high = np.take_along_axis(rows, before, axis), np.take_along_axis(rows, after, axis)
+        rows = (low << 8) + (high - low) * share
+    return rows >> 8
+
+
+def cut_alike(thumbnails, cuts):
+    """Return what `cut` does where all are cut alike; cuts: (4,). Faster, and as exact: no sum is over 2 ** 24."""
+    left, top, right, bottom = np.asarray(cuts) - LEAST_CUT
+    across, down = _matrix(left, right), _matrix(top, bottom)
+    return ((down @ thumbnails.astype(np.float32) @ across.T).astype(np.int32)) >> 8
+
+
+def _matrix(first, last):
+    """Return the resizing of one axis as a matrix, (SIDE, SIDE), float32."""
+    matrix = np.zeros((SIDE, SIDE), np.float32)
+    rows = np.arange(SIDE)
+    np.add.at(matrix, (rows, BEFORE[first, last]), 256 - SHARE[first, last])
+    np.add.at(matrix, (rows, AFTER[first, last]), SHARE[first, last])
+    return matrix
+
+
+def cut_edges(thumbnails):
+    """Return thumbnails without CUT of each side, as uint8."""
+    parts = [np.empty((0, SIDE, SIDE), np.uint8)]
+    for start in range(0, len(thumbnails), COLUMNS):
+        larger = cut_alike(thumbnails[start : start + COLUMNS], (round(CUT * STEPS),) * 4)
+        parts.append(((larger + 128) >> 8).astype(np.uint8))
+    return np.concatenate(parts)
+
+
+def _flatten(images):
+    return images.reshape(len(images), int(np.prod(images.shape[1:])))
+
+
+def correlate(one, other):
+    """Return the correlation of each row of one array with that of the other; -1 where a row has no contrast."""
+    one, other = (_flatten(rows).astype(np.float64) for rows in (one, other))
+    count = one.shape[1]
+    sums = [rows.sum(axis=1) for rows in (one, other)]
+    spread = [
+        count * np.einsum("ij,ij->i", rows, rows) - sum_ * sum_
+        for rows, sum_ in zip((one, other), sums, strict=True)
+    ]
+    both = count * np.einsum("ij,ij->i", one, other) - sums[0] * sums[1]
+    product = np.sqrt(spread[0]) * np.sqrt(spread[1])
+    return np.divide(both, product, out=np.full(len(both), -1.0), where=product > 0)
+
+
+def take_detail(images):
+    """Return images, (n, SIDE, SIDE), less the mean of the square around each pixel, without their borders; DETAIL**2 times."""
+    sums = np.pad(images.astype(np.int64), ((0, 0), (1, 0), (1, 0))).cumsum(axis=1).cumsum(axis=2)
+    means = (
+        sums[:, DETAIL:, DETAIL:]
+        - sums[:, :-DETAIL, DETAIL:]
+        - sums[:, DETAIL:, :-DETAIL]
+        + sums[:, :-DETAIL, :-DETAIL]
+    )
+    edge = DETAIL // 2
+    return DETAIL**2 * images[:, edge:-edge, edge:-edge] - means
+
+
+def correlate_trimmed(one, other):
+    """Return the correlation of each row of two arrays without the TRIMMED pixels that differ most: see Match."""
+    one, other = (_center(_flatten(rows)) for rows in (one, other))
+    squares = (one * one).sum(axis=1)
+    lengths = [np.rint(np.sqrt((rows * rows).sum(axis=1))).astype(np.int64)[:, None] for rows in (one, other)]
+    apart = np.abs(one * lengths[1] - other * lengths[0])
+    pixels, kept = one.shape[1], round((1 - TRIMMED) * one.shape[1])
+    best = np.argsort(apart, axis=1, kind="stable")[:, :kept]
+    one, other = (np.take_along_axis(rows, best, axis=1) for rows in (one, other))
+    left = kept * (one * one).sum(axis=1) - one.sum(axis=1) ** 2
+    return np.where(2.0 * pixels * left >= float(kept**2) * squares, correlate(one, other), -1.0)
+
+
+def _center(rows):
+    """Return rows of whole numbers less their mean, in the same unit or nearly so."""
+    return (rows.shape[1] * rows - rows.sum(axis=1, keepdims=True)) // SIDE**2
+
+
+def _register(one, other, cuts, best):
+    """Improve the cuts of `one`, (n, 4), and their correlations with `other`, in place, by steps that get ever smaller."""
+    target = other.astype(np.int32) << 8
+    for step in (3, 1):
+        rows = np.arange(len(one))
+        for _ in range(ROUNDS):
+            before, base = best[rows], cuts[rows]
+            for edge in range(4):
+                for change in (step, -step):
+                    tried = base.copy()
+                    tried[:, edge] = np.clip(tried[:, edge] + change, LEAST_CUT, MOST_CUT)
+                    found = correlate(cut(one[rows], tried), target[rows])
+                    better = found > best[rows]
+                    best[rows[better]], cuts[rows[better]] = found[better], tried[better]
+            rows = rows[best[rows] > before + 1e-4]
+            if not len(rows):
+                break
+
+
+def describe(thumbnails):
+    """Return the lowest frequencies of thumbnails, and of these without their edges: (2, n, frequencies) int32."""
+    both = [transform(images) // 2**20 for images in (thumbnails, cut_edges(thumbnails))]
+    return np.stack(both).astype(np.int32)
+
+
+def are_near(frequencies, pairs):
+    """Return which pairs are as alike in their lowest frequencies as copies are; frequencies: see `describe`."""
+    signs = np.array([1, -1] * (FREQUENCIES // 2))
+    whole, edgeless = (both[pairs[:, 0]] for both in frequencies)
+    turned = [both[pairs[:, 1]] for both in frequencies]
+    for orientation in range(ORIENTATIONS):
+        rows = pairs[:, 2] == orientation
+        for both in turned:
+            found = both[rows]
+            found = found.transpose(0, 2, 1) if orientation & 4 else found
+            found = found * (signs[:, None] if orientation & 2 else 1) * (signs if orientation & 1 else 1)
+            both[rows] = found
+    compared = ((whole, turned[0]), (whole, turned[1]), (edgeless, turned[0]))
+    low = [correlate(*(_flatten(images)[:, 1:] for images in two)) for two in compared]
+    return np.max(low, axis=0) >= LOW
+
+
+def compare_pairs(thumbnails, pairs):
+    """Return the Match of pairs, (n, 3), as find_candidates yields them: of either image cut, whichever is more alike."""
+    one = thumbnails[pairs[:, 0]]
+    other = np.empty_like(one)
+    for orientation in np.unique(pairs[:, 2]):
+        rows = pairs[:, 2] == orientation
+        other[rows] = turn(thumbnails[pairs[rows, 1]], orientation)
+    best, cuts, swapped = (
+        np.full(len(pairs), -1.0),
+        np.zeros((len(pairs), 4), np.int64),
+        np.zeros(len(pairs), bool),
+    )
+    for first, second, is_swapped in ((one, other, False), (other, one, True)):
+        target = second.astype(np.int32) << 8
+        for start in STARTS:
+            found = correlate(cut_alike(first, start), target)
+            better = found > best
+            best[better], cuts[better], swapped[better] = found[better], start, is_swapped
+    match = Match(best, *(np.full(len(pairs), -1.0) for _ in Match._fields[1:]))
+    rows = np.nonzero(best >= LEAST)[0]
+    turned_round = swapped[rows, None, None]
+    first, second = (
+        np.where(turned_round, other[rows], one[rows]),
+        np.where(turned_round, one[rows], other[rows]),
+    )
+    best, cuts = best[rows], cuts[rows]
+    _register(first, second, cuts, best)
+    match.whole[rows] = best
+    laid, under = cut(first, cuts), second.astype(np.int32) << 8
+    match.detail[rows] = correlate(take_detail(laid), take_detail(under))
+    match.trimmed[rows] = correlate_trimmed(laid, under)
+    return match
+
+
+def compare_all(thumbnails, pairs, threads):
+    """Return which of many pairs are near one another, and the Match of these; see are_near and compare_pairs."""
+    with ThreadPoolExecutor(threads) as pool:
+        frequencies = describe(thumbnails)
+        chunks = [pairs[start : start + CHUNK] for start in range(0, len(pairs), CHUNK)]
+        near = [chunk[are_near(frequencies, chunk)] for chunk in chunks]
+        pairs = np.concatenate([np.empty((0, 3), np.int64), *near])
+        chunks = [pairs[start : start + CHUNK] for start in range(0, len(pairs), CHUNK)]
+        matches = list(pool.map(lambda chunk: compare_pairs(thumbnails, chunk), chunks))
+    empty = Match(*(np.empty(0) for _ in Match._fields))
+    return pairs, Match(*(np.concatenate(parts) for parts in zip(empty, *matches, strict=True)))

@@ -1,0 +1,150 @@
+"""Find images that are copies of one another, and say which images are to stay in one split."""
+
+import numpy as np
+import pandas as pd
+
+from baton import console
+from baton.console import log
+from baton.data.inspected import read_inspected
+from baton.files import write_json
+from baton.manifests import read_manifest, write_manifest
+from copies.candidates import MOST_APART, find_candidates, hash_thumbnails
+from copies.chains import group_images, split_chains
+from copies.registration import compare_all, cut_edges
+
+# Correlations (see copies.registration.Match) from which on two images are copies, and from which on they are alike: bursts,
+# shots of one scene. Measured on planted changes and on unrelated photos by tests/benchmark_copies.py.
+COPY, ALIKE_WHOLE, ALIKE_DETAIL, ALIKE_TRIMMED = 0.93, 0.95, 0.8, 0.985
+# Where images of another content come as near as that, as handwritten digits do, only those are copies that are the same but
+# for encoding. So it is where pairs that nearly are copies outnumber those that are.
+SAME, NEARLY, FEW = 0.995, 3, 10
+LEAST_CONTRAST = 8  # of a thumbnail's values: flat images are all alike
+# Candidates, and as many for each image, beyond which a study is one of images that are all alike.
+MOST_CANDIDATES, PER_IMAGE = 2_000_000, 40
+ALL_ALIKE = 2  # of 63 signs: what is then still compared
+
+
+def choose_candidates(thumbnails, threads):
+    """Return the pairs that may be copies, (n, 3), and whether all that may be were looked at; see find_candidates."""
+    whole, cut = hash_thumbnails(thumbnails), hash_thumbnails(cut_edges(thumbnails))
+    limit = max(MOST_CANDIDATES, PER_IMAGE * len(thumbnails))
+    for most_apart in (MOST_APART, ALL_ALIKE):
+        found, count = [], 0
+        for pairs in find_candidates(whole, cut, most_apart, threads):
+            found.append(pairs)
+            count += len(pairs)
+            if count > limit:
+                break
+        else:
+            pairs = np.concatenate([np.empty((0, 3), np.int64), *found])
+            return np.unique(pairs, axis=0), most_apart == MOST_APART
+    return np.empty((0, 3), np.int64), False
+
+
+def find_pairs(thumbnails, threads):
+    """Return one, other (places), kind (copy or alike) and likeness of the pairs that are so, and the least of a copy.
+
+    thumbnails: (n, SIDE, SIDE) uint8. Likeness is the correlation of detail. The last value is None where the images are so
+    many that are all alike that not even those were compared that are the same but for encoding.
+    """
+    contrast = thumbnails.reshape(len(thumbnails), -1)
+    usable = np.nonzero(contrast.max(axis=1).astype(int) - contrast.min(axis=1) >= LEAST_CONTRAST)[0]
+    pairs, complete = choose_candidates(thumbnails[usable], threads)
+    pairs, match = compare_all(thumbnails[usable], pairs, threads)
+    near = match.whole >= ALIKE_WHOLE
+    copies = near & (match.detail >= COPY)
+    alike = (near & (match.detail >= ALIKE_DETAIL)) | (match.trimmed >= ALIKE_TRIMMED)
+    nearly = int((near & (match.detail >= ALIKE_DETAIL) & ~copies).sum())
+    least = SAME if not complete or nearly > max(FEW, NEARLY * int(copies.sum())) else COPY
+    copies = near & (match.detail >= least)
+    frame = pd.DataFrame(
+        {
+            "one": usable[pairs[:, 0]],
+            "other": usable[pairs[:, 1]],
+            "kind": np.where(copies, "copy", "alike"),
+            "likeness": match.detail,
+        }
+    )[copies | alike]
+    # A pair may be alike in several orientations.
+    frame = frame.sort_values(["one", "other", "likeness"], ascending=[True, True, False])
+    return frame.drop_duplicates(["one", "other"]).reset_index(drop=True), least
+
+
+def add_identical(frame, digests):
+    """Return pairs with those whose files are byte for byte the same as kind identical; digests: SHA-256 of each image."""
+    same = pd.Series(digests).groupby(np.asarray(digests), sort=False).indices.values()
+    rows = [(places[0], place) for places in map(np.sort, same) for place in places[1:]]
+    identical = pd.DataFrame(rows, columns=["one", "other"]).assign(kind="identical", likeness=1.0)
+    frame = pd.concat([part.astype({"one": int, "other": int}) for part in (identical, frame)])
+    return frame.drop_duplicates(["one", "other"]).sort_values(["one", "other"], ignore_index=True)
+
+
+def main(
+    classes_csv, inspected_csv, thumbnails, copies_csv, groups_csv, facts, keep_together, warned, threads
+):
+    """Write copies.csv (image, twin, kind, likeness), groups.csv (image, group) and how it was found as JSON.
+
+    A group is named after its first image, and only images that share one are listed: those of a group in classes.csv, and
+    copies, or what is alike as well, as keep_together says.
+    """
+    classes = read_manifest(classes_csv)
+    inspected = read_inspected(inspected_csv, warned)
+    good = np.nonzero(inspected["damage"].isna())[0]
+    pixels = np.load(thumbnails)[good]
+    pairs, least = find_pairs(pixels, threads)
+    pairs = add_identical(pairs, inspected["sha256"].to_numpy()[good])
+    names = classes["image"].to_numpy()[good]
+    counts = pairs["kind"].value_counts()
+    log.info(
+        "%d pairs of identical files, %d of copies, %d of images that are alike",
+        *(counts.get(kind, 0) for kind in ("identical", "copy", "alike")),
+    )
+    if least == SAME:
+        log.info(
+            "different images of this study are nearly as alike as copies: only those count that differ in their encoding alone"
+        )
+    given = classes["group"].to_numpy()[good] if "group" in classes else np.full(len(good), "")
+    kinds = {"none": [], "copies": ["identical", "copy"], "alike": ["identical", "copy", "alike"]}[
+        keep_together
+    ]
+    links = pairs[pairs["kind"].isin(kinds)]
+    links, chains = split_chains(links, classes["class"].to_numpy()[good])
+    if chains:
+        log.warning(
+            "%d chains of images that are alike were too long to stay together: only their copies do", chains
+        )
+    groups = group_images(len(good), links, given)
+    write_manifest(
+        pd.DataFrame(
+            {
+                "image": names[pairs["one"]],
+                "twin": names[pairs["other"]],
+                "kind": pairs["kind"],
+                "likeness": pairs["likeness"].map("{:.3f}".format),
+            }
+        ),
+        copies_csv,
+    )
+    first = names[groups]
+    shared = pd.Series(groups).duplicated(keep=False).to_numpy()
+    write_manifest(pd.DataFrame({"image": names[shared], "group": first[shared]}), groups_csv)
+    write_json(
+        facts,
+        {
+            "compared": len(good),
+            "least": least,
+            "split_chains": chains,
+            "keep_together": keep_together,
+            "given_groups": bool((given != "").any()),
+        },
+    )
+
+
+if __name__ == "__main__":
+    console.start(snakemake.log[0])
+    main(
+        *(snakemake.input[name] for name in ("classes", "inspected", "thumbnails")),
+        *(snakemake.output[name] for name in ("copies", "groups", "facts")),
+        **snakemake.params,
+        threads=snakemake.threads,
+    )

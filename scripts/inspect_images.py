@@ -1,0 +1,82 @@
+"""Decode every image once: what is wrong with it, what it is, and a thumbnail, by which copies are found."""
+
+import csv
+import os
+from functools import partial
+
+import numpy as np
+
+from baton import console
+from baton.console import log, show_progress
+from baton.data import damage, grey
+from baton.data.images import DamagedImage, digest_file, map_images, open_image
+from baton.data.inspected import COLUMNS, Deep, Inspection
+from baton.data.thumbnails import SIDE, make_thumbnail
+from baton.files import write_json
+from baton.manifests import stream_manifest
+
+
+def inspect_image(path, megapixels):
+    """Return the Inspection of the image at `path`, and its thumbnail, (SIDE, SIDE) uint8: black where it is damaged."""
+    try:
+        image, depth, kind = open_image(path, megapixels)
+        damaged, warning = damage.read_warnings(path)
+    except DamagedImage as trouble:
+        damaged = str(trouble)
+    if damaged:
+        return Inspection(damage=damaged), np.zeros((SIDE, SIDE), np.uint8)
+    facts = {"sha256": digest_file(path), "warning": warning, "format": kind}
+    facts |= {"width": image.width, "height": image.height}
+    if depth is None:
+        return Inspection(look=damage.look_at(path, np.asarray(image)), **facts), make_thumbnail(image)
+    values = grey.read_values(image, depth)
+    limits = grey.range_of(values, depth)
+    deep = Deep(depth.sample, depth.declared is not None, *grey.inner_range(values), *limits)
+    # By its own range, whatever that of the study is: a copy of it is one all the same.
+    return Inspection(deep=deep, **facts), make_thumbnail(grey.to_8_bits(values, limits, depth.inverted))
+
+
+def main(classes_csv, inspected_csv, thumbnails, grey_json, root, threads, megapixels):
+    """Write a row of each image's Inspection, the thumbnails, (n, SIDE, SIDE) uint8, and the ranges of deep grey images.
+
+    All in the order of classes.csv; root: the folder of images; megapixels: the most of an image.
+    """
+    count = sum(1 for _ in stream_manifest(classes_csv))
+    paths = (os.path.join(root, row["image"]) for row in stream_manifest(classes_csv))
+    inspected = map_images(partial(inspect_image, megapixels=megapixels), paths, threads)
+    deep, damaged = [], 0
+    # Row by row, and not kept: a million of them would fill the memory.
+    with (
+        open(inspected_csv, "w", encoding="utf-8", errors="surrogateescape", newline="") as rows,
+        open(thumbnails, "wb") as pixels,
+    ):
+        writer = csv.writer(rows, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        header = {"descr": "|u1", "fortran_order": False, "shape": (count, SIDE, SIDE)}
+        np.lib.format.write_array_header_1_0(pixels, header)
+        inspected = show_progress(inspected, "decoding", count, "image")
+        for row, (inspection, thumbnail) in zip(stream_manifest(classes_csv), inspected, strict=True):
+            writer.writerow([row["image"], *inspection.cells()])
+            pixels.write(thumbnail.data)
+            damaged += inspection.damage is not None
+            if inspection.deep and not inspection.deep.declared:
+                deep.append((inspection.deep.sample, inspection.deep.limits))
+    log.info("%d images; %d cannot be decoded", count, damaged)
+    ranges = grey.find_ranges(deep)
+    for sample, (low, high) in ranges.items():
+        log.info("grey images of type %s: %g is black and %g white", sample, low, high)
+    write_json(grey_json, ranges)
+
+
+if __name__ == "__main__":
+    console.start(snakemake.log[0])
+    made = snakemake.output
+    main(
+        snakemake.input.classes,
+        made.inspected,
+        made.thumbnails,
+        made.grey,
+        snakemake.input.images,
+        snakemake.threads,
+        **snakemake.params,
+    )
