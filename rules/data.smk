@@ -36,7 +36,7 @@ rule sort_into_classes:
     input:
         annotations=STUDY.config["data"]["annotations"] or [],
         images=STUDY.config["data"]["images"] if STUDY.images_are_made else [],
-        parts=[STUDY.script(f"annotations/{name}.py") for name in ("tables", "names", "answers", "classes", "belonging")],
+        parts=[STUDY.script(f"annotations/{name}.py") for name in ("tables", "names", "answers", "classes", "belonging", "folders")],
     output:
         classes="results/data/classes.csv",
         left_out="results/data/left_out.csv",
@@ -139,8 +139,9 @@ rule filter_corrupt:
         split="results/data/split.csv",
         inspected="results/data/inspected.csv",
         grey="results/data/grey.json",
+        copies="results/data/copies.csv",
         images=ancient(STUDY.config["data"]["images"]),
-        parts=[STUDY.script("baton/data/inspected.py")],
+        parts=[STUDY.script(f"baton/data/{name}.py") for name in ("inspected", "copies")],
     output:
         images="results/data/images.csv",
         corrupt="results/data/corrupt.csv",

@@ -4,6 +4,7 @@ import os
 
 from baton import console
 from baton.console import log
+from baton.data.copies import place_copies
 from baton.data.inspected import Deep, look_at_contrast, read_inspected, tell_warnings
 from baton.data.labels import sort_labels
 from baton.data.links import link_images
@@ -57,8 +58,34 @@ def check_enough(frame, needed):
         )
 
 
+def warn_of_copies(placed):
+    """Log which images are copies of one in another split or class; placed: see place_copies."""
+    for column, trouble in (
+        (
+            "split",
+            "in another split: a model is validated or tested on images that it has seen, or was chosen by",
+        ),
+        ("class", "in another class: no model can be right about both"),
+    ):
+        apart = placed[placed[column] != placed[f"twin_{column}"]]
+        if len(apart):
+            log.warning("%d pairs of images are copies of one another, one %s", len(apart), trouble)
+            for image, twin in apart[["image", "twin"]].head(5).itertuples(index=False):
+                log.warning("  %s and %s", image, twin)
+
+
 def main(
-    split_csv, inspected_csv, grey_json, images_csv, corrupt_csv, look_at_csv, folder, root, holdout, warned
+    split_csv,
+    inspected_csv,
+    grey_json,
+    copies_csv,
+    images_csv,
+    corrupt_csv,
+    look_at_csv,
+    folder,
+    root,
+    holdout,
+    warned,
 ):
     """Write images.csv (image, class, split, sha256), corrupt.csv and look_at.csv (file, class, split, reason), the links.
 
@@ -78,6 +105,7 @@ def main(
     frame = replace_held_out(frame)
     check_enough(frame, {split: holdout[split] for split in SPLITS if split in drawn})
     good = frame[frame["damage"].isna()]
+    warn_of_copies(place_copies(read_manifest(copies_csv), good))
     write_manifest(good[["image", "class", "split", "sha256"]], images_csv)
     for rows, reason, path in (
         (damaged, "damage", corrupt_csv),
@@ -94,7 +122,7 @@ if __name__ == "__main__":
     console.start(snakemake.log[0])
     made = snakemake.output
     main(
-        *(snakemake.input[name] for name in ("split", "inspected", "grey")),
+        *(snakemake.input[name] for name in ("split", "inspected", "grey", "copies")),
         *(made[name] for name in ("images", "corrupt", "look_at", "folder")),
         snakemake.input.images,
         **snakemake.params,

@@ -76,7 +76,7 @@ def read_image(path, size, ranges):
     except DamagedImage as trouble:
         raise UserError(
             f"{path} could be read when the images were checked, and cannot any more: {trouble}. Put it back, or have all "
-            "images checked again: snakemake --forcerun filter_corrupt"
+            "images checked again: snakemake --forcerun inspect_images"
         ) from None
 
 

@@ -1,7 +1,6 @@
 """Give every image its class, from a CSV of annotations or from the folders it lies in."""
 
-from collections import Counter
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
@@ -9,18 +8,18 @@ import pandas as pd
 from annotations.answers import choose_rows, find_label_columns, read_answers
 from annotations.belonging import find_groups, read_groups, read_splits, refuse_parted_groups
 from annotations.classes import choose_classes, label_images
+from annotations.folders import read_folders
 from annotations.names import RULES, Names
 from annotations.tables import list_headers, read_table
 from baton import console
 from baton.console import log
-from baton.data.images import SUFFIXES, name_files, rank_name, real_files, walk
+from baton.data.images import name_files, rank_name, real_files
 from baton.data.labels import sort_labels
 from baton.data.links import link_images
-from baton.data.passed_over import count_passed_over, why_passed_over
+from baton.data.passed_over import count_passed_over
 from baton.errors import UserError, some
-from baton.files import is_own_folder
 from baton.formatting import as_number
-from baton.manifests import SPLITS, read_manifest, write_manifest
+from baton.manifests import read_manifest, write_manifest
 from baton.study.labels import are_splits_given
 
 
@@ -152,39 +151,9 @@ def from_annotations(data, left_out, notes):
 
 
 def from_folders(data, left_out, _notes):
-    """Return, as a Read, the images in SPLIT/CLASS/ (split_folders) or CLASS/ (class_folders), by every name."""
-    depth = 2 if data["source"] == "split_folders" else 1
-    shape = "train/CLASS/, validation/CLASS/ and test/CLASS/" if depth == 2 else "CLASS/"
-    images, others, outside, used_files = [], {}, set(), set()
-    for path, real in walk(data["images"]):
-        parts = PurePosixPath(path).parts
-        if reason := why_passed_over(path):
-            others[real] = reason
-        elif len(parts) <= depth or (depth == 2 and parts[0] not in SPLITS):
-            outside.add(real)
-        else:
-            images.append((path, parts[depth - 1]))
-            used_files.add(real)
-    for reason, count in sorted(Counter(others[real] for real in others.keys() - used_files).items()):
-        left_out.add(count, "files", reason)
-    left_out.add(len(outside - used_files - others.keys()), "files", f"not in a folder {shape}")
-    splits = {path.split("/")[0] for path, _ in images}
-    needed = {"train", "test"} if depth == 2 else set()  # validation may be drawn from the training images
-    if not images or not splits.issuperset(needed):
-        missing = [split for split in SPLITS if split in needed - splits]
-        raise UserError(
-            f"data.images: {data['images']} holds no images{' for ' + some(missing) if missing else ''}: "
-            f"for source: {data['source']} they lie in {shape}."
-        )
-    empty = sorted(class_folders(data["images"], depth) - {label for _, label in images})
-    if empty and data["classes"] is None:
-        raise UserError(
-            f"data.images: in {data['images']} there are no images of class {some(empty)}. Put some there, remove "
-            "the folder, or name the classes to use in data.classes."
-        )
-    frame = pd.DataFrame(images, columns=["image", "label"])
+    """Return, as a Read, what the folders that the images lie in say."""
     nobody = pd.DataFrame(columns=["image", "annotator", "label"])
-    return Read(choose_classes(frame, data["classes"], left_out), nobody)
+    return Read(choose_classes(read_folders(data, left_out), data["classes"], left_out), nobody)
 
 
 def take_files_once(frame, data, left_out):
@@ -222,19 +191,6 @@ def take_files_once(frame, data, left_out):
 
 def such_as(frame):
     return f": {some(frame['image'], 3)}" if len(frame) else ""
-
-
-def class_folders(root, depth):
-    """Return the names of the class folders: CLASS/ (depth 1) or SPLIT/CLASS/ (depth 2)."""
-    return {
-        path.name
-        for path in Path(root).glob("*" if depth == 1 else "*/*")
-        if path.is_dir()
-        and why_passed_over(f"{path.name}/1{SUFFIXES[0]}") is None
-        and not is_own_folder(path)
-        and not path.name.lower().endswith(SUFFIXES)
-        and (depth == 1 or path.parent.name in SPLITS)
-    }
 
 
 def refuse_new_majority(frame, read, data, before):

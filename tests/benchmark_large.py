@@ -83,7 +83,7 @@ def run_data(folder, count, classes, stages):
     with open(study / "output.txt", "w") as output:
         subprocess.run(study.command("pack", cores=2), cwd=folder, stdout=output, stderr=output, check=True)
     needs = {
-        "filter_corrupt": memory.of_decoding(2, count),
+        "inspect_images": memory.of_decoding(2, count),
         "pack_images": memory.of_packing(SIZE, SYNTHETIC, 2, count),
     }
     for path in sorted((study / "benchmarks").rglob("*.tsv")):

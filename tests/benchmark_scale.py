@@ -28,7 +28,15 @@ from pack_images import read_image
 
 GROUP = Path("/sys/fs/cgroup/memory/baton_benchmark")
 CLASSES = 4
-STAGES = ("sort_into_classes", "split_holdout", "filter_corrupt", "weigh_classes", "pack_images")
+STAGES = (
+    "sort_into_classes",
+    "inspect_images",
+    "find_copies",
+    "split_holdout",
+    "filter_corrupt",
+    "weigh_classes",
+    "pack_images",
+)
 LIMIT = 1_500_000_000  # bytes of memory, of which TensorFlow takes half
 TIMES = 10  # as large is the packed file
 

@@ -14,9 +14,12 @@ from conftest import REPOSITORY, Study, save_image, save_images, take_stock, wri
 from snakemake.utils import validate
 
 import filter_corrupt
+import find_copies
+import inspect_images
 import sort_into_classes
 import split_holdout
 from baton.errors import ConfigError, UserError
+from baton.study.labels import are_splits_given
 from baton.study.study import make_study
 
 MODEL = {"name": "net", "kernels": 2, "kernel_size": 3, "dense": 4, "layers": 1}
@@ -295,21 +298,17 @@ DATA = {
         config({"source": "class_folders"}),
         ["photos", "blue", "no images"],
     ),
-    "no validation folder": (
+    "no test folder": (
         "sort_into_classes",
-        split_folders(train=(3, 3), test=(2, 2)),
+        split_folders(train=(3, 3), validation=(2, 2)),
         config(SPLIT),
-        [
-            "data.images",
-            "split holds no images for validation",
-            "train/CLASS/, validation/CLASS/ and test/CLASS/",
-        ],
+        ["data.images", "split holds no images for test", "train/CLASS/, validation/CLASS/ and test/CLASS/"],
     ),
     "a class that is not in training": (
         "split_holdout",
         split_folders(train=(3, 0), validation=(2, 2), test=(2, 2)),
         config(SPLIT | {"classes": ["red", "green"]}),
-        ["no training images of class green", "train/"],
+        ["no training images of class green", "data.classes"],
     ),
     "a label with one image": (
         "split_holdout",
@@ -333,9 +332,9 @@ DATA = {
 
 # What the rules before these leave behind, and what the refusing rule must not.
 OUTPUTS = {
-    "sort_into_classes": ["classes.csv", "left_out.csv", "notes.csv", "classes"],
+    "sort_into_classes": ["classes.csv", "left_out.csv", "notes.csv", "answers.csv", "classes"],
     "split_holdout": ["split.csv"],
-    "filter_corrupt": ["images.csv", "corrupt.csv", "look_at.csv", "grey.json", "dataset"],
+    "filter_corrupt": ["images.csv", "corrupt.csv", "look_at.csv", "dataset"],
 }
 
 
@@ -377,24 +376,43 @@ def read_study(study):
 def run_stages(study):
     """Call what the rules up to filter_corrupt call, one after the other, with what they would be handed."""
     settings = read_study(study).config
-    holdout = None if settings["data"]["source"] == "split_folders" else settings["holdout"]
     data = Path("results/data")
     data.mkdir(parents=True)
     yield "sort_into_classes"
+    images, holdout = settings["data"]["images"], settings["holdout"]
+
+    def paths(*names):
+        return [data / name for name in names]
+
     sort_into_classes.main(
-        settings["data"], data / "classes.csv", data / "left_out.csv", data / "notes.csv", data / "classes"
+        settings["data"],
+        *paths("classes.csv", "left_out.csv", "notes.csv", "answers.csv", "classes", "split.csv"),
+    )
+    yield "inspect_images"
+    inspect_images.main(*paths("classes.csv", "inspected.csv", "thumbnails.npy", "grey.json"), images, 2, 250)
+    yield "find_copies"
+    find_copies.main(
+        *paths("classes.csv", "inspected.csv", "thumbnails.npy", "copies.csv", "groups.csv", "copies.json"),
+        holdout["keep_together"],
+        None,
+        2,
     )
     yield "split_holdout"
-    split_holdout.main(data / "classes.csv", data / "split.csv", holdout)
-    yield "filter_corrupt"
-    made = (
+    split_holdout.main(
+        *paths("classes.csv", "inspected.csv", "groups.csv", "split.csv"),
+        holdout,
+        are_splits_given(settings["data"]),
+        None,
         data / "images.csv",
-        data / "corrupt.csv",
-        data / "look_at.csv",
-        data / "grey.json",
-        data / "dataset",
     )
-    filter_corrupt.main(data / "split.csv", *made, settings["data"]["images"], 2, holdout, None, 250)
+    yield "filter_corrupt"
+    filter_corrupt.main(
+        *paths("split.csv", "inspected.csv", "grey.json", "copies.csv"),
+        *paths("images.csv", "corrupt.csv", "look_at.csv", "dataset"),
+        images,
+        holdout,
+        None,
+    )
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 import filter_corrupt
+import inspect_images
 from baton.errors import UserError
 
 HOLDOUT = {"validation": 1, "test": 1, "seed": 1}
@@ -31,7 +32,9 @@ def read_rows(path):
 class Filtered:
     """What main() makes of (image, class, split, draw) rows; contents: bytes of those that are no pictures."""
 
-    def __init__(self, tmp_path, rows, contents=None, holdout=HOLDOUT, warned=None, megapixels=250):
+    def __init__(
+        self, tmp_path, rows, contents=None, holdout=HOLDOUT, warned=None, megapixels=250, copies=()
+    ):
         contents = contents or {}
         root, out = tmp_path / "images", tmp_path / "out"
         root.mkdir(parents=True)
@@ -42,22 +45,23 @@ class Filtered:
         out.mkdir(exist_ok=True)
         with open(tmp_path / "split.csv", "w", newline="", encoding="utf-8") as file:
             csv.writer(file, lineterminator="\n").writerows([("image", "class", "split", "draw"), *rows])
+        made = [tmp_path / name for name in ("inspected.csv", "thumbnails.npy", "grey.json")]
+        inspect_images.main(tmp_path / "split.csv", *made, root, 2, megapixels)
+        with open(tmp_path / "copies.csv", "w", newline="", encoding="utf-8") as file:
+            csv.writer(file, lineterminator="\n").writerows([("image", "twin", "kind"), *copies])
         filter_corrupt.main(
             tmp_path / "split.csv",
-            out / "images.csv",
-            out / "corrupt.csv",
-            out / "look_at.csv",
-            out / "grey.json",
-            out / "dataset",
+            made[0],
+            made[2],
+            tmp_path / "copies.csv",
+            *(out / name for name in ("images.csv", "corrupt.csv", "look_at.csv", "dataset")),
             root,
-            2,
-            holdout,
+            holdout or HOLDOUT,
             warned,
-            megapixels,
         )
         self.images, self.corrupt = read_rows(out / "images.csv"), read_rows(out / "corrupt.csv")
         self.look_at = {row["file"]: row["reason"] for row in read_rows(out / "look_at.csv")}
-        self.grey = json.loads((out / "grey.json").read_text())
+        self.grey = json.loads(made[2].read_text())
         self.splits = {row["image"]: row["split"] for row in self.images}
         self.links = {
             link.relative_to(out / "dataset").as_posix(): os.path.relpath(os.path.realpath(link), root)
@@ -231,7 +235,7 @@ def test_given_splits_are_not_filled_up(tmp_path):
 def refusal(tmp_path, rows, contents, holdout=HOLDOUT):
     with pytest.raises(UserError) as error:
         Filtered(tmp_path, rows, contents, holdout)
-    assert list((tmp_path / "out").iterdir()) == []
+    assert list((tmp_path / "out").iterdir()) == []  # of the filter
     return str(error.value)
 
 
@@ -273,17 +277,15 @@ def test_a_given_class_without_a_readable_training_image_is_named(tmp_path):
     ],
 )
 def test_copies_across_splits_and_classes_are_warned_of(tmp_path, caplog, pair, warned):
-    Filtered(tmp_path, drawn("a") + drawn("b"), dict.fromkeys(pair, picture(999)))
-    words = {"split": "in different splits", "class": "in different classes"}
+    Filtered(tmp_path, drawn("a") + drawn("b"), copies=[(*pair, "copy"), ("a4.jpg", "b4.jpg", "alike")])
     warnings = [message for message in caplog.messages if "copies of one another" in message]
-    assert [f"2 files are copies of one another {words[kind]}" for kind in warned] == [
+    assert [f"1 pairs of images are copies of one another, one in another {kind}" for kind in warned] == [
         message.split(":")[0] for message in warnings
     ]
-    assert {message.strip() for message in caplog.messages if message.startswith("  ")} == (
-        set(pair) if warned else set()
-    )
+    named = {message.strip() for message in caplog.messages if message.startswith("  ")}
+    assert named == ({" and ".join(pair)} if warned else set())
 
 
 def test_damaged_copies_are_not_warned_of(tmp_path, caplog):
-    Filtered(tmp_path, drawn("a") + drawn("b"), {"a0.jpg": b"", "b3.jpg": b""})
+    Filtered(tmp_path, drawn("a") + drawn("b"), {"a0.jpg": b""}, copies=[("a0.jpg", "b3.jpg", "copy")])
     assert not [message for message in caplog.messages if "copies" in message]

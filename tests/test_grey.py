@@ -13,7 +13,7 @@ from PIL import Image
 
 from baton.data.grey import WHOLE, find_ranges, inner_range
 from baton.data.images import decode_image, open_image
-from filter_corrupt import Deep, scale_grey
+from baton.data.inspected import Deep, look_at_contrast
 
 RAMP = np.tile(np.linspace(0, 1, 32), (8, 1))  # from black on the left to white on the right
 KINDS = {"u": 1, "i": 2, "f": 3}
@@ -155,8 +155,9 @@ def test_one_value_at_either_end_says_nothing_of_the_contrast(values, expected):
 def test_pictures_that_a_code_for_no_data_leaves_in_two_values_are_named():
     values = np.where(RAMP < 0.1, -9999, RAMP)[None]
     limits = (float(values.min()), float(values.max()))
-    frame = pd.DataFrame({"look": [None], "deep": [Deep("float32", False, *inner_range(values), limits)]})
-    _, look = scale_grey(frame)
+    deep = Deep("float32", False, *inner_range(values), *limits)
+    frame = pd.DataFrame([map(str, deep)], columns=Deep._fields).assign(look="")
+    look = look_at_contrast(frame, find_ranges([("float32", limits)]))
     assert (
         look[0].startswith("next to no contrast: its values (one at either end aside) are from 0.1")
         and "-9999 is black" in look[0]
@@ -168,7 +169,8 @@ def test_a_study_of_12_bit_scans_says_its_range_and_a_model_keeps_it(tmp_path):
         tmp_path,
         {
             "data": {"source": "class_folders", "images": "scans"},
-            "holdout": {"validation": 1, "test": 1},
+            # The scans of a class are copies but for their brightness.
+            "holdout": {"validation": 1, "test": 1, "keep_together": "none"},
             "images": {"size": 32},
             "training": {"epochs": 1, "precision": "float32"},
             "models": [{"name": "net", "kernels": 2, "kernel_size": 3, "dense": 4, "layers": 1}],

@@ -15,7 +15,7 @@ import new_study
 import sort_into_classes
 import split_holdout
 from baton.errors import ConfigError, UserError
-from baton.manifests import read_manifest
+from baton.manifests import read_manifest, write_manifest
 from baton.study.spelling import FILL_IN, read_config_file
 from baton.study.study import make_study
 from new_config.text import ConfigText, spell
@@ -46,8 +46,13 @@ def draw(folder):
     with contextlib.chdir(folder / "study"):
         settings = SimpleNamespace(configfiles=["config.yaml"], config_args=[])
         study = make_study({}, validate, settings)
-        sort_into_classes.main(study.config["data"], "classes.csv", "left_out.csv", "notes.csv", "classes")
-        split_holdout.main("classes.csv", "split.csv", study.holdout)
+        made = ("classes.csv", "left_out.csv", "notes.csv", "answers.csv", "classes", "before.csv")
+        sort_into_classes.main(study.config["data"], *made)
+        images = read_manifest("classes.csv")[["image"]]
+        write_manifest(images.assign(sha256="", damage="", warning=""), "inspected.csv")
+        write_manifest(images.assign(group="")[:0], "groups.csv")
+        data = ("classes.csv", "inspected.csv", "groups.csv", "split.csv")
+        split_holdout.main(*data, study.config["holdout"], study.splits_are_given, None, "images.csv")
         return [(row["class"], row["split"]) for _, row in read_manifest("split.csv").iterrows()]
 
 

@@ -127,7 +127,7 @@ def test_an_image_that_vanished_since_it_was_checked_is_named_with_what_to_do(tm
         pack_images.main(**arguments(tmp_path, "out"))
     said = str(refusal.value)
     assert said.startswith(f"{gone} could be read when the images were checked")
-    assert said.endswith("snakemake --forcerun filter_corrupt")
+    assert said.endswith("snakemake --forcerun inspect_images")
 
 
 def test_many_images_stay_in_order(tmp_path):

@@ -44,7 +44,15 @@ def test_data_stages_are_one_job_and_every_training_one_with_its_evaluation(stud
         re.findall(r"^    rule (\w+):", group, re.MULTILINE) for group in output.split("Group job ")[1:]
     ]
     assert sorted(map(sorted, groups)) == [
-        ["draw_demo", "filter_corrupt", "sort_into_classes", "split_holdout", "weigh_classes"],
+        [
+            "draw_demo",
+            "filter_corrupt",
+            "find_copies",
+            "inspect_images",
+            "sort_into_classes",
+            "split_holdout",
+            "weigh_classes",
+        ],
         ["evaluate_large", "train_large"],
         ["evaluate_small", "train_small"],
     ]
@@ -97,6 +105,8 @@ def test_gpus_are_asked_for_by_trainings_alone(study):
     data = (
         "sort_into_classes",
         "split_holdout",
+        "inspect_images",
+        "find_copies",
         "filter_corrupt",
         "weigh_classes",
         "pack_images",

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import sort_into_classes
-from annotations.answers import combine_answers
+from annotations.classes import label_images
 from baton.data.labels import normalize_label, sort_labels
 from baton.data.links import folder_name, link_images
 from baton.errors import UserError
@@ -36,6 +36,11 @@ def annotations(tmp_path, text, files, **changes):
         "annotations": str(path),
         "image_column": "image",
         "label_column": "label",
+        "annotator_column": None,
+        "split_column": None,
+        "split_names": {"train": ["train"], "validation": ["validation"], "test": ["test"]},
+        "group_column": None,
+        "group_pattern": None,
         "where": {},
         "combine": None,
         "no_answer": ["NA", "N/A", "NaN", "None", "null", "#N/A", "-", "?"],
@@ -45,9 +50,10 @@ def annotations(tmp_path, text, files, **changes):
     } | changes
 
 
-def folders(tmp_path, source, *files, classes=None):
+def folders(tmp_path, source, *files, classes=None, group_pattern=None):
     touch(tmp_path / "images", *files)
-    return {"source": source, "images": str(tmp_path / "images"), "classes": classes, "ordered": None}
+    data = {"source": source, "images": str(tmp_path / "images"), "classes": classes, "ordered": None}
+    return data | {"split_column": None, "group_pattern": group_pattern}
 
 
 def read_rows(path):
@@ -58,15 +64,23 @@ def read_rows(path):
 class Sorted:
     """What main() made of `data`."""
 
-    def __init__(self, data, tmp_path):
+    def __init__(self, data, tmp_path, before=None):
         self.folder = tmp_path / "out" / "classes"
         self.folder.parent.mkdir(exist_ok=True)
         self.csv, left_out = tmp_path / "out" / "classes.csv", tmp_path / "out" / "left_out.csv"
         notes = tmp_path / "out" / "notes.csv"
-        sort_into_classes.main(data, self.csv, left_out, notes, self.folder)
+        answers = tmp_path / "out" / "answers.csv"
+        sort_into_classes.main(
+            data, self.csv, left_out, notes, answers, self.folder, before or tmp_path / "split.csv"
+        )
         header, *rows = read_rows(self.csv)
-        assert header == ["image", "class"]
-        self.classes = dict(rows)
+        assert header[:2] == ["image", "class"]
+        self.classes = dict(row[:2] for row in rows)
+        self.more = {
+            name: {row[0]: row[place] for row in rows} for place, name in enumerate(header) if place > 1
+        }
+        header, *self.answers = read_rows(answers)
+        assert header == ["image", "annotator", "answer"]
         assert len(self.classes) == len(rows)
         header, *rows = read_rows(left_out)
         assert header == ["reason", "unit", "count"]
@@ -258,8 +272,8 @@ def test_log_lists_numeric_classes_as_numbers(tmp_path, caplog):
 def combined(combine, answers):
     frame = pd.DataFrame(answers, columns=["image", "label"])
     left_out = sort_into_classes.Counts("left out", "reason")
-    result = combine_answers(frame.assign(row=range(2, len(frame) + 2)), combine, left_out)
-    return dict(zip(result["image"], result["label"], strict=True)), left_out.rows
+    result = label_images(frame.assign(row=range(2, len(frame) + 2)), combine, None, left_out)
+    return dict(zip(result["image"], result["class"], strict=True)), left_out.rows
 
 
 @pytest.mark.parametrize(
@@ -397,6 +411,7 @@ def test_a_hostile_label_is_a_class_and_stays_in_the_folder(tmp_path, label):
         made.csv,
         made.csv.with_name("left_out.csv"),
         made.csv.with_name("notes.csv"),
+        made.csv.with_name("answers.csv"),
     }
 
 
@@ -653,9 +668,9 @@ def test_a_folder_without_images_is_refused(tmp_path):
 
 def test_a_split_without_images_is_named(tmp_path):
     message = refusal(
-        folders(tmp_path, "split_folders", "train/1/a.jpg", "valid/1/a.jpg", "test/1/a.jpg"), tmp_path
+        folders(tmp_path, "split_folders", "train/1/a.jpg", "validation/1/a.jpg", "tests/1/a.jpg"), tmp_path
     )
-    assert "holds no images for validation:" in message
+    assert "holds no images for test:" in message
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):
@@ -1005,5 +1020,5 @@ class TestPassedOver:
         ):
             touch(tmp_path, name)
         monkeypatch.chdir(tmp_path)
-        data = {"source": "class_folders", "images": ".", "classes": ["cat", "dog"], "ordered": None}
+        data = folders(tmp_path, "class_folders", classes=["cat", "dog"]) | {"images": "."}
         assert Sorted(data, tmp_path).classes == {"cat/1.jpg": "cat", "dog/1.jpg": "dog"}

@@ -21,11 +21,28 @@ def manifest(sizes, prefix="photo"):
     ]
 
 
-def split(tmp_path, rows, holdout=HOLDOUT):
-    """Run main() on (image, class) rows; return {image: row of split.csv}."""
-    with open(tmp_path / "classes.csv", "w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows([("image", "class"), *rows])
-    split_holdout.main(tmp_path / "classes.csv", tmp_path / "split.csv", holdout)
+def split(tmp_path, rows, holdout=HOLDOUT, groups=(), damaged=(), before="images.csv"):
+    """Run main() on (image, class[, split]) rows; return {image: row of split.csv}.
+
+    holdout: None where the splits are given; groups: pairs of image and group; damaged: images.
+    """
+
+    def write(name, header, rows):
+        with open(tmp_path / name, "w", newline="", encoding="utf-8") as file:
+            csv.writer(file, lineterminator="\n").writerows([header, *rows])
+        return tmp_path / name
+
+    inspected = [(row[0], "", "broken" if row[0] in damaged else "", "") for row in rows]
+    split_holdout.main(
+        write("classes.csv", ("image", "class", "split")[: len(rows[0])], rows),
+        write("inspected.csv", ("image", "sha256", "damage", "warning"), inspected),
+        write("groups.csv", ("image", "group"), groups),
+        tmp_path / "split.csv",
+        holdout or HOLDOUT,
+        holdout is None,
+        None,
+        tmp_path / before,
+    )
     with open(tmp_path / "split.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["image", "class", "split", "draw"]
@@ -168,7 +185,7 @@ def test_a_class_that_misses_from_a_given_split_is_reported(tmp_path, caplog, la
     ]
 
 
-@pytest.mark.parametrize("lacking", ["train", "validation", "test"])
+@pytest.mark.parametrize("lacking", ["train", "test"])
 def test_a_split_without_images_is_refused(tmp_path, lacking):
     rows = [row for row in GIVEN if not row[0].startswith(f"{lacking}/")]
     with pytest.raises(UserError, match=f"there are no {lacking} images of the chosen classes"):

@@ -392,7 +392,15 @@ def jobs_of(outcome, verb):
     return {rule.removeprefix(f"{verb}_") for rule in found}
 
 
-STAGES = {"sort_into_classes", "split_holdout", "filter_corrupt", "weigh_classes", "write_report", "all"}
+STAGES = {
+    "sort_into_classes",
+    "inspect_images",
+    "find_copies",
+    "split_holdout",
+    "filter_corrupt",
+    "weigh_classes",
+}
+STAGES |= {"write_report", "all"}
 
 
 class TestJobs:

@@ -576,6 +576,8 @@ class TestRunning:
         assert outcome.jobs() == {
             "all": 1,
             "sort_into_classes": 1,
+            "inspect_images": 1,
+            "find_copies": 1,
             "split_holdout": 1,
             "filter_corrupt": 1,
             "weigh_classes": 1,

@@ -69,36 +69,35 @@ def find_candidates(
 
     def compare(task):
         known, start = task
-        # Of two whole images each pair once; what is cut may be either of them.
-        return _compare(known[0, start : start + ROWS], hashes, start, known is hashes, most_apart)
+        # Of two whole images each pair once; what is cut may be either of them, mirrored, but not turned as well.
+        once = known is hashes
+        turns = range(ORIENTATIONS) if once else (0, 1)
+        return _compare(known[0, start : start + ROWS], hashes, start, turns, once, most_apart)
 
     yield from map_images(compare, tasks, threads)
 
 
-def _compare(some, hashes, start, once, most_apart):
+def _compare(some, hashes, start, turns, once, most_apart):
     """Return the pairs of `some`, which are the hashes from `start` on, with all (once: those after it)."""
     found = [np.empty((0, 3), np.int64)]
     some = some[:, None]
-    shape = len(some), COLUMNS
-    differing, apart = (
-        np.empty(shape, np.uint64),
-        np.empty(shape, np.uint8),
-    )  # once: making them takes longer than filling
+    differing = np.empty(len(some) * COLUMNS, np.uint64)  # once: making them takes longer than filling
+    apart = np.empty(len(some) * COLUMNS, np.uint8)
     for first in range(start // COLUMNS * COLUMNS if once else 0, hashes.shape[1], COLUMNS):
-        for orientation in range(ORIENTATIONS):
-            others = hashes[orientation, first : first + COLUMNS]
-            count = np.bitwise_count(
-                np.bitwise_xor(some, others, out=differing[:, : len(others)]), out=apart[:, : len(others)]
-            )
-            if count.min() <= most_apart:
-                found.append(_list_pairs(count <= most_apart, start, first, orientation, once))
+        columns = min(COLUMNS, hashes.shape[1] - first)
+        size = len(some) * columns
+        table = differing[:size].reshape(len(some), columns)
+        for orientation in turns:
+            np.bitwise_xor(some, hashes[orientation, first : first + columns], out=table)
+            count = np.bitwise_count(differing[:size], out=apart[:size])
+            row, column = np.divmod(np.flatnonzero(count <= most_apart), columns)
+            if len(row):
+                found.append(_order_pairs(row + start, column + first, orientation, once))
     return np.concatenate(found)
 
 
-def _list_pairs(near, start, first, orientation, once):
-    """Return the pairs of a table of whether they are near, the image that comes first in them first."""
-    row, column = np.nonzero(near)
-    one, other = row + start, column + first
+def _order_pairs(one, other, orientation, once):
+    """Return pairs of images, the one that comes first in them first; once: only those that are in this order."""
     pairs = np.stack([one, other, np.full(len(one), orientation)], axis=1)
     pairs = pairs[other > one if once else other != one]
     swapped = pairs[:, 0] > pairs[:, 1]

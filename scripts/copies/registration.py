@@ -18,7 +18,7 @@ LEAST_CUT, MOST_CUT = -2, 20  # steps
 # Left, top, right, bottom: from where the best cut is looked for.
 STARTS = [(0, 0, 0, 0), (4, 4, 4, 4), (9, 9, 9, 9), (13, 13, 13, 13)]
 STARTS += [(8, 8, 0, 0), (0, 8, 8, 0), (0, 0, 8, 8), (8, 0, 0, 8)]
-LOW, LEAST = 0.88, 0.75
+LOW, LEAST = 0.9, 0.75
 ROUNDS = 12
 TRIMMED = 0.15  # of the pixels: a text over an image may cover so many
 DETAIL = 5  # pixels: side of the square whose mean is taken off, so that detail is left
@@ -37,58 +37,51 @@ class Match(NamedTuple):
     trimmed: np.ndarray
 
 
-def _tables():
-    """Return, for each cut of the first and the last edge, the pixels between which each new one lies, and its place there.
+def _matrices():
+    """Return the resizing of one axis for each cut of its first and last edge: (cuts, cuts, SIDE, SIDE) float32.
 
-    (cuts, cuts, SIDE): the pixel before, the pixel after, and how far to it, in 256ths.
+    Each new pixel is a mean of the two that it lies between, in 256ths: whole numbers, so that what is made with them is
+    exact in float32 (no sum is over 2 ** 24).
     """
     cuts = np.arange(LEAST_CUT, MOST_CUT + 1)
     first, last = (cuts[:, None, None], cuts[None, :, None])
     at = (SIDE * first + (np.arange(SIDE) + 0.5) * (STEPS - first - last)) / STEPS - 0.5
     before = np.floor(at).astype(np.int64)
-    share = np.rint(256 * (at - before)).astype(np.int32)
-    return np.clip(before, 0, SIDE - 1), np.clip(before + 1, 0, SIDE - 1), share
+    share = np.rint(256 * (at - before)).astype(np.float32)
+    matrices = np.zeros((len(cuts), len(cuts), SIDE, SIDE), np.float32)
+    place = np.indices(at.shape)
+    for pixel, weight in ((before, 256 - share), (before + 1, share)):
+        np.add.at(matrices, (*place, np.clip(pixel, 0, SIDE - 1)), weight)
+    return matrices
 
 
-BEFORE, AFTER, SHARE = _tables()
+MATRICES = _matrices()
+
+
+def _resizing(cuts):
+    """Return the matrices that resize columns and rows, (..., SIDE, SIDE) each; cuts: (..., 4), in STEPS."""
+    left, top, right, bottom = np.moveaxis(np.asarray(cuts) - LEAST_CUT, -1, 0)
+    return MATRICES[left, right], MATRICES[top, bottom]
+
+
+def _floor(resized):
+    return resized.astype(np.int32) >> 8
 
 
 def cut(thumbnails, cuts):
     """Return thumbnails without their edges, resized to as many pixels: (n, SIDE, SIDE), 256 times their values.
 
-    thumbnails: (n, SIDE, SIDE), whole numbers; cuts: (n, 4), left, top, right and bottom, in STEPS of a side.
+    thumbnails: (n, SIDE, SIDE), whole numbers; cuts: (n, 4), left, top, right and bottom, in STEPS of a side, or (4,) for all.
     """
-    left, top, right, bottom = (cuts - LEAST_CUT).T
-    rows = thumbnails.astype(np.int32)
-    for axis, first, last in ((1, top, bottom), (2, left, right)):
-        shape = (-1, SIDE, 1) if axis == 1 else (-1, 1, SIDE)
-        before, after, share = (table[first, last].reshape(shape) for table in (BEFORE, AFTER, SHARE))
-        low, high = np.take_along_axis(rows, before, axis), np.take_along_axis(rows, after, axis)
-        rows = (low << 8) + (high - low) * share
-    return rows >> 8
-
-
-def cut_alike(thumbnails, cuts):
-    """Return what `cut` does where all are cut alike; cuts: (4,). Faster, and as exact: no sum is over 2 ** 24."""
-    left, top, right, bottom = np.asarray(cuts) - LEAST_CUT
-    across, down = _matrix(left, right), _matrix(top, bottom)
-    return ((down @ thumbnails.astype(np.float32) @ across.T).astype(np.int32)) >> 8
-
-
-def _matrix(first, last):
-    """Return the resizing of one axis as a matrix, (SIDE, SIDE), float32."""
-    matrix = np.zeros((SIDE, SIDE), np.float32)
-    rows = np.arange(SIDE)
-    np.add.at(matrix, (rows, BEFORE[first, last]), 256 - SHARE[first, last])
-    np.add.at(matrix, (rows, AFTER[first, last]), SHARE[first, last])
-    return matrix
+    across, down = _resizing(cuts)
+    return _floor(down @ thumbnails.astype(np.float32) @ np.swapaxes(across, -1, -2))
 
 
 def cut_edges(thumbnails):
     """Return thumbnails without CUT of each side, as uint8."""
     parts = [np.empty((0, SIDE, SIDE), np.uint8)]
     for start in range(0, len(thumbnails), COLUMNS):
-        larger = cut_alike(thumbnails[start : start + COLUMNS], (round(CUT * STEPS),) * 4)
+        larger = cut(thumbnails[start : start + COLUMNS], (round(CUT * STEPS),) * 4)
         parts.append(((larger + 128) >> 8).astype(np.uint8))
     return np.concatenate(parts)
 
@@ -144,16 +137,21 @@ def _center(rows):
 
 def _register(one, other, cuts, best):
     """Improve the cuts of `one`, (n, 4), and their correlations with `other`, in place, by steps that get ever smaller."""
-    target = other.astype(np.int32) << 8
+    one, target = one.astype(np.float32), other.astype(np.int32) << 8
     for step in (3, 1):
         rows = np.arange(len(one))
         for _ in range(ROUNDS):
             before, base = best[rows], cuts[rows]
+            across, down = _resizing(base)
+            # What is cut along one axis alone needs the other resized once.
+            wide, high = down @ one[rows], one[rows] @ across.transpose(0, 2, 1)
             for edge in range(4):
                 for change in (step, -step):
                     tried = base.copy()
                     tried[:, edge] = np.clip(tried[:, edge] + change, LEAST_CUT, MOST_CUT)
-                    found = correlate(cut(one[rows], tried), target[rows])
+                    across, down = _resizing(tried)
+                    resized = down @ high if edge % 2 else wide @ across.transpose(0, 2, 1)
+                    found = correlate(_floor(resized), target[rows])
                     better = found > best[rows]
                     best[rows[better]], cuts[rows[better]] = found[better], tried[better]
             rows = rows[best[rows] > before + 1e-4]
@@ -199,7 +197,7 @@ def compare_pairs(thumbnails, pairs):
     for first, second, is_swapped in ((one, other, False), (other, one, True)):
         target = second.astype(np.int32) << 8
         for start in STARTS:
-            found = correlate(cut_alike(first, start), target)
+            found = correlate(cut(first, start), target)
             better = found > best
             best[better], cuts[better], swapped[better] = found[better], start, is_swapped
     match = Match(best, *(np.full(len(pairs), -1.0) for _ in Match._fields[1:]))

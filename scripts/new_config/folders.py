@@ -2,12 +2,13 @@
 
 from collections import Counter
 
+from annotations.folders import class_folders
 from baton.console import log
 from baton.data.passed_over import why_passed_over
 from baton.errors import UserError, some
-from new_config.holdout import LEAST_IMAGES, LISTED, add_holdout, count_images, listed, read_classes
+from baton.manifests import SPLITS
+from new_config.holdout import LEAST_IMAGES, LISTED, add_holdout, count_images, hold_out, listed, read_classes
 from new_config.text import can_be_spelled, count
-from sort_into_classes import SPLITS, class_folders
 
 OTHER_NAMES = {"train": ("training",), "validation": ("val", "valid", "dev"), "test": ("testing",)}
 
@@ -16,7 +17,8 @@ def describe_folders(text, images, names):
     """Write the config of images that lie in class folders, or in train/, validation/ and test/."""
     files = [path for path in names.by_name if why_passed_over(path) is None]
     tops = check_shape(images, names, files)
-    source = "split_folders" if set(SPLITS) <= set(tops) else "class_folders"
+    # Without validation/ that one is drawn from the training images.
+    source = "split_folders" if {"train", "test"} <= set(tops) else "class_folders"
     shape = "split already" if source == "split_folders" else "in folders of classes"
     log.info("%s: %s, %s", images, count(len(files), "image"), shape)
     data = {"source": source, "images": images}
@@ -27,7 +29,12 @@ def describe_folders(text, images, names):
     counts = count_images(frame)
     text.section("data")
     if source == "split_folders":
-        text.comment("train/CLASS/, validation/CLASS/ and test/CLASS/; used as they are", 2)
+        there = (
+            "train/CLASS/, validation/CLASS/ and test/CLASS/"
+            if "validation" in tops
+            else "train/CLASS/ and test/CLASS/"
+        )
+        text.comment(f"{there}; used as they are", 2)
     else:
         text.comment("a folder for each class; the holdout is drawn", 2)
     text.add("source", source, 2)
@@ -54,7 +61,14 @@ def describe_folders(text, images, names):
             )
         add_holdout(text, counts)
     else:
-        add_given_classes(text, counts, frame, bool(empty))
+        trained = add_given_classes(text, counts, frame, bool(empty))
+        if "validation" not in tops:
+            text.blank()
+            text.comment(
+                "Images of each class that are drawn from those for training, as none are given for validation"
+            )
+            text.section("holdout")
+            text.add("validation", hold_out(min(trained.values())), 2)
 
 
 def labels_of(files, source):
@@ -83,6 +97,8 @@ def check_shape(images, names, files):
         if name.lower() in (split, *others)
     }
     missing = [split for split in SPLITS if split not in tops]
+    if missing == ["validation"] and set(tops) == {"train", "test"}:
+        missing = []
     if missing and len(known) > 1 and len(known) >= len(tops) - 1:
         train = next((name for name, split in known.items() if split == "train"), sorted(known)[0])
         raise UserError(
@@ -100,7 +116,10 @@ def check_shape(images, names, files):
 
 
 def add_given_classes(text, counts, frame, is_chosen):
-    """Write the classes of images that are split already, where some miss from training; is_chosen: they are written."""
+    """Write the classes of images that are split already, where some miss from training; return the training images of each.
+
+    is_chosen: whether the classes are written.
+    """
     there = {split: frame.loc[frame["image"].str.startswith(f"{split}/"), "class"] for split in SPLITS}
     text.comment(f"{count(len(counts), 'class', 'classes')}: {listed(counts, 'image')}", 2)
     text.comment(f"In all {listed({split: len(there[split]) for split in SPLITS}, 'image')}", 2)
@@ -114,5 +133,9 @@ def add_given_classes(text, counts, frame, is_chosen):
         text.comment(f"Left out are those without training images: {some(lost, LISTED)}", 2)
         text.add("classes", trained, 2)
     for split in SPLITS[1:]:
+        if not len(there[split]):
+            continue
         if lacking := [label for label in trained if label not in set(there[split])]:
             text.comment(f"In {split}/ there are no images of {some(lacking, LISTED)}", 2)
+    found = there["train"].value_counts()
+    return {label: int(found[label]) for label in trained}

@@ -1,0 +1,25 @@
+"""Copies of images: which of them a split of the data puts where it should not."""
+
+import pandas as pd
+
+COPIES = ("identical", "copy")  # kinds of pairs; beside them there are images that are alike
+
+
+def place_copies(pairs, images):
+    """Return the pairs of copies that are in use, with class and split of each: image, twin, class, twin_class, split, twin_split.
+
+    pairs: copies.csv; images: image, class, split of those that are in use.
+    """
+    pairs = pairs[pairs["kind"].isin(COPIES)]
+    placed = images.set_index("image")[["class", "split"]]
+    pairs = pairs[pairs["image"].isin(placed.index) & pairs["twin"].isin(placed.index)]
+    one, twin = (placed.loc[pairs[name]].reset_index(drop=True) for name in ("image", "twin"))
+    return pd.concat([pairs.reset_index(drop=True), one, twin.add_prefix("twin_")], axis=1)
+
+
+def find_seen(placed, split="test", among=("train", "validation")):
+    """Return the images of a split that have a copy in others, sorted; placed: see place_copies."""
+    seen = set()
+    for image, own, other in (("image", "split", "twin_split"), ("twin", "twin_split", "split")):
+        seen |= set(placed.loc[(placed[own] == split) & placed[other].isin(among), image])
+    return sorted(seen)
