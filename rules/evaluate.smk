@@ -23,6 +23,7 @@ for run in STUDY.runs:
             test=run.packed.images("test"),
             test_manifest=run.packed.manifest("test"),
             weights="results/data/class_weights.json",
+            groups="results/data/groups.csv",
             parts=[STUDY.script(f"evaluation/{name}") for name in ("card.py", "model_card.md.j2")],
         output:
             metrics=run.files.metrics,
@@ -76,6 +77,7 @@ REPORT_PARTS = {
             "data.html.j2",
             "models.html.j2",
             "errors.html.j2",
+            "quality.html.j2",
             "provenance.html.j2",
             "methods.html.j2",
             "style.css",
@@ -85,6 +87,7 @@ REPORT_PARTS = {
             "show.py",
             "verdict.py",
             "methods.py",
+            "quality.py",
             "tables.py",
         )
     ]
@@ -101,6 +104,13 @@ REPORT_DATA = {
     "test_manifest": STUDY.pictures.manifest("test"),
     "test": STUDY.pictures.images("test"),
     # What each run is trained on: a model of other images is none of this study.
+    "split": "results/data/split.csv",
+    "copies": "results/data/copies.csv",
+    "copies_facts": "results/data/copies.json",
+    "groups": "results/data/groups.csv",
+    # The pictures of copies, which may be in any split.
+    "pictures": [STUDY.pictures.images(split) for split in ("train", "validation", "test")],
+    "picture_manifests": [STUDY.pictures.manifest(split) for split in ("train", "validation", "test")],
     "trained_on": [
         packed.manifest(split) for packed in STUDY.packed.values() for split in ("train", "validation")
     ],

@@ -7,20 +7,21 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from baton import console
 from baton.console import log
+from baton.data.copies import name_groups
 from baton.files import read_json, write_json
 from baton.formatting import MOST_NUMBERED, as_number, decimals
 from baton.manifests import read_manifest, write_manifest
-from baton.results import guessing, metrics, scale
+from baton.results import clusters, guessing, metrics, scale
 from baton.study.identity import training_of
 from baton.training import prediction
 from evaluation.card import write_card
 
 
-def measure(labels, probabilities, classes, ordered):
+def measure(labels, probabilities, classes, ordered, groups=None):
     """Return all that the report says of one model's predictions.
 
     labels: (n,) class indices; probabilities: (n, classes); classes: their names; ordered: whether they
-    are places on a scale, None: if every name is a number. In `classes`, precision is None where nothing
+    are places on a scale, None: if every name is a number; groups: (n,), of images that are not independent. In `classes`, precision is None where nothing
     was predicted, recall where there is nothing to be found, F1 where neither.
     """
     if ordered is None:
@@ -29,16 +30,16 @@ def measure(labels, probabilities, classes, ordered):
     indices = np.arange(len(classes))
     columns = precision_recall_fscore_support(labels, predicted, labels=indices, zero_division=np.nan)
     return {
-        **metrics.accuracy(labels, probabilities),
+        **metrics.accuracy(labels, probabilities, groups),
         **metrics.class_averages(labels, probabilities),
         "log_loss": metrics.log_loss(labels, probabilities),
         "top_2_accuracy": metrics.top_2_accuracy(labels, probabilities),
         "calibration": metrics.calibration(labels, probabilities),
         "answers": metrics.constant_answers(labels, probabilities),
         "guessing": guessing.guessing(
-            labels, probabilities, scale.read_scale(classes)["order"] if ordered else None
+            labels, probabilities, scale.read_scale(classes)["order"] if ordered else None, groups
         ),
-        "ordered": scale.ordered(labels, probabilities, classes) if ordered else None,
+        "ordered": scale.ordered(labels, probabilities, classes, groups) if ordered else None,
         "classes": [
             {
                 "class": label,
@@ -60,6 +61,7 @@ def main(
     test,
     test_manifest,
     weights,
+    groups_csv,
     metrics_json,
     predictions_csv,
     card,
@@ -68,7 +70,7 @@ def main(
 ):
     """Write metrics.json, predictions.csv (image, class, predicted, and each class's probability) and the model card.
 
-    summary: training.json, of which metrics.json says which training it is of. A model that diverged gives no
+    groups_csv: which images belong together; summary: training.json, of which metrics.json says which training it is of. A model that diverged gives no
     probabilities; what it predicted is then empty. kept_prediction: where training keeps its prediction, which is taken
     where it is of this model and these images; else it is predicted now, with as many threads as it was trained with.
     """
@@ -79,7 +81,8 @@ def main(
     probabilities, milliseconds = find_or_predict(
         model, test, test_manifest, weights, training["threads"], kept_prediction, (len(labels), len(classes))
     )
-    evaluation = measure(labels, probabilities, classes, ordered)
+    groups = clusters.number_groups(name_groups(manifest["image"], read_manifest(groups_csv)))
+    evaluation = measure(labels, probabilities, classes, ordered, groups)
     evaluation["milliseconds"] = milliseconds
     evaluation["model_bytes"] = Path(model).stat().st_size
     evaluation["training"] = training_of(training)
@@ -116,7 +119,10 @@ def find_or_predict(model, test, test_manifest, weights, threads, kept_predictio
 if __name__ == "__main__":
     console.start(snakemake.log[0])
     main(
-        *(snakemake.input[name] for name in ("model", "summary", "test", "test_manifest", "weights")),
+        *(
+            snakemake.input[name]
+            for name in ("model", "summary", "test", "test_manifest", "weights", "groups")
+        ),
         snakemake.output.metrics,
         snakemake.output.predictions,
         snakemake.output.card,

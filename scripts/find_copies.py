@@ -6,6 +6,7 @@ import pandas as pd
 from baton import console
 from baton.console import log
 from baton.data.inspected import read_inspected
+from baton.data.thumbnails import SIDE
 from baton.files import write_json
 from baton.manifests import read_manifest, write_manifest
 from copies.candidates import MOST_APART, find_candidates, hash_thumbnails
@@ -25,7 +26,10 @@ ALL_ALIKE = 2  # of 63 signs: what is then still compared
 
 
 def choose_candidates(thumbnails, threads):
-    """Return the pairs that may be copies, (n, 3), and whether all that may be were looked at; see find_candidates."""
+    """Return the pairs that may be copies, (n, 3), see find_candidates, and how far apart they may be, None for no pairs at all.
+
+    Where nearly all images are alike, only those are taken that are the same but for encoding, or none.
+    """
     whole, cut = hash_thumbnails(thumbnails), hash_thumbnails(cut_edges(thumbnails))
     limit = max(MOST_CANDIDATES, PER_IMAGE * len(thumbnails))
     for most_apart in (MOST_APART, ALL_ALIKE):
@@ -37,25 +41,25 @@ def choose_candidates(thumbnails, threads):
                 break
         else:
             pairs = np.concatenate([np.empty((0, 3), np.int64), *found])
-            return np.unique(pairs, axis=0), most_apart == MOST_APART
-    return np.empty((0, 3), np.int64), False
+            return np.unique(pairs, axis=0), most_apart
+    return np.empty((0, 3), np.int64), None
 
 
 def find_pairs(thumbnails, threads):
     """Return one, other (places), kind (copy or alike) and likeness of the pairs that are so, and the least of a copy.
 
-    thumbnails: (n, SIDE, SIDE) uint8. Likeness is the correlation of detail. The last value is None where the images are so
-    many that are all alike that not even those were compared that are the same but for encoding.
+    thumbnails: (n, SIDE, SIDE) uint8. Likeness is the correlation of detail. The least is None where so
+    many images are alike that they were not compared.
     """
-    contrast = thumbnails.reshape(len(thumbnails), -1)
+    contrast = thumbnails.reshape(len(thumbnails), SIDE**2)
     usable = np.nonzero(contrast.max(axis=1).astype(int) - contrast.min(axis=1) >= LEAST_CONTRAST)[0]
-    pairs, complete = choose_candidates(thumbnails[usable], threads)
+    pairs, most_apart = choose_candidates(thumbnails[usable], threads)
     pairs, match = compare_all(thumbnails[usable], pairs, threads)
     near = match.whole >= ALIKE_WHOLE
     copies = near & (match.detail >= COPY)
     alike = (near & (match.detail >= ALIKE_DETAIL)) | (match.trimmed >= ALIKE_TRIMMED)
     nearly = int((near & (match.detail >= ALIKE_DETAIL) & ~copies).sum())
-    least = SAME if not complete or nearly > max(FEW, NEARLY * int(copies.sum())) else COPY
+    least = SAME if most_apart != MOST_APART or nearly > max(FEW, NEARLY * int(copies.sum())) else COPY
     copies = near & (match.detail >= least)
     frame = pd.DataFrame(
         {
@@ -67,7 +71,7 @@ def find_pairs(thumbnails, threads):
     )[copies | alike]
     # A pair may be alike in several orientations.
     frame = frame.sort_values(["one", "other", "likeness"], ascending=[True, True, False])
-    return frame.drop_duplicates(["one", "other"]).reset_index(drop=True), least
+    return frame.drop_duplicates(["one", "other"]).reset_index(drop=True), None if most_apart is None else least
 
 
 def add_identical(frame, digests):
@@ -103,6 +107,8 @@ def main(
         log.info(
             "different images of this study are nearly as alike as copies: only those count that differ in their encoding alone"
         )
+    if least is None:
+        log.warning("too many images are nearly the same to be compared: only files that are byte for byte the same count as copies")
     given = classes["group"].to_numpy()[good] if "group" in classes else np.full(len(good), "")
     kinds = {"none": [], "copies": ["identical", "copy"], "alike": ["identical", "copy", "alike"]}[
         keep_together

@@ -11,15 +11,17 @@ import yaml
 
 from baton import console
 from baton.console import log
+from baton.data.copies import name_groups
 from baton.errors import UserError
 from baton.files import read_json, write_json, written_aside
 from baton.formatting import MOST_NUMBERED
 from baton.manifests import read_manifest
-from baton.results import comparison, guessing, metrics
+from baton.results import clusters, comparison, guessing, metrics
 from baton.study.runs import Run
 from report.collect import arrange, collect_data, collect_run, compare_models, git_commit
 from report.draw import draw_figures, list_mistakes
 from report.methods import describe_methods
+from report.quality import show_copies
 from report.show import FILTERS, table_of_models, table_of_pairs
 from report.tables import list_rows, write_caption, write_latex, write_markdown
 from report.verdict import state_verdict
@@ -38,16 +40,16 @@ def write_csv(path, rows):
             writer.writerows(rows)
 
 
-def collect_runs(runs, paths, weights, test_images, classes, keep_counts):
+def collect_runs(runs, paths, weights, test_images, classes, keep_counts, seen):
     """Return what there is of each Run, and of the finished ones which classes are most often confused, by name.
 
     paths: of each run, by name, the path of each kind in RESULTS; weights: class_weights.json; test_images: their
-    manifest; classes: their names; keep_counts: whether the counts of the confusion matrices are kept (1,000 models of
+    manifest; classes: their names; seen: the test images that have a copy in another split; keep_counts: whether the counts of the confusion matrices are kept (1,000 models of
     500 classes: 2 GB).
     """
     entries, confused = [], {}
     for run in runs:
-        entries.append(collect_run(run, paths[run.name], weights, test_images))
+        entries.append(collect_run(run, paths[run.name], weights, test_images, seen))
         if test := entries[-1].get("test"):
             confused[run.name] = metrics.most_confused(test["confusion"], classes)
             if not keep_counts:
@@ -90,11 +92,13 @@ def main(files, results, base, runs, config, workflow, whole=False):
     few_counts = len(runs) * len(classes) ** 2 <= MOST_COUNTS
     paths = {run.name: {kind: results[kind][place] for kind in RESULTS} for place, run in enumerate(runs)}
     test_images = read_manifest(files["test_manifest"])
-    entries, confused = collect_runs(runs, paths, files["weights"], test_images, classes, few_counts)
+    seen = data["copies"]["test_seen"]
+    entries, confused = collect_runs(runs, paths, files["weights"], test_images, classes, few_counts, seen)
     if whole:
         refuse_unfinished(entries)
     done = [run for run in entries if run["status"] == "done"]
-    compared = compare_models(done)
+    groups = clusters.number_groups(name_groups(test_images["image"], read_manifest(files["groups"])))
+    compared = compare_models(done, groups)
     for run, verdict in zip(done, guessing.judge([run["test"] for run in done]), strict=True):
         run["test"]["answers"]["verdict"] = verdict
     report = {
@@ -141,6 +145,7 @@ def main(files, results, base, runs, config, workflow, whole=False):
         confusion=confusion,
         numbered=len(classes) <= MOST_NUMBERED,
         few_counts=few_counts,
+        copies_shown=show_copies(files, config["report"]["images"]) if data["copies"]["pairs"] else [],
         curves={name: of_run["curves"] for name, of_run in paths.items()},
         folder=folder,
         methods=describe_methods(config, data, done, compared, report["commit"]) if done else [],

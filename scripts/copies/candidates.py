@@ -41,7 +41,7 @@ def hash_thumbnails(thumbnails: np.ndarray) -> np.ndarray:
     for orientation in range(ORIENTATIONS):
         turned = frequencies.transpose(0, 2, 1) if orientation & 4 else frequencies
         turned = turned * (signs[:, None] if orientation & 2 else 1) * (signs if orientation & 1 else 1)
-        hashes.append(((turned.reshape(len(turned), -1) > 0) * bits).sum(axis=1, dtype=np.uint64))
+        hashes.append(((turned.reshape(len(turned), FREQUENCIES**2) > 0) * bits).sum(axis=1, dtype=np.uint64))
     return np.stack(hashes)
 
 

@@ -6,6 +6,7 @@ import jinja2
 
 from baton.formatting import MOST_NUMBERED, decimals
 from baton.markdown import escape_markdown
+from baton.study.labels import describe_class
 
 TEMPLATE = Path(__file__).with_name("model_card.md.j2")
 
@@ -18,7 +19,7 @@ def write_card(training, evaluation, grey):
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )  # no HTML: `md` escapes what is not ours
-    environment.filters |= {"md": escape_markdown, "decimals": decimals}
+    environment.filters |= {"md": escape_markdown, "decimals": decimals, "describe_class": describe_class}
     counts = [row["images"] for row in evaluation["classes"]]
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         training=training,

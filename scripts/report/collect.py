@@ -8,7 +8,7 @@ import numpy as np
 from baton.console import log
 from baton.files import read_json
 from baton.manifests import SPLITS, read_manifest
-from baton.results import comparison
+from baton.results import comparison, metrics
 from baton.study.finished import is_trained
 from baton.study.identity import (
     identify_wanted,
@@ -18,6 +18,7 @@ from baton.study.identity import (
     training_of,
 )
 from baton.study.progress import read_progress
+from report.quality import collect_copies, count_groups
 
 FOR_BATON = ("identity", "study", "classes", "grey")  # of training.json, for Baton itself
 DETAILED = 12  # models that the page shows in detail; of more, these are the most accurate
@@ -46,18 +47,25 @@ def count_classes(classes, labels, images, corrupt, packed, weights):
     return rows, sums
 
 
-def count_copies(images):
-    """Return how many files are byte for byte copies of one in another split, and of one in another class."""
-    counts = {}
-    for column in ("split", "class"):
-        spread = images.groupby("sha256")[column].nunique()
-        counts[column] = int(images["sha256"].isin(spread[spread > 1].index).sum())
-    return counts
+def list_drawn(placed):
+    """Return which splits were drawn and not given; placed: split and draw of split.csv."""
+    drawn = set(placed.loc[placed["draw"] != "", "split"])
+    return [split for split in SPLITS[1:] if split in drawn]
 
 
 def collect_data(files):
     """Return what the report says of the data; files: the paths of the manifests, by name."""
-    names = ("left_out", "notes", "classes", "images", "corrupt", "look_at", "train_manifest")
+    names = (
+        "left_out",
+        "notes",
+        "classes",
+        "images",
+        "corrupt",
+        "look_at",
+        "train_manifest",
+        "copies",
+        "groups",
+    )
     manifests = {name: read_manifest(files[name]) for name in names}
     mapping = read_json(files["weights"])
     rows, sums = count_classes(
@@ -73,16 +81,18 @@ def collect_data(files):
         "sums": sums,
         **{name: manifests[name].astype({"count": int}).to_dict("records") for name in ("left_out", "notes")},
         **{name: manifests[name].to_dict("records") for name in ("corrupt", "look_at")},
-        "copies": count_copies(manifests["images"]),
+        "drawn": list_drawn(read_manifest(files["split"], ["split", "draw"])),
+        "copies": collect_copies(manifests["images"], manifests["copies"], read_json(files["copies_facts"])),
+        "groups": count_groups(manifests["images"], manifests["groups"]),
         "grey": mapping.get("grey", {}),
     }
 
 
-def collect_run(run, files, weights, test_images):
+def collect_run(run, files, weights, test_images, seen=()):
     """Return what the report says of a Run: its training and test, or how far it is.
 
     files: the paths of its summary, metrics and predictions; weights: class_weights.json; test_images: the test images'
-    manifest. What is there of other settings, other images or other classes is no result of this study: the run is then
+    manifest; seen: the test images that have a copy in another split. What is there of other settings, other images or other classes is no result of this study: the run is then
     unfinished, with the reason.
     """
     reason = None
@@ -106,6 +116,16 @@ def collect_run(run, files, weights, test_images):
                 training.setdefault(key, None)  # of an earlier version
             test = {key: value for key, value in test.items() if key != "training"}
             correct = (answers["class"] == answers["predicted"]).to_numpy()
+            unseen = correct[~answers["image"].isin(seen).to_numpy()]
+            test["without_copies"] = (
+                {
+                    "images": len(unseen),
+                    "accuracy": float(unseen.mean()),
+                    "interval": metrics.wilson_interval(int(unseen.sum()), len(unseen)),
+                }
+                if seen and len(unseen)
+                else None
+            )
             return facts | {
                 "status": "done",
                 "training": without_nan(training),
@@ -148,7 +168,7 @@ def misfit_of_training(training, run, weights):
 
 def misfit_of_test(test, training):
     """Return why a metrics.json is not of the model of a training.json, or None."""
-    if "guessing" not in test:
+    if not {"guessing", "groups"} <= set(test):
         return "it was tested by an earlier version of Baton"
     return None if test["training"] == training_of(training) else "the model was trained since it was tested"
 
@@ -162,13 +182,16 @@ def misfit_of_predictions(answers, columns, test_images, classes):
     return None
 
 
-def compare_models(done):
-    """Return the comparison of the finished runs' models on the test images (see baton.results.comparison.compare)."""
+def compare_models(done, groups=None):
+    """Return the comparison of the finished runs' models on the test images (see baton.results.comparison.compare).
+
+    groups: of test images that are not independent, None where each is its own.
+    """
     correct, seeds = {}, {}
     for run in done:
         correct.setdefault(run["model"], []).append(run.pop("correct"))
         seeds.setdefault(run["model"], []).append(run["seed"])
-    return comparison.compare({model: np.stack(rows) for model, rows in correct.items()}, seeds)
+    return comparison.compare({model: np.stack(rows) for model, rows in correct.items()}, seeds, groups)
 
 
 def git_commit(folder):

@@ -1,6 +1,7 @@
 """A paragraph or two for a paper's methods section, written from what was run."""
 
 from baton.errors import some
+from baton.study.labels import are_splits_given, describe_class
 from report.show import number
 
 NUMBER_WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -19,7 +20,8 @@ FORMATS = {
 COMBINED = {
     "median": "the median of its answers, rounded to a whole number",
     "mean": "the mean of its answers, rounded to a whole number",
-    "majority": "the most frequent of its answers; images with a tie were left out",
+    "majority": "the most frequent class of its answers; images with a tie were left out",
+    "majority_of_labels": "the most frequent of its answers; images with a tie were left out",
 }
 
 
@@ -75,7 +77,11 @@ def describe_data(config, data, fractions):
     ]
     if asked["source"] in ("annotations", "demo"):
         rows = " and ".join(f"{column} is {value}" for column, value in asked["where"].items())
-        taken = f"from the column “{asked['label_column']}” of a table of annotations{f', in rows where {rows}' if rows else ''}"
+        columns = (
+            asked["label_column"] if isinstance(asked["label_column"], list) else [asked["label_column"]]
+        )
+        named = " and ".join(f"“{name}”" for name in columns)
+        taken = f"from the {'column' if len(columns) == 1 else 'columns'} {named} of a table of annotations{f', in rows where {rows}' if rows else ''}"
         combined = COMBINED.get(asked["combine"])
         sentences.append(
             f"Labels were taken {taken}{f'; the label of an image is {combined}' if combined else ''}."
@@ -83,9 +89,7 @@ def describe_data(config, data, fractions):
     else:
         sentences.append("Labels were the names of the folders that the images lay in.")
     if isinstance(asked["classes"], dict):
-        merged = "; ".join(
-            f"{name} from {', '.join(map(str, old))}" for name, old in asked["classes"].items()
-        )
+        merged = "; ".join(f"{name} from {describe_class(old)}" for name, old in asked["classes"].items())
         sentences.append(f"Labels were merged into classes ({merged}).")
     if what := list_left_out(data["left_out"]):
         sentences.append(f"Left out were {what}.")
@@ -95,10 +99,15 @@ def describe_data(config, data, fractions):
             "not used."
         )
     counts = {split: span([row[split] for row in classes]) for split in ("train", "validation", "test")}
-    if asked["source"] == "split_folders":
+    if are_splits_given(asked):
+        drawn = (
+            ""
+            if "validation" not in data["drawn"]
+            else f", the latter drawn at random from those for training (seed {config['holdout']['seed']})"
+        )
         sentences.append(
-            f"The images came split into training ({number(sums['train'])}; {counts['train']} per class), validation "
-            f"({number(sums['validation'])}; {counts['validation']}) and test ({number(sums['test'])}; {counts['test']})."
+            f"The images came split into training ({number(sums['train'])}; {counts['train']} per class), test "
+            f"({number(sums['test'])}; {counts['test']}) and validation ({number(sums['validation'])}; {counts['validation']}){drawn}."
         )
     else:
         sentences.append(
@@ -111,8 +120,16 @@ def describe_data(config, data, fractions):
         sentences.append(
             f"To the training images {number(sums['synthetic'])} synthetic ones were added{most} each an augmented copy of one."
         )
-    if copies := data["copies"]["split"]:
-        sentences.append(f"{number(copies)} of the files are byte-for-byte copies of one in another split.")
+    groups = data["groups"]["test"]
+    if groups["groups"] < groups["images"]:
+        sentences.append(
+            f"Images that belong together were kept in one split; the {number(groups['images'])} test images are in "
+            f"{number(groups['groups'])} groups."
+        )
+    if seen := len(data["copies"]["test_seen"]):
+        sentences.append(
+            f"{number(seen)} of the test images have a copy among the images for training or validation."
+        )
     return " ".join(sentences)
 
 
@@ -224,8 +241,10 @@ def describe_augmentation(augmentations):
 
 
 def describe_evaluation(data, done, compared, commit):
+    grouped = data["groups"]["test"]["groups"] < data["groups"]["test"]["images"]
+    clustered = ", for the effective number of images in groups (Korn and Graubard 1998)" if grouped else ""
     sentences = [
-        f"Accuracies are of {number(data['sums']['test'])} held-out test images, with 95 % intervals of Wilson."
+        f"Accuracies are of {number(data['sums']['test'])} held-out test images, with 95 % intervals of Wilson{clustered}."
     ]
     pairs = len(compared["pairs"])
     if pairs:
@@ -237,6 +256,8 @@ def describe_evaluation(data, done, compared, commit):
             )
         else:
             test = "exact McNemar tests"
+            if compared["image_groups"]:
+                test = "exact tests of groups of images (sign flips)"
         sentences.append(
             f"Models were compared on the same images by {test}{holm} (level {compared['level']})."
         )

@@ -3,6 +3,7 @@
 from markupsafe import Markup, escape
 
 from baton.formatting import decimals, duration, file_size, p_value, percent
+from baton.study.labels import describe_class
 from report.draw import embed_svg
 
 # Of a run, in models.csv.
@@ -83,6 +84,7 @@ def table_of_pairs(compared):
 
 FILTERS = {
     "breakable": breakable,
+    "describe_class": describe_class,
     "decimals": decimals,
     "duration": duration,
     "embed_svg": embed_svg,

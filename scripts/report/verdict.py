@@ -35,7 +35,13 @@ def name_best(compared, unfinished):
         f"{others}, by more than chance among {number(compared['images'])} images"
         f"{' and among seeds' if compared['noise'] else ''} explains."
     )
-    test = "t-test" if compared["noise"] else "exact McNemar test"
+    test = (
+        "t-test"
+        if compared["noise"]
+        else "exact test of groups"
+        if compared["image_groups"]
+        else "exact McNemar test"
+    )
     corrected = " of every pair, Holm-corrected" if len(compared["pairs"]) > 1 else ""
     ground = f"Tested on the same images ({test}{corrected}, level {compared['level']})."
     outlook = (

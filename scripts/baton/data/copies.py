@@ -23,3 +23,8 @@ def find_seen(placed, split="test", among=("train", "validation")):
     for image, own, other in (("image", "split", "twin_split"), ("twin", "twin_split", "split")):
         seen |= set(placed.loc[(placed[own] == split) & placed[other].isin(among), image])
     return sorted(seen)
+
+
+def name_groups(images, groups):
+    """Return the group of each image; one that is in none is its own. groups: groups.csv."""
+    return images.map(dict(zip(groups["image"], groups["group"], strict=True))).fillna(images)

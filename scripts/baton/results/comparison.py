@@ -15,6 +15,7 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
 from baton.results import pooled
+from baton.results.clusters import covariance_of_means, sign_flip_p, sum_groups
 from baton.results.groups import group_models
 
 LEVEL = 0.05  # of every test
@@ -61,6 +62,7 @@ class Comparison(TypedDict):
     """What compare() returns."""
 
     images: int
+    image_groups: int | None
     level: float
     test: str
     noise: dict[str, Any] | None
@@ -121,15 +123,17 @@ def discordant(first, second, seeds) -> list[Discordant]:
     return rows
 
 
-def compare(correct, seeds=None) -> Comparison:
+def compare(correct, seeds=None, groups=None) -> Comparison:
     """Say which models can be distinguished by the test images.
 
     correct: {model: (seeds, n) booleans}, whether each image was answered rightly; the images are the same
     and in the same order in all rows. seeds: {model: the seed of each row}; without it, rows are numbered
-    from 0, and the same row is the same seed. ValueError where shapes do not fit or a seed is there twice.
+    from 0, and the same row is the same seed. groups: (n,), of images that are not independent (see
+    baton.results.clusters), None where each is its own. ValueError where shapes do not fit or a seed is there twice.
 
-    images: n; level: 0.05
-    test: of the pairs. "exact McNemar" where every model has one seed: it compares these training runs; "pooled t"
+    images: n; image_groups: how many groups, None for as many as images; level: 0.05
+    test: of the pairs. "exact McNemar" where every model has one seed: it compares these training runs; with groups
+      "sign flips of groups", which is the same of groups instead of images; "pooled t"
       (baton.results.pooled) where one has several: it compares the models, whatever the seed
     noise: of the pooled t, else None: standard_deviation of a training run's accuracy from seed to seed, its
       degrees_of_freedom, and outliers, the models that vary more than the others and keep their own
@@ -165,17 +169,18 @@ def compare(correct, seeds=None) -> Comparison:
     names = sorted(arrays, key=lambda model: -means[model])
     by_seed = {model: dict(zip(seeds[model], rows, strict=True)) for model, rows in arrays.items()}
     ranked = [arrays[name] for name in names]
-    pairs, noise = compare_pairs(names, ranked, by_seed)
+    pairs, noise = compare_pairs(names, ranked, by_seed, groups)
     lettered = names[:LETTERED]
     different = [
         pair["models"] for pair in pairs if pair["different"] and set(pair["models"]) <= set(lettered)
     ]
-    groups = group_models(lettered, different, LETTERED)
+    letters = group_models(lettered, different, LETTERED)
     best = find_best(names, pairs)
     return {
         "images": images,
         "level": LEVEL,
-        "test": "pooled t" if noise else "exact McNemar",
+        "image_groups": None if groups is None else int(groups.max()) + 1,
+        "test": "pooled t" if noise else "exact McNemar" if groups is None else "sign flips of groups",
         "noise": None
         if noise is None
         else {
@@ -186,17 +191,21 @@ def compare(correct, seeds=None) -> Comparison:
         "models": [
             {"model": model, "seeds": seeds[model]}
             | spread(arrays[model].mean(axis=1))
-            | {"groups": groups and [number for number, group in enumerate(groups, 1) if model in group]}
+            | {"groups": letters and [number for number, group in enumerate(letters, 1) if model in group]}
             for model in names
         ],
         "pairs": pairs,
-        "groups": groups,
+        "groups": letters,
         "best": best,
-        "no_winner": None if best is not None or len(names) < 2 else explain_no_winner(names, ranked, pairs),
+        "no_winner": None
+        if best is not None or len(names) < 2
+        else explain_no_winner(names, ranked, pairs, groups),
     }
 
 
-def compare_pairs(names: list[str], ranked, by_seed) -> tuple[list[Pair], pooled.TrainingNoise | None]:
+def compare_pairs(
+    names: list[str], ranked, by_seed, groups=None
+) -> tuple[list[Pair], pooled.TrainingNoise | None]:
     """Return `pairs` of compare() and the TrainingNoise, None where every model has one seed.
 
     names: of the models, the most accurate first; ranked: the predictions of each, right or not, (seeds, n); by_seed:
@@ -204,13 +213,11 @@ def compare_pairs(names: list[str], ranked, by_seed) -> tuple[list[Pair], pooled
     """
     places = list(combinations(range(len(names)), 2))
     if any(len(rows) > 1 for rows in ranked):
-        noise, errors, pooled_p = pooled.compare_all(ranked)
+        noise, errors, pooled_p = pooled.compare_all(ranked, groups)
         p_values = [float(pooled_p[i, j]) for i, j in places]
     else:  # of one seed each, it may be another one's: what is compared is these training runs
         noise, only = None, [rows[0] for rows in ranked]
-        p_values = [
-            exact_mcnemar(int((only[i] & ~only[j]).sum()), int((only[j] & ~only[i]).sum())) for i, j in places
-        ]
+        p_values = [pair_p(only[i], only[j], groups) for i, j in places]
     pairs: list[Pair] = []
     for (i, j), p, p_holm, different in zip(places, p_values, *holm(p_values), strict=True):
         first, second = by_seed[names[i]], by_seed[names[j]]
@@ -226,6 +233,13 @@ def compare_pairs(names: list[str], ranked, by_seed) -> tuple[list[Pair], pooled
             }
         )
     return pairs, noise
+
+
+def pair_p(first, second, groups):
+    """Return the two-sided p of two training runs' answers, (n,) right or not each."""
+    if groups is None:
+        return exact_mcnemar(int((first & ~second).sum()), int((second & ~first).sum()))
+    return sign_flip_p(sum_groups(first.astype(float) - second, groups))
 
 
 def spread(accuracies):
@@ -250,7 +264,7 @@ def find_best(names: list[str], pairs: list[Pair]) -> str | None:
     return next((model for model in names if better[model] == len(names) - 1 > 0), None)
 
 
-def explain_no_winner(names: list[str], ranked, pairs: list[Pair]) -> NoWinner:
+def explain_no_winner(names: list[str], ranked, pairs: list[Pair], groups=None) -> NoWinner:
     """Return `no_winner` of compare(); ranked: the answers of each of the `names`, (seeds, n)."""
     top, images = names[0], ranked[0].shape[1]
     # Pairs are in the order of accuracy: the first in which the top model is not the better one.
@@ -261,7 +275,7 @@ def explain_no_winner(names: list[str], ranked, pairs: list[Pair]) -> NoWinner:
     rates = [float(np.mean(counts)) / images for counts in sides] if rows else None
     images_needed = seeds_needed = None
     if max(map(len, ranked)) > 1:
-        design = pooled.Design(ranked, 0, place)
+        design = pooled.Design(ranked, 0, place, groups)
         images_needed = design.images_needed(level, POWER)
         seeds_needed = design.seeds_needed(level, POWER)
     else:
@@ -269,6 +283,10 @@ def explain_no_winner(names: list[str], ranked, pairs: list[Pair]) -> NoWinner:
         images_needed = images_to_separate(
             float((only[0] & ~only[1]).mean()), float((only[1] & ~only[0]).mean()), level
         )
+        if images_needed and groups is not None:
+            difference = only[0].astype(float) - only[1]
+            clustered = images * float(covariance_of_means(difference[None], groups)[0, 0])
+            images_needed = math.ceil(images_needed * max(1.0, clustered / max(difference.var(), 1e-12)))
         # The formula is a little stronger than the exact test: with these images nothing was shown.
         images_needed = images_needed and max(images_needed, images + 1)
     signs = {np.sign(row["b"] - row["c"]) for row in rows}

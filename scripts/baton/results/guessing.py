@@ -3,6 +3,7 @@
 import numpy as np
 from scipy import stats
 
+from baton.results.clusters import shuffle_groups
 from baton.results.comparison import LEVEL, holm
 from baton.results.metrics import NO_ANSWER, check, none_for_nan, predicted_classes
 from baton.results.scale import spearman
@@ -14,7 +15,7 @@ SMALLEST = 1e-300  # the smallest p that is not 0
 CELLS = 2_000_000  # of tables at a time: 16 MB
 
 
-def guessing(labels, probabilities, order=None):
+def guessing(labels, probabilities, order=None, groups=None):
     """Return whether the answers have to do with the images: two permutation tests, the answers fixed.
 
     The labels are shuffled among the images, `deals` times from a fixed seed: answers that are blind to the picture
@@ -22,7 +23,9 @@ def guessing(labels, probabilities, order=None):
     predicted classes with the margins of the real one: SciPy's random_table (Patefield 1981). p is (1 + the shuffles at
     least as extreme) / (1 + shuffles) (Phipson and Smyth 2010, Stat. Appl. Genet. Mol. Biol. 9, 39), from both sides.
 
-    order: the class indices from the low end of a scale to the high one, None where the classes are no scale.
+    order: the class indices from the low end of a scale to the high one, None where the classes are no scale; groups: of
+    images that are not independent (see baton.results.clusters): then the labels of whole groups change places with those of
+    groups of the same size, and no bound is used.
 
     blind: the accuracy that such answers have on average; accuracy_p: of the number of right answers, twice that of
     the nearer side. Beyond what the shuffles can show it is bounded by 2 exp(-t^2 / (4 m + 2 t)), for t answers more
@@ -36,18 +39,20 @@ def guessing(labels, probabilities, order=None):
     # A column more, for no answer.
     table = np.zeros((classes, classes + 1), int)
     np.add.at(table, (labels, np.where(predicted == NO_ANSWER, classes, predicted)), 1)
-    hits = Statistic(table, lambda tables: np.trace(tables[:, :, :-1], axis1=1, axis2=2))
+    answered_rows = predicted != NO_ANSWER
+    dealt = None if groups is None else list(deal_groups(labels, predicted, groups, classes))
+    hits = Statistic(table, lambda tables: np.trace(tables[:, :, :-1], axis1=1, axis2=2), dealt)
     answered, rho = table[:, :-1], None
     rows, columns = answered.sum(axis=1), answered.sum(axis=0)
     if order is None:
         expected = np.outer(rows, columns) / max(rows.sum(), 1)
         expected[expected == 0] = 1  # there is nothing in these, dealt as it may be
-        related = Statistic(answered, lambda tables: (tables**2 / expected).sum(axis=(1, 2)))
+        related = Statistic(answered, lambda tables: (tables**2 / expected).sum(axis=(1, 2)), dealt)
     else:
         products = np.outer(_mean_ranks(rows, order), _mean_ranks(columns, order))
         mean = rows @ products @ columns / max(rows.sum(), 1)
-        related = Statistic(answered, lambda tables: abs((tables * products).sum(axis=(1, 2)) - mean))
-        places, answered_rows = np.argsort(order), predicted != NO_ANSWER
+        related = Statistic(answered, lambda tables: abs((tables * products).sum(axis=(1, 2)) - mean), dealt)
+        places = np.argsort(order)
         rho = (
             none_for_nan(spearman(places[labels[answered_rows]], places[predicted[answered_rows]]))
             if answered_rows.any()
@@ -55,7 +60,8 @@ def guessing(labels, probabilities, order=None):
         )
     mean = float((table.sum(axis=1) * table.sum(axis=0)[:-1]).sum() / len(labels))
     off = abs(hits.value - mean)
-    bound = 2 * np.exp(-(off**2) / (4 * mean + 2 * off)) if off else 1.0
+    # Of single images, which are independent.
+    bound = 2 * np.exp(-(off**2) / (4 * mean + 2 * off)) if off and groups is None else 1.0
     return {
         "blind": mean / len(labels),
         "accuracy_p": min(1.0, 2 * min(hits.p_above, hits.p_below), max(float(bound), SMALLEST)),
@@ -76,20 +82,37 @@ def _mean_ranks(counts, order):
     return ranks
 
 
+def deal_groups(labels, predicted, groups, classes):
+    """Yield tables, (tables, classes, classes + 1), of labels and answers in which the labels of groups have changed places."""
+    shuffle, random = shuffle_groups(groups), np.random.default_rng(SEED)
+    column = np.where(predicted == NO_ANSWER, classes, predicted)
+    for start in range(0, _deals(classes), batch := max(1, CELLS // (classes * (classes + 1)))):
+        count = min(batch, _deals(classes) - start)
+        cells = np.stack([labels[shuffle(random)] for _ in range(count)]) * (classes + 1) + column
+        size = classes * (classes + 1)
+        cells += size * np.arange(count)[:, None]
+        yield np.bincount(cells.ravel(), minlength=count * size).reshape(count, classes, classes + 1)
+
+
 class Statistic:
     """A statistic of a table of counts, and how often tables of the same margins have as much of it by chance."""
 
-    def __init__(self, table, function):
-        """table: (rows, columns) counts; function: of (tables, rows, columns), a value for each."""
+    def __init__(self, table, function, dealt=None):
+        """table: (rows, columns) counts; function: of (tables, rows, columns), a value for each.
+
+        dealt: tables to take for what chance gives, with a last column for no answer, instead of all of the same margins.
+        """
         self.value = float(function(table[None])[0])
         self.p_above = self.p_below = 1.0
         rows, columns = table.sum(axis=1), table.sum(axis=0)
         if (rows > 0).sum() < 2 or (columns > 0).sum() < 2:
             return
-        tables = stats.random_table(rows, columns, seed=np.random.default_rng(SEED))
         above, below, deals, batch = 0, 0, _deals(len(table)), max(1, CELLS // table.size)
-        for start in range(0, deals, batch):
-            values = function(tables.rvs(min(batch, deals - start)))
+        if dealt is None:
+            tables = stats.random_table(rows, columns, seed=np.random.default_rng(SEED))
+            dealt = (tables.rvs(min(batch, deals - start)) for start in range(0, deals, batch))
+        for found in dealt:
+            values = function(found[:, :, : table.shape[1]])
             # Equal but for rounding is equal.
             near = 1e-9 * max(abs(self.value), 1)
             above += int((values >= self.value - near).sum())

@@ -17,6 +17,8 @@ import sklearn.metrics
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
+from baton.results.clusters import clustered_interval
+
 LEVEL = 0.05  # intervals are at 1 - LEVEL
 BINS = 10
 CONSTANT = 0.95  # one class in this share of the answers is a constant answer
@@ -68,22 +70,26 @@ def wilson_interval(count, n):
     return [0.0 if count == 0 else float(low), 1.0 if count == n else float(high)]
 
 
-def accuracy(labels, probabilities):
+def accuracy(labels, probabilities, groups=None):
     """Return the accuracy, its interval, and what it is to be held against.
 
+    groups: of images that are not independent (see baton.results.clusters), None where each image is its own.
+
     images, correct, unanswered: counts (an unanswered image is a wrong one); accuracy in [0, 1];
-    interval: wilson_interval; chance: 1/k, for k classes, whether or not the test split holds them all;
+    interval: wilson_interval, with groups clustered_interval; groups: how many, None for as many as images; chance: 1/k, for k classes, whether or not the test split holds them all;
     majority: the share of the test split's largest class, which a constant answer would reach.
     """
     labels, probabilities = check(labels, probabilities)
     predicted = predicted_classes(probabilities)
-    correct, images = int((predicted == labels).sum()), len(labels)
+    right, images = predicted == labels, len(labels)
+    correct = int(right.sum())
     return {
         "images": images,
+        "groups": None if groups is None else int(groups.max()) + 1,
         "correct": correct,
         "unanswered": int((predicted == NO_ANSWER).sum()),
         "accuracy": correct / images,
-        "interval": wilson_interval(correct, images),
+        "interval": wilson_interval(correct, images) if groups is None else clustered_interval(right, groups),
         "chance": 1 / probabilities.shape[1],
         "majority": int(np.bincount(labels).max()) / images,
     }

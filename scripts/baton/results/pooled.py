@@ -35,6 +35,8 @@ import math
 import numpy as np
 from scipy import special, stats
 
+from baton.results.clusters import covariance_of_means, sum_groups
+
 OUTLIER = 0.01  # the level of Cochran's test
 SMALLEST = -300  # the logarithm (base 10) of the smallest p that is distinguished from 0
 MOST_SEEDS = 100
@@ -106,20 +108,24 @@ def _shares(parts):
     return np.divide(parts, total, out=np.full_like(parts, 1 / parts.shape[-1]), where=total > 0)
 
 
-def compare_all(correct):
+def compare_all(correct, groups=None):
     """Return (noise, standard errors, p) of all pairs: a TrainingNoise and two (models, models) arrays.
 
     correct: for each model (seeds, n) booleans on the same n images, two seeds in one of them at least. A standard
-    error of 0 and a p of 1 stand on the diagonal.
+    error of 0 and a p of 1 stand on the diagonal. groups: of images that are not independent, (n,): the variance over images
+    is then that over groups (see baton.results.clusters), with as many degrees of freedom.
     """
     noise = TrainingNoise(correct)
     shares = np.stack([rows.mean(axis=0) for rows in correct])
     means, images = shares.mean(axis=1), shares.shape[1]
-    if images < 2:
+    units = images if groups is None else int(groups.max()) + 1
+    if units < 2:
         return noise, np.zeros((len(correct),) * 2), np.ones((len(correct),) * 2)
-    covariance = np.atleast_2d(np.cov(shares))
+    covariance = (
+        np.atleast_2d(np.cov(shares)) / images if groups is None else covariance_of_means(shares, groups)
+    )
     spread = np.diag(covariance)
-    whole = (spread[:, None] + spread[None, :] - 2 * covariance).clip(0) / images
+    whole = (spread[:, None] + spread[None, :] - 2 * covariance).clip(0)
     each, own = noise.variance / noise.seeds, noise.own / noise.seeds
     training = np.maximum(each[:, None] + each[None, :], own[:, None] + own[None, :])
     rest = noise.rest / noise.seeds / images
@@ -131,12 +137,19 @@ def compare_all(correct):
     with np.errstate(divide="ignore", invalid="ignore"):
         statistic = np.where(difference > 0, difference / errors, 0.0)
     parts = np.stack([training, image], axis=-1)
-    p = p_of(statistic, parts, np.stack([degrees, np.full_like(degrees, images - 1)], axis=-1))
-    unlike = np.stack([(shares != row).sum(axis=1) for row in shares])
+    p = p_of(statistic, parts, np.stack([degrees, np.full_like(degrees, units - 1)], axis=-1))
+    unlike = np.stack([count_unlike(shares, row, groups) for row in shares])
     p = np.maximum(p, 2.0 ** (1 - unlike.clip(1)))
     np.fill_diagonal(p, 1.0)
     np.fill_diagonal(errors, 0.0)
     return noise, errors, p
+
+
+def count_unlike(shares, row, groups):
+    """Return, for each model's shares, over how many images, or groups, they differ from one's."""
+    if groups is None:
+        return (shares != row).sum(axis=1)
+    return (abs(sum_groups(shares - row, groups)) > 1e-9).sum(axis=1)
 
 
 class Design:
@@ -146,15 +159,18 @@ class Design:
     t^2 and rest: e^2, both of an average of the two models; noise: a TrainingNoise.
     """
 
-    def __init__(self, correct, first, second):
-        """correct: as for compare_all; first, second: indices of the two models."""
+    def __init__(self, correct, first, second, groups=None):
+        """correct, groups: as for compare_all; first, second: indices of the two models."""
         noise, shares = TrainingNoise(correct), [correct[m].mean(axis=0) for m in (first, second)]
         images, pair = len(shares[0]), [first, second]
         self.noise, self.pair, self.images = noise, pair, images
         self.difference = abs(shares[0].mean() - shares[1].mean())
         self.rest = noise.rest[pair].mean()
         self.training = max(noise.variance[pair].mean() - self.rest / images, 0)
-        variance = (shares[0] - shares[1]).var(ddof=1) if images > 1 else 0.0
+        difference = shares[0] - shares[1]
+        variance = difference.var(ddof=1) if images > 1 else 0.0
+        if groups is not None:  # as many groups as there are for so many images
+            variance = images * float(covariance_of_means(difference[None], groups)[0, 0])
         self.image = max(variance - (noise.rest[pair] / noise.seeds[pair]).sum(), 0)
 
     def power(self, images, level, seeds=None):

@@ -7,6 +7,7 @@ import sklearn.metrics
 from scipy import stats
 
 from baton.formatting import as_number
+from baton.results.clusters import resample_groups
 from baton.results.metrics import LEVEL, NO_ANSWER, check, none_for_nan, predicted_classes
 
 RESAMPLES = 2000
@@ -49,16 +50,18 @@ def spearman(x, y, axis=-1):
         return stats.spearmanrho(x, y, axis=axis).statistic
 
 
-def bootstrap_interval(statistic, *samples):
+def bootstrap_interval(statistic, *samples, groups=None):
     """Return the 95 % percentile bootstrap interval of a statistic of paired samples (n,), or None.
 
     Efron & Tibshirani (1993), chapter 13: 2000 resamples of the images, drawn by SciPy's bootstrap from a
     fixed seed. statistic: takes the samples and an axis. Resamples where it is NaN are left out; None where
-    more than 5 % are, or n < 3: of two images there are three resamples.
+    more than 5 % are, or n < 3: of two images there are three resamples. With groups, (n,), whole groups are drawn.
     """
-    n = len(samples[0])
+    n = len(samples[0]) if groups is None else len(np.unique(groups))
     if n < 3:
         return None
+    if groups is not None:
+        return _interval_of(_resample_groups(statistic, samples, groups))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)  # of resamples that are NaN
         distribution = stats.bootstrap(
@@ -71,20 +74,32 @@ def bootstrap_interval(statistic, *samples):
             batch=max(1, 2_000_000 // n),  # 16 MB per array
             rng=np.random.default_rng(SEED),
         ).bootstrap_distribution
+    return _interval_of(distribution)
+
+
+def _resample_groups(statistic, samples, groups):
+    _, groups = np.unique(groups, return_inverse=True)
+    random = np.random.default_rng(SEED)
+    drawn = (resample_groups(groups, random) for _ in range(RESAMPLES))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.array([statistic(*(sample[rows] for sample in samples), axis=-1) for rows in drawn])
+
+
+def _interval_of(distribution):
     distribution = distribution[np.isfinite(distribution)]
     if len(distribution) < DEFINED * RESAMPLES:
         return None
     return np.quantile(distribution, [LEVEL / 2, 1 - LEVEL / 2]).tolist()
 
 
-def ordered(labels, probabilities, classes):
+def ordered(labels, probabilities, classes, groups=None):
     """Return how far off the answers are, where the k classes are places on a scale (see read_scale).
 
     mean_absolute_error: in units of the scale; within_one: share of answers at most one place off, however
     far apart in value; quadratic_kappa: on places, 1 at best (Cohen 1968; scikit-learn's
     cohen_kappa_score); spearman: -1 to 1. Each is {value, interval}, over the answered images, with
     bootstrap_interval. A value is None where it is undefined: kappa where answers and labels are all one
-    class, rho where either are.
+    class, rho where either are. groups: of images that are not independent, None where each is its own.
 
     images: how many have an answer; unit, order: of read_scale; resamples: how many.
     """
@@ -95,6 +110,7 @@ def ordered(labels, probabilities, classes):
     predicted = predicted_classes(probabilities)
     answered = predicted != NO_ANSWER
     true, predicted = labels[answered], predicted[answered]
+    groups = None if groups is None else groups[answered]
     values, places = np.array(scale["values"], float), np.argsort(scale["order"])
     x, y = places[true], places[predicted]
     errors, near = abs(values[true] - values[predicted]), (abs(x - y) <= 1).astype(float)
@@ -108,14 +124,17 @@ def ordered(labels, probabilities, classes):
         "unit": scale["unit"],
         "order": scale["order"],
         "resamples": RESAMPLES,
-        "mean_absolute_error": estimate(errors.mean() if len(x) else np.nan, np.mean, errors),
-        "within_one": estimate(near.mean() if len(x) else np.nan, np.mean, near),
-        "quadratic_kappa": estimate(kappa, quadratic_kappa, x, y),
-        "spearman": estimate(rho, spearman, x, y),
+        "mean_absolute_error": estimate(errors.mean() if len(x) else np.nan, np.mean, errors, groups=groups),
+        "within_one": estimate(near.mean() if len(x) else np.nan, np.mean, near, groups=groups),
+        "quadratic_kappa": estimate(kappa, quadratic_kappa, x, y, groups=groups),
+        "spearman": estimate(rho, spearman, x, y, groups=groups),
     }
 
 
-def estimate(value, statistic, *samples):
+def estimate(value, statistic, *samples, groups=None):
     """Return {value, interval} for JSON; no interval where there is no value."""
     value = none_for_nan(value)
-    return {"value": value, "interval": None if value is None else bootstrap_interval(statistic, *samples)}
+    return {
+        "value": value,
+        "interval": None if value is None else bootstrap_interval(statistic, *samples, groups=groups),
+    }

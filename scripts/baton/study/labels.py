@@ -94,6 +94,14 @@ def list_ranges(classes: Any) -> list[tuple[str, float, float]]:
     return sorted(ranges, key=lambda one: one[1:])
 
 
+def describe_class(old: Any) -> str:
+    """Return what one of data.classes is made of: "1, 2", or "3 up to 5" of a range."""
+    if isinstance(old, dict):
+        low, high = (f"{old[key]:g}" if key in old else "" for key in ("from", "to"))
+        return f"{low} up to {high}" if low and high else f"{low} on" if low else f"below {high}"
+    return ", ".join(map(str, old))
+
+
 def merges_ranges(classes: Any) -> bool:
     """Whether each class of data.classes is merged from numbers, all of them above those of the class before, or below."""
     if not isinstance(classes, dict):
