@@ -71,7 +71,9 @@ def find_pairs(thumbnails, threads):
     )[copies | alike]
     # A pair may be alike in several orientations.
     frame = frame.sort_values(["one", "other", "likeness"], ascending=[True, True, False])
-    return frame.drop_duplicates(["one", "other"]).reset_index(drop=True), None if most_apart is None else least
+    return frame.drop_duplicates(["one", "other"]).reset_index(
+        drop=True
+    ), None if most_apart is None else least
 
 
 def add_identical(frame, digests):
@@ -108,7 +110,9 @@ def main(
             "different images of this study are nearly as alike as copies: only those count that differ in their encoding alone"
         )
     if least is None:
-        log.warning("too many images are nearly the same to be compared: only files that are byte for byte the same count as copies")
+        log.warning(
+            "too many images are nearly the same to be compared: only files that are byte for byte the same count as copies"
+        )
     given = classes["group"].to_numpy()[good] if "group" in classes else np.full(len(good), "")
     kinds = {"none": [], "copies": ["identical", "copy"], "alike": ["identical", "copy", "alike"]}[
         keep_together

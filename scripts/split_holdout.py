@@ -3,6 +3,7 @@
 import hashlib
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from baton import console
@@ -69,16 +70,20 @@ def draw_whole_groups(frame, validation, test, seed, splits=HELD_OUT):
     }
     good = frame[~frame["damaged"]]
     refuse_small(good["class"].value_counts(), **needed)
-    labels = sort_labels(good["class"])
-    number = {label: place for place, label in enumerate(labels)}
-    unit = good["group"].where(good["group"] != "", good["image"])
-    counts = good.groupby([unit.rename("unit"), "class"], sort=False).size()
-    first = good.groupby(unit.rename("unit"))["image"].min()
-    places = first.map(lambda image: place_in_draw(image, seed))
-    of_unit = {}
-    for (name, label), count in counts.items():
-        of_unit.setdefault(name, []).append((number[label], int(count)))
-    groups = [Group(places[name], tuple(sorted(found))) for name, found in of_unit.items()]
+    labels = sort_labels(good["class"].unique())
+    rows = np.flatnonzero(~frame["damaged"].to_numpy())
+    rows = rows[np.argsort(good["image"].to_numpy(object), kind="stable")]
+    good = frame.iloc[rows]
+    images = good["image"].to_numpy(object)
+    label = good["class"].map({name: place for place, name in enumerate(labels)}).to_numpy(int)
+    unit, _ = pd.factorize(good["group"].where(good["group"] != "", good["image"]))
+    first = images[np.unique(unit, return_index=True)[1]]
+    places = [place_in_draw(image, seed) for image in first]
+    kinds, counts = np.unique(unit * len(labels) + label, return_counts=True)
+    of_unit = [[] for _ in places]
+    for kind, count in zip(kinds.tolist(), counts.tolist(), strict=True):
+        of_unit[kind // len(labels)].append((kind % len(labels), count))
+    groups = [Group(place, tuple(found)) for place, found in zip(places, of_unit, strict=True)]
     try:
         drawn = draw_groups(groups, len(labels), **needed)
     except NoDraw as trouble:
@@ -88,10 +93,14 @@ def draw_whole_groups(frame, validation, test, seed, splits=HELD_OUT):
         log.warning(
             "some groups are more than a fifth of a class's test images, since no draw without was found"
         )
-    split = unit.map(dict(zip(of_unit, drawn.splits, strict=True))).reindex(frame.index, fill_value="train")
-    order = pd.DataFrame({"place": unit.map(places), "image": good["image"], "class": good["class"]})
-    draw = order.sort_values(["place", "image"]).groupby("class").cumcount().astype(str)
-    return frame.assign(split=split, draw=draw.reindex(frame.index, fill_value=""))
+    place_of = np.empty(len(groups), int)
+    place_of[sorted(range(len(groups)), key=places.__getitem__)] = np.arange(len(groups))
+    split = np.full(len(frame), "train", object)
+    order = np.full(len(frame), "", object)
+    split[rows] = np.array(drawn.splits, object)[unit]
+    by_place = np.argsort(place_of[unit], kind="stable")  # of a group by name
+    order[rows[by_place]] = pd.Series(label[by_place]).groupby(label[by_place]).cumcount().astype(str)
+    return frame.assign(split=split, draw=order)
 
 
 def explain_no_draw(trouble, groups, labels, needed):
@@ -200,7 +209,7 @@ def main(classes_csv, inspected_csv, groups_csv, split_csv, holdout, given, warn
     groups = read_manifest(groups_csv)
     groups = dict(zip(groups["image"], groups["group"], strict=True))
     damage = read_inspected(inspected_csv, warned)["damage"]
-    frame = frame.assign(group=frame["image"].map(groups).fillna(""), damaged=damage.notna())
+    frame = frame.assign(group=[groups.get(image, "") for image in frame["image"]], damaged=damage.notna())
     sizes = {key: holdout[key] for key in ("validation", "test", "seed")}
     if given:
         placed = take_given_splits(frame, sizes["validation"], sizes["seed"])

@@ -25,8 +25,9 @@ from conftest import REPOSITORY
 from html_page import Page
 
 import write_report
-from baton.manifests import write_manifest
+from baton.manifests import read_manifest, write_manifest
 from baton.results import figures, metrics
+from baton.results.clusters import number_groups
 from baton.study.identity import digest_data, identify
 from baton.study.runs import Run
 from evaluate import measure
@@ -94,7 +95,7 @@ class Made:
     """A study of which only what the report reads is there.
 
     classes: names; labels: the class indices of the test images; runs: of run(); files: names of the test
-    images; corrupt: rows of corrupt.csv; left_out, notes: rows of left_out.csv, notes.csv; train: images per class for training;
+    images; copies: rows of copies.csv; groups: pairs of image and group; drawn: the splits that were; corrupt: rows of corrupt.csv; left_out, notes: rows of left_out.csv, notes.csv; train: images per class for training;
     size: of the images; asked: what differs from the config, section by section; curves: whether figures are
     drawn (slow) or a line stands for them.
     """
@@ -110,6 +111,9 @@ class Made:
         left_out=(),
         notes=(),
         look_at=(),
+        copies=(),
+        groups=(),
+        drawn=("validation", "test"),
         train=40,
         synthetic=0,
         size=16,
@@ -132,7 +136,9 @@ class Made:
         for section, values in (asked or {}).items():
             self.config[section] = self.config[section] | values
         self.ordered, self.curves = ordered, curves
+        self.groups = dict(groups)
         self._write_data(corrupt, left_out, notes, look_at, train, synthetic, size)
+        self._write_quality(copies, drawn)
         for one in runs:
             self._write_run(one)
 
@@ -187,6 +193,19 @@ class Made:
         self.pixels = draw.integers(0, 256, (len(self.labels), size, size, 3), np.uint8)
         np.save(self._path("results/data/packed/test.npy"), self.pixels)
 
+    def _write_quality(self, copies, drawn):
+        data = "results/data"
+        images = read_manifest(self / f"{data}/images.csv")
+        places = ["0" if split in drawn else "" for split in images["split"]]
+        self._csv(f"{data}/split.csv", ["split", "draw"], zip(images["split"], places, strict=True))
+        self._csv(f"{data}/copies.csv", ["image", "twin", "kind", "likeness"], copies)
+        self._csv(f"{data}/groups.csv", ["image", "group"], self.groups.items())
+        facts = {"compared": len(images), "least": 0.93, "split_chains": 0}
+        self._json(f"{data}/copies.json", facts | {"keep_together": self.config["holdout"]["keep_together"]})
+        for split in ("train", "validation"):
+            count = (images["split"] == split).sum()
+            np.save(self / f"{data}/packed/{split}.npy", np.zeros((count, 2, 2, 3), np.uint8))
+
     def settings(self, one):
         """Return the settings that the config gives a run of run()."""
         settings = {key: value for key, value in DEFAULTS["training"].items() if key != "seeds"}
@@ -229,7 +248,8 @@ class Made:
             if "progress" in one:
                 self._json(f"state/{folder}/progress.json", one["progress"])
             return
-        test = measure(self.labels, one["probabilities"], self.classes, self.ordered)
+        groups = number_groups([self.groups.get(file, file) for file in self.files])
+        test = measure(self.labels, one["probabilities"], self.classes, self.ordered, groups)
         test |= {"milliseconds": {"1": 2.5, "32": 0.25}, "model_bytes": one.get("parameters", 12345) * 4}
         epochs = one.get("epochs", 4)
         test["training"] = {"identity": self.identity(one), "epochs": epochs, "kept": epochs}
@@ -304,8 +324,21 @@ class Made:
         data = "results/data"
         files = {
             name: f"{data}/{name}.csv"
-            for name in ("left_out", "notes", "classes", "images", "corrupt", "look_at")
+            for name in (
+                "left_out",
+                "notes",
+                "classes",
+                "images",
+                "corrupt",
+                "look_at",
+                "split",
+                "copies",
+                "groups",
+            )
         } | {
+            "copies_facts": f"{data}/copies.json",
+            "pictures": [f"{data}/packed/{split}.npy" for split in ("train", "validation", "test")],
+            "picture_manifests": [f"{data}/packed/{split}.csv" for split in ("train", "validation", "test")],
             "parts": REPORT_PARTS,
             "weights": f"{data}/class_weights.json",
             "train_manifest": f"{data}/packed/train.csv",

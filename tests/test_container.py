@@ -77,7 +77,7 @@ exec "$@"
     save_images(study / "photos/red", "red", 6)
     save_images(study / "photos/green", "green", 6)
     study.run("split_holdout", "--sdm", "apptainer")
-    assert (tmp_path / "images").read_text().splitlines() == [str(image)] * 2
+    assert (tmp_path / "images").read_text().splitlines() == [str(image)] * 4
     assert sorted(row["split"] for row in study.rows("data/split.csv")) == (
         ["test"] * 4 + ["train"] * 4 + ["validation"] * 4
     )

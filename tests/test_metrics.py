@@ -68,6 +68,7 @@ def test_accuracy_stands_beside_chance_and_majority():
     found = metrics.accuracy(labels, say(predicted, 4))
     assert found == {
         "images": 263,
+        "groups": None,
         "correct": 81,
         "unanswered": 0,
         "accuracy": 81 / 263,

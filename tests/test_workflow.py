@@ -638,7 +638,8 @@ def class_folders(tmp_path_factory):
     save_images(photos / "1", "red", 8)
     save_images(photos / "2", "green", 9)
     save_images(photos / "10", "blue", 6)
-    save_images(photos / "10" / "more", "blue", 6)
+    for number in range(7, 13):
+        save_image(photos / "10" / "more" / f"{number}.png", "blue", number)
     save_image(photos / "stray.png", "red")
     save_image(photos / "1" / ".hidden.png", "red")
     (photos / "2" / "Thumbs.db").write_bytes(b"no image")

@@ -27,4 +27,5 @@ def find_seen(placed, split="test", among=("train", "validation")):
 
 def name_groups(images, groups):
     """Return the group of each image; one that is in none is its own. groups: groups.csv."""
-    return images.map(dict(zip(groups["image"], groups["group"], strict=True))).fillna(images)
+    group_of = dict(zip(groups["image"], groups["group"], strict=True))
+    return pd.Series([group_of.get(image, image) for image in images], images.index, dtype=str)

@@ -5,23 +5,18 @@ Results are dictionaries of plain numbers that JSON can hold; what is undefined 
 
 import math
 from collections import Counter
-from functools import cache
 from itertools import combinations
 from typing import Any, TypedDict
 
 import numpy as np
-from scipy import stats
-from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
 from baton.results import pooled
-from baton.results.clusters import covariance_of_means, sign_flip_p, sum_groups
+from baton.results.clusters import covariance_of_means
 from baton.results.groups import group_models
+from baton.results.mcnemar import EQUAL, LEVEL, POWER, exact_mcnemar, images_to_separate, pair_p
 
-LEVEL = 0.05  # of every test
-POWER = 0.8
 LETTERED = 26  # models, the most accurate ones, that are in groups, and groups: a letter each
-EQUAL = 1e-9  # less than an image in a thousand million: rounding
 
 
 class Discordant(TypedDict):
@@ -73,15 +68,6 @@ class Comparison(TypedDict):
     no_winner: NoWinner | None
 
 
-@cache  # thousands of pairs have few different counts
-def exact_mcnemar(b, c):
-    """Return the two-sided p of b and c discordant images under equal chances; 1 where there are none.
-
-    McNemar (1947), from the binomial distribution: statsmodels' mcnemar(exact=True).
-    """
-    return float(mcnemar([[0, b], [c, 0]], exact=True).pvalue)
-
-
 def holm(p_values):
     """Return the p values adjusted for their number, and which are significant at 0.05, both in their order.
 
@@ -91,23 +77,6 @@ def holm(p_values):
         return [], []
     significant, adjusted, *_ = multipletests(p_values, alpha=LEVEL, method="holm")
     return adjusted.tolist(), significant.tolist()
-
-
-def images_to_separate(first_rate, second_rate, level=LEVEL, power=POWER):
-    """Return how many images McNemar's test needs to distinguish two models, or None for equal rates.
-
-    first_rate, second_rate: the shares of images that only the first, only the second gets right; level:
-    of the two-sided test; power: the chance to find the difference.
-    n = (z(1 - level/2) sqrt(d) + z(power) sqrt(d - e^2))^2 / e^2, rounded up, for d the sum and e the
-    difference of the rates: Connor (1987), Biometrics 43, 207-211, after Miettinen (1968). By the normal distribution: the
-    exact test is a little weaker, and needs 6 discordant images at the least at level 0.05.
-    """
-    discordant, difference = first_rate + second_rate, first_rate - second_rate
-    if abs(difference) < EQUAL:
-        return None
-    under_null = stats.norm.isf(level / 2) * math.sqrt(discordant)
-    under_difference = stats.norm.isf(1 - power) * math.sqrt(max(discordant - difference**2, 0))
-    return math.ceil(((under_null + under_difference) / difference) ** 2)
 
 
 def discordant(first, second, seeds) -> list[Discordant]:
@@ -233,13 +202,6 @@ def compare_pairs(
             }
         )
     return pairs, noise
-
-
-def pair_p(first, second, groups):
-    """Return the two-sided p of two training runs' answers, (n,) right or not each."""
-    if groups is None:
-        return exact_mcnemar(int((first & ~second).sum()), int((second & ~first).sum()))
-    return sign_flip_p(sum_groups(first.astype(float) - second, groups))
 
 
 def spread(accuracies):
