@@ -1,5 +1,6 @@
 """Give every image its class, from a CSV of annotations or from the folders it lies in."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +21,7 @@ from baton.data.passed_over import count_passed_over
 from baton.errors import UserError, some
 from baton.formatting import as_number
 from baton.manifests import read_manifest, write_manifest
-from baton.study.labels import are_splits_given
+from baton.study.labels import are_splits_given, list_ranges
 
 
 class Counts:
@@ -145,8 +146,13 @@ def from_annotations(data, left_out, notes):
     ):  # the label is of one annotator; how far the others agree is told all the same
         everyone = read(data | {"where": others}, Counts("", ""), Counts("", ""))
     alternative = None
-    if data["combine"] == "majority" and isinstance(data["classes"], dict):
-        alternative = label_images(frame, "majority_of_labels", data["classes"], Counts("", ""))
+    if (
+        data["combine"] == "majority"
+        and isinstance(data["classes"], dict)
+        and not list_ranges(data["classes"])
+    ):
+        with suppress(UserError):  # then no study was ever labelled so
+            alternative = label_images(frame, "majority_of_labels", data["classes"], Counts("", ""))
     return Read(found, everyone[["image", "annotator", "label"]], alternative)
 
 

@@ -1022,3 +1022,271 @@ class TestPassedOver:
         monkeypatch.chdir(tmp_path)
         data = folders(tmp_path, "class_folders", classes=["cat", "dog"]) | {"images": "."}
         assert Sorted(data, tmp_path).classes == {"cat/1.jpg": "cat", "dog/1.jpg": "dog"}
+
+
+# Ranges, wide tables, splits and groups
+
+
+RANGES = {"negative": {"to": 3}, "neutral": {"from": 3, "to": 5}, "positive": {"from": 5}}
+
+
+def answered(tmp_path, answers, **changes):
+    """A study of images a.jpg, b.jpg, ... with these answers each."""
+    files = [f"{letter}.jpg" for letter in "abcdefgh"[: len(answers)]]
+    rows = [
+        f"{file},{answer}\n" for file, given in zip(files, answers, strict=True) for answer in given.split()
+    ]
+    return annotations(tmp_path, "image,label\n" + "".join(rows), files, **changes)
+
+
+class TestRanges:
+    def test_a_mean_is_cut_before_it_is_rounded(self, tmp_path):
+        data = answered(tmp_path, ["2.999", "3", "4.999", "5", "7.5", "-1"], classes=RANGES)
+        assert list(Sorted(data, tmp_path).classes.values()) == (
+            ["negative", "neutral", "neutral", "positive", "positive", "negative"]
+        )
+
+    @pytest.mark.parametrize(
+        "combine, expected",
+        [("mean", ["negative", "neutral", "positive"]), ("median", ["negative", "neutral", "neutral"])],
+    )
+    def test_several_answers_are_combined_without_rounding(self, tmp_path, combine, expected):
+        # Means 2.67, 4.33, 5; medians 2.5, 4.5, 4: each would be another class rounded.
+        answers = (
+            ["2 2 3 3.68", "4 4.5 4.49", "3 4 8"]
+            if combine == "mean"
+            else ["2 2.5 3.51", "3.9 4.5 4.6", "3 4 8"]
+        )
+        data = answered(tmp_path, [*answers, "1", "9"], classes=RANGES, combine=combine)
+        assert list(Sorted(data, tmp_path).classes.values())[:3] == expected
+
+    def test_a_mean_that_floats_make_a_little_less_is_what_it_is(self, tmp_path):
+        # 0.1 and 0.2 make 0.30000000000000004, and three of 2.3 and so on 2.9999999999999996.
+        data = answered(tmp_path, ["2.3 3.0 3.7", "1", "9"], classes=RANGES, combine="mean")
+        assert Sorted(data, tmp_path).classes["a.jpg"] == "neutral"
+
+    def test_the_highest_class_includes_its_end_and_gaps_are_left_out(self, tmp_path):
+        classes = {"low": {"from": 1, "to": 2}, "high": {"from": 4, "to": 5}}
+        made = Sorted(answered(tmp_path, ["1", "2", "3", "4", "5", "5.01"], classes=classes), tmp_path)
+        assert made.classes == {"a.jpg": "low", "d.jpg": "high", "e.jpg": "high"}
+        assert made.left_out["in no range of data.classes"] == (3, "images")
+
+    def test_majority_is_one_of_classes(self, tmp_path):
+        data = answered(tmp_path, ["1 2 9", "1 9", "9 8 1", "1"], classes=RANGES, combine="majority")
+        data["classes"] = {"low": {"to": 5}, "high": {"from": 5}}
+        made = Sorted(data, tmp_path)
+        assert made.classes == {"a.jpg": "low", "c.jpg": "high", "d.jpg": "low"}
+        assert made.left_out["no majority: a tie between classes"] == (1, "images")
+
+    def test_a_word_is_refused_by_its_row_and_an_empty_range_by_its_name(self, tmp_path):
+        assert (
+            refusal(answered(tmp_path, ["1", "good"], classes=RANGES), tmp_path)
+            == "row 3: the answer good is not a number, which a range of data.classes needs."
+        )
+        said = refusal(answered(tmp_path, ["1", "9"], classes=RANGES), tmp_path)
+        assert "no image is in the range of neutral" in said
+
+    def test_folders_that_are_numbers_are_cut_too(self, tmp_path):
+        data = folders(tmp_path, "class_folders", "1/a.jpg", "4/b.jpg", "9/c.jpg", classes=RANGES)
+        assert Sorted(data, tmp_path).classes == {
+            "1/a.jpg": "negative",
+            "4/b.jpg": "neutral",
+            "9/c.jpg": "positive",
+        }
+
+
+class TestMajorityOfClasses:
+    CLASSES = {"low": ["1", "2"], "high": ["4", "5"]}
+    # By labels: 4 wins, 1 and 4 tie, 3 wins. By classes: low, low, and 3, which is of no class.
+    ANSWERS = ["1 2 1 2 4 4 4", "1 2 1 4 4", "3 3 3 1 2", "5", "4 5 1", "1"]
+
+    def test_votes_are_merged_first(self, tmp_path):
+        made = Sorted(answered(tmp_path, self.ANSWERS, classes=self.CLASSES, combine="majority"), tmp_path)
+        assert made.classes == {
+            "a.jpg": "low",
+            "b.jpg": "low",
+            "d.jpg": "high",
+            "e.jpg": "high",
+            "f.jpg": "low",
+        }
+
+    def test_the_majority_of_labels_is_as_it_was(self, tmp_path):
+        data = answered(tmp_path, self.ANSWERS, classes=self.CLASSES, combine="majority_of_labels")
+        made = Sorted(data, tmp_path)
+        assert made.classes == {"a.jpg": "high", "d.jpg": "high", "f.jpg": "low"}
+        assert made.left_out["no majority: a tie between answers"] == (2, "images")
+
+    def before(self, tmp_path, labels):
+        path = tmp_path / "data/split.csv"
+        path.parent.mkdir()
+        rows = [f"{image},{label},train,0\n" for image, label in labels.items()]
+        path.write_text("image,class,split,draw\n" + "".join(rows))
+        return path
+
+    def test_a_study_that_was_labelled_by_labels_is_asked_before_anything_changes(self, tmp_path):
+        data = answered(tmp_path, self.ANSWERS, classes=self.CLASSES, combine="majority")
+        earlier = Sorted(data | {"combine": "majority_of_labels"}, tmp_path).classes
+        before = self.before(tmp_path, earlier)
+        with pytest.raises(UserError) as refused:
+            Sorted(data, tmp_path, before)
+        assert "For 3 images of this study" in str(refused.value)
+        assert "set data.combine: majority_of_labels" in str(refused.value)
+        assert f"delete {before.parent}" in str(refused.value)
+        assert Sorted(data | {"combine": "majority_of_labels"}, tmp_path, before).classes == earlier
+
+    def test_one_that_was_labelled_by_classes_or_had_other_images_is_not(self, tmp_path):
+        data = answered(tmp_path, self.ANSWERS, classes=self.CLASSES, combine="majority")
+        now = Sorted(data, tmp_path).classes
+        before = self.before(tmp_path, now)
+        assert Sorted(data, tmp_path, before).classes == now
+        before.write_text("image,class,split,draw\nother.jpg,low,train,0\n")
+        assert Sorted(data, tmp_path, before).classes == now
+
+
+class TestWide:
+    TEXT = "image,rater_1,rater_2,rater_3,age\na.jpg,1,2,2,30\nb.jpg,5,,5,31\nc.jpg,NA,4,1,32\n"
+    FILES = ("a.jpg", "b.jpg", "c.jpg")
+
+    @pytest.mark.parametrize("columns", [["rater_1", "rater_2", "rater_3"], "rater_*"])
+    def test_each_column_is_an_annotator(self, tmp_path, columns):
+        data = annotations(tmp_path, self.TEXT, self.FILES, label_column=columns, combine="median")
+        made = Sorted(data, tmp_path)
+        assert made.classes == {"a.jpg": "2", "b.jpg": "5", "c.jpg": "3"}
+        assert made.left_out["no answer"] == (1, "answers") and made.left_out["no answer: NA"] == (
+            1,
+            "answers",
+        )
+        assert made.answers == [
+            ["a.jpg", "rater_1", "1"],
+            ["a.jpg", "rater_2", "2"],
+            ["a.jpg", "rater_3", "2"],
+            ["b.jpg", "rater_1", "5"],
+            ["b.jpg", "rater_3", "5"],
+            ["c.jpg", "rater_2", "4"],
+            ["c.jpg", "rater_3", "1"],
+        ]
+        if columns == "rater_*":
+            assert made.notes["rater_* is read as rater_1, rater_2, rater_3"] == (3, "columns")
+
+    def test_a_column_of_that_very_name_comes_before_the_pattern(self, tmp_path):
+        text = "image,r*,r1\na.jpg,1,8\nb.jpg,2,9\n"
+        made = Sorted(annotations(tmp_path, text, self.FILES[:2], label_column="r*"), tmp_path)
+        assert made.classes == {"a.jpg": "1", "b.jpg": "2"}
+
+    def test_a_pattern_of_no_column_and_several_answers_without_a_way_to_combine_are_refused(self, tmp_path):
+        data = annotations(tmp_path, self.TEXT, self.FILES, label_column="judge_*")
+        assert (
+            "no column is called like judge_* (data.label_column). Its columns are: image, rater_1"
+            in refusal(data, tmp_path)
+        )
+        data = annotations(tmp_path, self.TEXT, self.FILES, label_column="rater_*")
+        assert "3 images have several answers" in refusal(data, tmp_path)
+
+    def test_who_answered_is_kept_and_the_others_answers_to_the_question_too(self, tmp_path):
+        text = "image,who,question,label\n" + "".join(
+            f"{image},{who},{question},{label}\n"
+            for image, who, question, label in [
+                ("a.jpg", "x", "q", 1),
+                ("a.jpg", "y", "q", 2),
+                ("a.jpg", "y", "other", 7),
+                ("b.jpg", "x", "q", 3),
+                ("b.jpg", "z", "q", 1),
+                ("c.jpg", "z", "q", 1),
+            ]
+        )
+        where = {"who": "x", "question": "q"}
+        data = annotations(tmp_path, text, self.FILES, where=where, annotator_column="who")
+        made = Sorted(data, tmp_path)
+        assert made.classes == {"a.jpg": "1", "b.jpg": "3"}
+        assert made.answers == [
+            ["a.jpg", "x", "1"],
+            ["a.jpg", "y", "2"],
+            ["b.jpg", "x", "3"],
+            ["b.jpg", "z", "1"],
+        ]
+        assert made.left_out["not what data.where asks for"] == (4, "rows")
+
+
+class TestSplitsAndGroups:
+    TEXT = "image,label,part,patient\n" + "".join(
+        f"{letter}.jpg,{label},{part},{patient}\n"
+        for letter, label, part, patient in zip(
+            "abcdef",
+            "121212",
+            ["Train", "train", " VAL ", "val", "test", "test"],
+            ["p1", "p2", "p3", "p4", "", ""],
+            strict=True,
+        )
+    )
+    FILES = tuple(f"{letter}.jpg" for letter in "abcdef")
+    NAMES = {"train": ["train"], "validation": ["validation", "val"], "test": ["test"]}
+
+    def test_a_column_says_the_split(self, tmp_path):
+        data = annotations(tmp_path, self.TEXT, self.FILES, split_column="part", split_names=self.NAMES)
+        made = Sorted(data, tmp_path)
+        assert list(made.more["split"].values()) == [
+            "train",
+            "train",
+            "validation",
+            "validation",
+            "test",
+            "test",
+        ]
+
+    def test_another_spelling_is_refused_with_its_row_and_the_key(self, tmp_path):
+        data = annotations(tmp_path, self.TEXT, self.FILES, split_column="part")
+        said = refusal(data, tmp_path)
+        assert "column part (data.split_column) has VAL (row 4), val (row 5), which names no split" in said
+        assert "data.split_names" in said
+
+    def test_two_splits_of_one_image_are_refused(self, tmp_path):
+        text = self.TEXT + "a.jpg,1,test,p1\n"
+        data = annotations(
+            tmp_path, text, self.FILES, split_column="part", split_names=self.NAMES, combine="majority"
+        )
+        assert (
+            "1 images have more than one split, such as a.jpg: train in row 2 and test in row 8"
+            in refusal(data, tmp_path)
+        )
+
+    def test_groups_of_a_column_and_of_a_pattern(self, tmp_path):
+        made = Sorted(annotations(tmp_path, self.TEXT, self.FILES, group_column="patient"), tmp_path)
+        assert list(made.more["group"].values()) == ["p1", "p2", "p3", "p4", "", ""]
+        data = folders(
+            tmp_path / "x",
+            "class_folders",
+            "1/p7_l.jpg",
+            "1/p7_r.jpg",
+            "2/p8_l.jpg",
+            "2/odd.jpg",
+            group_pattern="(p[0-9]+)_",
+        )
+        made = Sorted(data, tmp_path / "x")
+        assert made.more["group"] == {
+            "1/p7_l.jpg": "p7",
+            "1/p7_r.jpg": "p7",
+            "2/odd.jpg": "",
+            "2/p8_l.jpg": "p8",
+        }
+        assert made.notes["data.group_pattern is not in their name: each belongs to no other"] == (
+            1,
+            "images",
+        )
+
+    def test_a_pattern_that_is_in_no_name_is_refused(self, tmp_path):
+        data = folders(tmp_path, "class_folders", "1/a.jpg", "2/b.jpg", group_pattern="patient")
+        assert "patient is in none of the images' names, such as 1/a.jpg, 2/b.jpg" in refusal(data, tmp_path)
+
+    def test_given_splits_do_not_part_a_group(self, tmp_path):
+        files = [
+            "train/1/p1_a.jpg",
+            "test/1/p1_b.jpg",
+            "train/2/p2.jpg",
+            "test/2/p3.jpg",
+            "validation/1/p4.jpg",
+        ]
+        data = folders(tmp_path, "split_folders", *files, group_pattern="p[0-9]")
+        assert "1 groups are in several of the given splits: p1 (train and test)" in refusal(data, tmp_path)
+
+    def test_without_them_there_is_no_such_column(self, tmp_path):
+        assert Sorted(annotations(tmp_path, self.TEXT, self.FILES), tmp_path).more == {}

@@ -221,3 +221,95 @@ def test_a_manifest_gives_every_name_back(tmp_path, name):
     frame = pd.DataFrame({"image": ["first", name, "last"], "class": ["01", "2.0", name]})
     write_manifest(frame, tmp_path / "manifest.csv")
     assert read_manifest(tmp_path / "manifest.csv").to_numpy().tolist() == frame.to_numpy().tolist()
+
+
+class TestGivenSplits:
+    def test_validation_is_drawn_from_training_where_none_is_given(self, tmp_path):
+        rows = [(f"train/{label}/{number}.jpg", label) for label in "ab" for number in range(6)]
+        rows += [(f"test/{label}/{number}.jpg", label) for label in "ab" for number in range(2)]
+        placed = split(tmp_path, rows, holdout=None)
+        counts = Counter((row["split"], row["class"]) for row in placed.values())
+        assert counts == {
+            ("train", "a"): 4,
+            ("train", "b"): 4,
+            ("validation", "a"): 2,
+            ("validation", "b"): 2,
+            ("test", "a"): 2,
+            ("test", "b"): 2,
+        }
+        assert {
+            image: row["draw"] for image, row in placed.items() if row["split"] == "test"
+        } == dict.fromkeys((row[0] for row in rows[12:]), "")
+        alone = split(
+            tmp_path, [row for row in rows if row[0].startswith("train/")] + rows[12:], holdout=None
+        )
+        assert alone == placed
+        # As a holdout without test images would be drawn.
+        frame = pd.DataFrame(rows[:12], columns=["image", "class"])
+        drawn = split_holdout.draw_holdout(frame, 2, 0, 1)
+        assert dict(zip(drawn["image"], drawn["split"], strict=True)) == {
+            row[0]: placed[row[0]]["split"] for row in rows[:12]
+        }
+
+    def test_a_column_says_which(self, tmp_path):
+        rows = [
+            (f"{number}.jpg", "ab"[number % 2], ("train", "validation", "test")[number // 4])
+            for number in range(12)
+        ]
+        placed = split(tmp_path, rows, holdout=None)
+        assert {image: row["split"] for image, row in placed.items()} == {row[0]: row[2] for row in rows}
+
+
+class TestTogether:
+    ROWS = [(f"{number:02}.jpg", "ab"[number % 2]) for number in range(40)]
+    PAIRS = [(f"{number:02}.jpg", f"{number % 20:02}.jpg") for number in range(40)]  # 0 and 20, 1 and 21, ...
+
+    def test_a_group_is_in_one_split_and_the_counts_are_exact(self, tmp_path):
+        placed = split(tmp_path, self.ROWS, {"validation": 4, "test": 6, "seed": 1}, self.PAIRS)
+        assert Counter((row["split"], row["class"]) for row in placed.values()) == {
+            (name, label): count
+            for name, count in (("train", 10), ("validation", 4), ("test", 6))
+            for label in "ab"
+        }
+        assert all(
+            placed[f"{number:02}.jpg"]["split"] == placed[f"{number + 20:02}.jpg"]["split"]
+            for number in range(20)
+        )
+
+    def test_damaged_images_are_not_drawn(self, tmp_path):
+        damaged = [f"{number:02}.jpg" for number in range(6)]
+        placed = split(tmp_path, self.ROWS, {"validation": 4, "test": 6, "seed": 1}, self.PAIRS, damaged)
+        assert {(placed[name]["split"], placed[name]["draw"]) for name in damaged} == {("train", "")}
+        good = Counter((row["split"], row["class"]) for image, row in placed.items() if image not in damaged)
+        assert {good[name, label] for name, label in good if name == "test"} == {6}
+
+    def before(self, tmp_path, placed, damaged=()):
+        path = tmp_path / "earlier/images.csv"
+        path.parent.mkdir()
+        rows = [
+            f"{image},{row['class']},{row['split']},\n"
+            for image, row in placed.items()
+            if image not in damaged
+        ]
+        path.write_text("image,class,split,sha256\n" + "".join(rows))
+        return path
+
+    def test_a_study_that_was_drawn_without_is_asked_before_it_is_drawn_anew(self, tmp_path):
+        holdout = {"validation": 4, "test": 6, "seed": 1}
+        plain = split(tmp_path, self.ROWS, holdout)
+        before = self.before(tmp_path, plain)
+        with pytest.raises(UserError) as refused:
+            split(tmp_path, self.ROWS, holdout, self.PAIRS, before=before)
+        parted = sum(plain[f"{n:02}.jpg"]["split"] != plain[f"{n + 20:02}.jpg"]["split"] for n in range(20))
+        assert str(refused.value).startswith(
+            f"{parted} groups of images that are copies of one another are in several splits"
+        )
+        assert "set holdout.keep_together: none" in str(refused.value)
+        # With another seed it would have been drawn anew all the same.
+        split(tmp_path, self.ROWS, holdout | {"seed": 2}, self.PAIRS, before=before)
+
+    def test_one_that_was_drawn_with_them_is_not(self, tmp_path):
+        holdout = {"validation": 4, "test": 6, "seed": 1}
+        placed = split(tmp_path, self.ROWS, holdout, self.PAIRS)
+        before = self.before(tmp_path, placed)
+        assert split(tmp_path, self.ROWS, holdout, self.PAIRS, before=before) == placed
