@@ -4,6 +4,7 @@ Needs
     data.images, data.annotations of the config (results/demo/ for the demo)
 Makes
     results/data/classes.csv, left_out.csv, notes.csv, answers.csv, classes/CLASS/ (links, to look at)
+    results/data/agreement.json, annotators.csv
     results/data/inspected.csv, thumbnails.npy, grey.json
     results/data/copies.csv, copies.json, groups.csv
     results/data/split.csv
@@ -55,6 +56,28 @@ rule sort_into_classes:
         before="results/data/split.csv",
     script:
         "../scripts/sort_into_classes.py"
+
+
+rule measure_agreement:
+    """Measure how far annotators agree, as a whole and each against the others."""
+    input:
+        answers="results/data/answers.csv",
+        parts=[STUDY.script(f"agreement/{name}.py") for name in ("reliability", "annotators")],
+    output:
+        agreement="results/data/agreement.json",
+        annotators="results/data/annotators.csv",
+    log:
+        "logs/measure_agreement.log",
+    benchmark:
+        "benchmarks/measure_agreement.tsv"
+    conda:
+        "../envs/baton.yaml"
+    resources:
+        mem_mb=STUDY.memory_of_agreement,
+    params:
+        pseudonyms=STUDY.config["report"]["annotators"] == "pseudonyms",
+    script:
+        "../scripts/measure_agreement.py"
 
 
 rule inspect_images:

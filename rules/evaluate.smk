@@ -106,6 +106,7 @@ REPORT_DATA = {
     # What each run is trained on: a model of other images is none of this study.
     "split": "results/data/split.csv",
     "copies": "results/data/copies.csv",
+    "agreement": "results/data/agreement.json",
     "copies_facts": "results/data/copies.json",
     "groups": "results/data/groups.csv",
     # The pictures of copies, which may be in any split.

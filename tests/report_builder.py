@@ -91,6 +91,10 @@ def draw_curves(history, epochs, name, svg):
         file.write_bytes(content)
 
 
+NO_AGREEMENT = {"images": 9, "answers": 9, "several": 0, "reason": "Each image has one answer.", "kind": None}
+NO_AGREEMENT |= {"per_image": None, "figures": None, "repeats": None, "annotators": []}
+
+
 class Made:
     """A study of which only what the report reads is there.
 
@@ -114,6 +118,7 @@ class Made:
         copies=(),
         groups=(),
         drawn=("validation", "test"),
+        agreement=None,
         train=40,
         synthetic=0,
         size=16,
@@ -136,7 +141,7 @@ class Made:
         for section, values in (asked or {}).items():
             self.config[section] = self.config[section] | values
         self.ordered, self.curves = ordered, curves
-        self.groups = dict(groups)
+        self.groups, self.agreement = dict(groups), agreement
         self._write_data(corrupt, left_out, notes, look_at, train, synthetic, size)
         self._write_quality(copies, drawn)
         for one in runs:
@@ -200,6 +205,7 @@ class Made:
         self._csv(f"{data}/split.csv", ["split", "draw"], zip(images["split"], places, strict=True))
         self._csv(f"{data}/copies.csv", ["image", "twin", "kind", "likeness"], copies)
         self._csv(f"{data}/groups.csv", ["image", "group"], self.groups.items())
+        self._json(f"{data}/agreement.json", self.agreement or NO_AGREEMENT)
         facts = {"compared": len(images), "least": 0.93, "split_chains": 0}
         self._json(f"{data}/copies.json", facts | {"keep_together": self.config["holdout"]["keep_together"]})
         for split in ("train", "validation"):
@@ -336,6 +342,7 @@ class Made:
                 "groups",
             )
         } | {
+            "agreement": f"{data}/agreement.json",
             "copies_facts": f"{data}/copies.json",
             "pictures": [f"{data}/packed/{split}.npy" for split in ("train", "validation", "test")],
             "picture_manifests": [f"{data}/packed/{split}.csv" for split in ("train", "validation", "test")],

@@ -86,7 +86,7 @@ def test_alpha_is_that_of_all_pairs_with_unequal_numbers_of_answers():
 
 
 def test_the_intervals_cover():
-    """Of 200 studies of 60 images, drawn from one population whose alpha is known from a large draw."""
+    """Of 100 studies of 60 images, drawn from one population whose alpha is known from a large draw."""
     random = np.random.default_rng(2)
 
     def draw(images):
@@ -98,7 +98,7 @@ def test_the_intervals_cover():
     image, category = draw(200_000)
     truth = measure(image, category, values, 7)
     covered = {"alpha": 0, "icc": 0}
-    for _ in range(200):
+    for _ in range(100):
         image, category = draw(60)
         found = measure(image, category, values, 7)
         for name, one, true in (
@@ -107,7 +107,7 @@ def test_the_intervals_cover():
         ):
             low, high = one["interval"]
             covered[name] += low <= true["value"] <= high
-    assert all(178 <= count <= 197 for count in covered.values()), covered
+    assert all(88 <= count <= 99 for count in covered.values()), covered
 
 
 def test_a_million_images_with_five_answers_each_in_time():

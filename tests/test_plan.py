@@ -390,7 +390,13 @@ def planned(tmp_path_factory):
 
 def test_plan_counts_what_the_study_will_have(planned):
     study, first, training, _, plan_before, _ = planned
-    assert first.jobs() == {"sort_into_classes": 1, "split_holdout": 1, "plan": 1}
+    assert first.jobs() == {
+        "sort_into_classes": 1,
+        "inspect_images": 1,
+        "find_copies": 1,
+        "split_holdout": 1,
+        "plan": 1,
+    }
     assert plan_before["images"] == {"train": 24, "validation": 8, "test": 8, "synthetic": 12}
     assert len(np.load(study / "results/data/packed/16px_synthetic_0.5/train.npy")) == 36
     (row,) = plan_before["runs"]

@@ -49,6 +49,7 @@ def test_data_stages_are_one_job_and_every_training_one_with_its_evaluation(stud
             "filter_corrupt",
             "find_copies",
             "inspect_images",
+            "measure_agreement",
             "sort_into_classes",
             "split_holdout",
             "weigh_classes",

@@ -395,6 +395,7 @@ def jobs_of(outcome, verb):
 STAGES = {
     "sort_into_classes",
     "inspect_images",
+    "measure_agreement",
     "find_copies",
     "split_holdout",
     "filter_corrupt",

@@ -81,6 +81,7 @@ def collect_data(files):
         "sums": sums,
         **{name: manifests[name].astype({"count": int}).to_dict("records") for name in ("left_out", "notes")},
         **{name: manifests[name].to_dict("records") for name in ("corrupt", "look_at")},
+        "agreement": read_json(files["agreement"]),
         "drawn": list_drawn(read_manifest(files["split"], ["split", "draw"])),
         "copies": collect_copies(manifests["images"], manifests["copies"], read_json(files["copies_facts"])),
         "groups": count_groups(manifests["images"], manifests["groups"]),

@@ -25,6 +25,11 @@ def of_decoding(threads: int, images: int) -> float:
     return SNAKEMAKES + 300 + 400 * threads + 0.001 * images
 
 
+def of_agreement(answers: int) -> float:
+    """Return about what it takes to measure the agreement of annotators, by their answers."""
+    return SNAKEMAKES + 500 + 0.002 * answers
+
+
 def of_copies(images: int) -> float:
     """Return about what it takes to find the copies among images: their thumbnails, hashes and lowest frequencies."""
     return SNAKEMAKES + 500 + 0.006 * images

@@ -14,6 +14,7 @@ from baton.study.labels import are_splits_given
 from baton.study.models import find_twice, halves_to_nothing, merge_settings
 from baton.study.progress import PROGRESS, read_progress
 
+ANSWERS = "results/data/answers.csv"
 CLASSES = "results/data/classes.csv"
 IMAGES = "results/data/images.csv"
 WEIGHTS = "results/data/class_weights.json"

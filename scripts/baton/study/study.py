@@ -11,7 +11,7 @@ from baton.study import memory, scan
 from baton.study.config import BATON, Config, Validate, check_data, read_config, read_given
 from baton.study.labels import are_splits_given, merges_ranges
 from baton.study.models import check_reserved, make_models, why_left_out
-from baton.study.runs import CLASSES, IMAGES, WEIGHTS, Packed, Run, list_runs
+from baton.study.runs import ANSWERS, CLASSES, IMAGES, WEIGHTS, Packed, Run, list_runs
 
 
 @dataclass(frozen=True)
@@ -151,6 +151,9 @@ class Study:
 
     def memory_of_copies(self, wildcards, attempt):
         return memory.doubled(memory.of_copies(count_rows(CLASSES)), attempt - 1)
+
+    def memory_of_agreement(self, wildcards, attempt):
+        return memory.doubled(memory.of_agreement(count_rows(ANSWERS)), attempt - 1)
 
     def memory_of_packing(self, wildcards, attempt, threads):
         packed = self.packed[wildcards.images]
