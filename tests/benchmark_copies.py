@@ -1,0 +1,131 @@
+"""Print how many planted copies are found, how long that takes, and how long the inspection of images.
+
+    PYTHONPATH=scripts:tests python tests/benchmark_copies.py [FOLDER ...]
+
+Photographs are those of the folders that are named, else drawn scenes.
+"""
+
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from conftest import REPOSITORY
+from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont, ImageOps
+from test_find_copies import crop, encoded, scene
+
+import find_copies
+from baton.data.images import decode_image, map_images
+from baton.data.thumbnails import make_thumbnail
+from inspect_images import inspect_image
+
+PLANTED, MANY = 300, 100_000
+
+
+def with_text(image, _):
+    image = image.copy()
+    font = ImageFont.load_default(size=0.14 * image.height)
+    ImageDraw.Draw(image).text((0.1 * image.width, 0.75 * image.height), "SAMPLE 2019", "white", font)
+    return image
+
+
+KINDS = {
+    "half the size": lambda image, _: image.resize((image.width // 2, image.height // 2)),
+    "JPEG quality 50": lambda image, folder: encoded(image, 50, folder),
+    "JPEG quality 20": lambda image, folder: encoded(image, 20, folder),
+    "grey": lambda image, _: image.convert("L"),
+    "blurred (2 px)": lambda image, _: image.filter(ImageFilter.GaussianBlur(2)),
+    "brighter by 30 %": lambda image, _: ImageEnhance.Brightness(image).enhance(1.3),
+    "darker by 30 %": lambda image, _: ImageEnhance.Brightness(image).enhance(0.7),
+    "mirrored": lambda image, _: ImageOps.mirror(image),
+    "upside down": lambda image, _: ImageOps.flip(image),
+    "a quarter turn": lambda image, _: image.transpose(Image.Transpose.ROTATE_90),
+    "half a turn": lambda image, _: image.transpose(Image.Transpose.ROTATE_180),
+    "cropped by 2.5 % of each side": lambda image, _: crop(image, 0.025),
+    "cropped by 5 % of each side": lambda image, _: crop(image, 0.05),
+    "cropped by 10 % of each side": lambda image, _: crop(image, 0.1),
+    "cropped by 5 % of two sides": lambda image, _: image.crop(
+        (0.05 * image.width, 0.05 * image.height, *image.size)
+    ),
+    "turned by 2 degrees": lambda image, _: image.rotate(2, Image.Resampling.BICUBIC),
+    "a border of 4 %": lambda image, _: ImageOps.expand(image, round(0.04 * image.width), "white"),
+    "a text over it": with_text,
+}
+
+
+def find(thumbnails):
+    """Return {kind: set of pairs} and the seconds that it took."""
+    begun = time.perf_counter()
+    frame, _ = find_copies.find_pairs(thumbnails, 2)
+    seconds = time.perf_counter() - begun
+    pairs = {kind: set(zip(rows["one"], rows["other"], strict=True)) for kind, rows in frame.groupby("kind")}
+    return pairs, seconds
+
+
+def plant(images, folder):
+    """Print, of each kind of change, the share of planted copies that are found, as copies and as copies or alike."""
+    base = [make_thumbnail(image) for image in images]
+    print(f"Of {len(images)} images, each changed in one way, are found")
+    print("| change | as copies | as copies or alike |\n| --- | --- | --- |")
+    means = []
+    for name, change in KINDS.items():
+        changed = [make_thumbnail(change(image, folder)) for image in images]
+        pairs, _ = find(np.stack(base + changed))
+        planted = {(number, number + len(images)) for number in range(len(images))}
+        copies = len(planted & pairs.get("copy", set())) / len(images)
+        both = len(planted & (pairs.get("copy", set()) | pairs.get("alike", set()))) / len(images)
+        means.append((copies, both))
+        print(f"| {name} | {copies:.3f} | {both:.3f} |")
+    print(f"| all {len(KINDS)} | {np.mean(means, axis=0)[0]:.3f} | {np.mean(means, axis=0)[1]:.3f} |\n")
+
+
+def blend(thumbnails, count):
+    """Return as many mixtures of two thumbnails, as unlike as photographs are."""
+    random = np.random.default_rng(1)
+    one, other = random.integers(0, len(thumbnails), (2, count))
+    share = random.uniform(0.25, 0.75, count)[:, None, None]
+    return np.rint(share * thumbnails[one] + (1 - share) * thumbnails[other][:, :, ::-1]).astype(np.uint8)
+
+
+def inspect(paths):
+    """Print how long inspection takes against decoding alone, in pairs."""
+    ratios = []
+    for _ in range(3):
+        times = []
+        for function in (decode_image, partial(inspect_image, megapixels=250)):
+            begun = time.perf_counter()
+            for _ in map_images(function, paths, 2):
+                pass
+            times.append(time.perf_counter() - begun)
+        ratios.append(times[1] / times[0])
+    print(
+        f"Inspecting {len(paths)} files takes {min(ratios):.2f} to {max(ratios):.2f} times as long as decoding them\n"
+    )
+
+
+def main(folders):
+    paths = [
+        str(path)
+        for folder in folders
+        for path in sorted(Path(folder).rglob("*"))
+        if path.suffix.lower() in (".jpg", ".jpeg", ".png")
+    ]
+    folder = Path(REPOSITORY / "benchmarks")
+    folder.mkdir(exist_ok=True)
+    if paths:
+        chosen = np.random.default_rng(1).choice(paths, min(PLANTED, len(paths)), replace=False)
+        plant([decode_image(path) for path in chosen], folder)
+        inspect(paths)
+        thumbnails = np.stack([make_thumbnail(decode_image(path)) for path in paths])
+    else:
+        images = [scene(seed) for seed in range(PLANTED)]
+        plant(images, folder)
+        thumbnails = np.stack([make_thumbnail(image) for image in images])
+    many = blend(thumbnails, MANY)
+    _, seconds = find(many)
+    print(f"Finding the copies among {MANY:,} mixtures of two images each takes {seconds:.0f} s on 2 threads")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
