@@ -18,9 +18,9 @@ def number_groups(names):
 
 def sum_groups(values, groups):
     """Return the sum of values (..., n) over each group, (..., groups)."""
-    sums = np.zeros((*values.shape[:-1], groups.max() + 1))
-    np.add.at(sums, (..., groups), values)
-    return sums
+    sums = np.zeros((groups.max() + 1, *values.shape[:-1]))
+    np.add.at(sums, groups, np.moveaxis(values, -1, 0))
+    return np.moveaxis(sums, 0, -1)
 
 
 def covariance_of_means(values, groups):

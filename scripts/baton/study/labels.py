@@ -9,7 +9,7 @@ from baton.errors import ConfigError
 from baton.study.spelling import NUMBER, yaml_number
 
 # Keys of `data` whose values are names of the user's own.
-NAMED = (
+NAMED: tuple[str, ...] = (
     "images",
     "annotations",
     "image_column",
@@ -17,8 +17,12 @@ NAMED = (
     "annotator_column",
     "split_column",
     "split_names",
+    "group_column",
+    "group_pattern",
+    "where",
+    "no_answer",
+    "classes",
 )
-NAMED += ("group_column", "group_pattern", "where", "no_answer", "classes")
 
 
 def refuse_changed_names(data: Any) -> None:
