@@ -37,7 +37,10 @@ rule sort_into_classes:
     input:
         annotations=STUDY.config["data"]["annotations"] or [],
         images=STUDY.config["data"]["images"] if STUDY.images_are_made else [],
-        parts=[STUDY.script(f"annotations/{name}.py") for name in ("tables", "names", "answers", "classes", "belonging", "folders")],
+        parts=[
+            STUDY.script(f"annotations/{name}.py")
+            for name in ("tables", "names", "answers", "classes", "belonging", "folders")
+        ],
     output:
         classes="results/data/classes.csv",
         left_out="results/data/left_out.csv",
@@ -85,7 +88,9 @@ rule inspect_images:
     input:
         classes="results/data/classes.csv",
         images=ancient(STUDY.config["data"]["images"]),
-        parts=[STUDY.script(f"baton/data/{name}.py") for name in ("damage", "grey", "inspected", "thumbnails")],
+        parts=[
+            STUDY.script(f"baton/data/{name}.py") for name in ("damage", "grey", "inspected", "thumbnails")
+        ],
     output:
         inspected="results/data/inspected.csv",
         thumbnails="results/data/thumbnails.npy",
