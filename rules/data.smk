@@ -215,6 +215,8 @@ rule pack_images:
     input:
         manifest="results/data/images.csv",
         weights="results/data/class_weights.json",
+        # So that what can be known of the labels is known before anything trains.
+        agreement=ancient("results/data/agreement.json"),
         images=ancient(STUDY.config["data"]["images"]),
     output:
         train="results/data/packed/{images}/train.npy",

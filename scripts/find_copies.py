@@ -69,11 +69,10 @@ def find_pairs(thumbnails, threads):
             "likeness": match.detail,
         }
     )[copies | alike]
-    # A pair may be alike in several orientations.
-    frame = frame.sort_values(["one", "other", "likeness"], ascending=[True, True, False])
-    return frame.drop_duplicates(["one", "other"]).reset_index(
-        drop=True
-    ), None if most_apart is None else least
+    # A pair may be alike in several orientations: the best counts.
+    frame = frame.sort_values(["one", "other", "kind", "likeness"], ascending=[True, True, False, False])
+    frame = frame.drop_duplicates(["one", "other"]).reset_index(drop=True)
+    return frame, None if most_apart is None else least
 
 
 def add_identical(frame, digests):

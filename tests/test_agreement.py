@@ -86,7 +86,7 @@ def test_alpha_is_that_of_all_pairs_with_unequal_numbers_of_answers():
 
 
 def test_the_intervals_cover():
-    """Of 100 studies of 60 images, drawn from one population whose alpha is known from a large draw."""
+    """Of 60 studies of 60 images, drawn from one population whose alpha is known from a large draw."""
     random = np.random.default_rng(2)
 
     def draw(images):
@@ -98,7 +98,7 @@ def test_the_intervals_cover():
     image, category = draw(200_000)
     truth = measure(image, category, values, 7)
     covered = {"alpha": 0, "icc": 0}
-    for _ in range(100):
+    for _ in range(60):
         image, category = draw(60)
         found = measure(image, category, values, 7)
         for name, one, true in (
@@ -107,7 +107,7 @@ def test_the_intervals_cover():
         ):
             low, high = one["interval"]
             covered[name] += low <= true["value"] <= high
-    assert all(88 <= count <= 99 for count in covered.values()), covered
+    assert all(52 <= count <= 60 for count in covered.values()), covered
 
 
 def test_a_million_images_with_five_answers_each_in_time():
@@ -283,8 +283,11 @@ class TestMain:
             ("c", "y", "dog"),
         ]
         found = Measured(tmp_path, rows)
+        figures = found.json["figures"]
         assert (
-            list(found.json["figures"]["alpha"]) == ["nominal"] and found.json["figures"]["icc_mean"] is None
+            figures["alpha"]["ordinal"] is None
+            and figures["alpha"]["interval"] is None
+            and figures["icc_mean"] is None
         )
         expected = alpha_by_pairs([(image, answer) for image, _, answer in rows], lambda a, b: a != b)
         assert found.json["figures"]["alpha"]["nominal"]["value"] == pytest.approx(expected)

@@ -161,6 +161,7 @@ class TestLongTables:
                 "annotations": "../ratings.csv",
                 "image_column": "image",
                 "label_column": "answer",
+                "annotator_column": "annotator",
                 "where": {"question": "beauty"},
                 "combine": "median",
             },

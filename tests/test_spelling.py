@@ -115,7 +115,7 @@ def test_the_command_line_takes_what_a_file_takes(read):
     )
     assert found.config["session_minutes"] is None
     assert (found.config["training"]["epochs"], found.config["training"]["l2"]) == (3, 0.5)
-    assert found.config["report"] == {"images": False}
+    assert found.config["report"] == {"images": False, "annotators": "names"}
     assert read("", "", "session_minutes=1e2").config["session_minutes"] == 100
 
 

@@ -13,6 +13,7 @@ from scipy import sparse
 LEVEL = 0.05  # intervals are at 1 - LEVEL
 BLOCKS, CELLS = 2000, 20_000_000  # of images that are resampled together, at most; numbers in memory
 RESAMPLES, SEED = 2000, 1
+LEVELS = ("nominal", "ordinal", "interval")  # of measurement
 
 
 class Answers(NamedTuple):
@@ -164,7 +165,7 @@ def measure(image, category, values, categories):
     drawn = random.multinomial(count, np.full(count, 1 / count), size=RESAMPLES).astype(float)
     flat = matrices.reshape(count, -1)
     parts = np.array_split(drawn, max(1, RESAMPLES * answers.categories**2 // CELLS))
-    levels = ("nominal",) if answers.values is None else ("nominal", "ordinal", "interval")
+    levels = LEVELS[:1] if answers.values is None else LEVELS
     samples = {level: [] for level in (*levels, "equal_pairs")}
     for part in parts:
         resampled = (part @ flat).reshape(len(part), *matrices.shape[1:])
@@ -172,7 +173,9 @@ def measure(image, category, values, categories):
             samples[level].append(alpha(resampled, level, answers.values))
         samples["equal_pairs"].append(_equal_pairs(resampled))
     whole = matrices.sum(axis=0)
-    found = {level: estimate(float(alpha(whole, level, answers.values)), samples[level]) for level in levels}
+    found = dict.fromkeys(LEVELS) | {
+        level: estimate(float(alpha(whole, level, answers.values)), samples[level]) for level in levels
+    }
     figures = {
         "alpha": found,
         "gwet_ac1": ac1,

@@ -120,6 +120,7 @@ def add_answer(text, frame, roles, data):
             f"alone, add a line {roles.annotator}: NAME under `where`",
             2,
         )
+        text.add("annotator_column", roles.annotator, 2)
     questions = count_values(frame, roles.question)
     is_open = label is None or len(questions) > 1 or bool(roles.questions)
     where = add_where(text, frame, roles, questions)
@@ -186,7 +187,10 @@ def describe_combine(rows, image, label):
     several = answers[image].value_counts()
     several = several[several > 1]
     if several.empty:
-        return f"its values are numbers such as {answers[label].iloc[0]}: each is rounded to a whole one, which is its class"
+        return (
+            f"its values are numbers such as {answers[label].iloc[0]}: each is rounded to a whole one, which is its class. Ranges cut them instead: "
+            "classes: {low: {to: 3}, high: {from: 3}}"
+        )
     how = (
         "median and mean are rounded to a whole number"
         if are_numbers(answers[label])

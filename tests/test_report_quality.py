@@ -1,0 +1,135 @@
+"""The report on how far the data can be trusted: copies, groups and annotators."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from report_builder import Made, run, saying
+
+import measure_agreement
+from baton.results.metrics import wilson_interval
+
+
+def make(tmp_path, accuracy=0.8, **changes):
+    """A study of two models, 40 test images of two classes, of which each is right about some."""
+    labels = [0, 1] * 20
+    random = np.random.default_rng(1)
+    runs = []
+    for name in ("one", "other"):
+        right = random.random(40) < accuracy
+        answers = [label if good else 1 - label for label, good in zip(labels, right, strict=True)]
+        runs.append(run(name, saying(answers, 2)))
+    return Made(tmp_path, ["cat", "dog"], labels, runs, train=10, **changes)
+
+
+COPIES = [
+    ("test 0.png", "train cat 1.png", "copy", "0.990"),  # the same class, another split
+    ("test 1.png", "test 2.png", "identical", "1.000"),  # another class, the same split
+    ("train cat 2.png", "train cat 3.png", "copy", "0.950"),
+    ("train cat 4.png", "train cat 5.png", "alike", "0.900"),
+]
+
+
+class TestCopies:
+    @pytest.fixture
+    def made(self, tmp_path):
+        return make(tmp_path, copies=COPIES, drawn=()).write()
+
+    def test_they_are_counted_by_split_and_class(self, made):
+        found = made.numbers["data"]["copies"]
+        assert (found["pairs"], found["identical"], found["alike"], found["images"]) == (3, 1, 1, 6)
+        assert found["test_seen"] == ["test 0.png"] and found["across_splits"] == 1
+        assert found["labels_differ"]["pairs"] == 1
+        assert found["labels_differ"]["interval"] == pytest.approx(wilson_interval(1, 3))
+        assert "Labels differ on 1 of 3 pairs (33 %" in made.text
+        assert "1 test image has a copy in training or validation" in made.text
+
+    def test_every_accuracy_stands_without_the_seen_images_too(self, made):
+        for one in made.numbers["runs"]:
+            without = one["test"]["without_copies"]
+            right = round(one["test"]["accuracy"] * 40)
+            assert without["images"] == 39
+            assert without["accuracy"] in (pytest.approx(right / 39), pytest.approx((right - 1) / 39))
+        assert "39 test images without a copy elsewhere." in made.text
+
+    def test_they_are_shown_unless_pictures_are_off(self, tmp_path, made):
+        shown = made.html.partition('class="gallery copies"')[2].partition("</details>")[0]
+        assert shown.count("<img ") == 6 and "test 1.png" in shown
+        # Those in several classes come first.
+        assert shown.index("test 1.png") < shown.index("test 0.png") < shown.index("train cat 2.png")
+        hidden = make(tmp_path / "b", copies=COPIES, asked={"report": {"images": False}}).write()
+        assert "<img " not in hidden.html.partition('class="gallery copies"')[2].partition("</details>")[0]
+
+    def test_without_copies_that_is_said_and_there_is_no_second_accuracy(self, tmp_path):
+        made = make(tmp_path).write()
+        assert "No two of the 70 images are copies of one another." in made.text
+        assert all(one["test"]["without_copies"] is None for one in made.numbers["runs"])
+
+
+class TestGroups:
+    def test_images_and_groups_stand_beside_and_tests_are_about_groups(self, tmp_path):
+        groups = {f"test {number}.png": f"test {number // 4 * 4}.png" for number in range(40)}
+        made = make(tmp_path, groups=groups.items()).write()
+        assert made.numbers["data"]["groups"]["test"] == {"images": 40, "groups": 10, "largest": 4}
+        assert "Test accuracy on 40 images in 10 groups:" in made.text
+        assert made.numbers["comparison"]["test"] == "sign flips of groups"
+        assert made.numbers["comparison"]["image_groups"] == 10
+        plain = make(tmp_path / "plain").write()
+        for one, other in zip(made.numbers["runs"], plain.numbers["runs"], strict=True):
+            assert one["test"]["accuracy"] == other["test"]["accuracy"]
+            widths = [test["interval"][1] - test["interval"][0] for test in (one["test"], other["test"])]
+            assert widths[0] > widths[1]
+        assert "the 40 test images are in 10 groups" in made.text
+        assert "images in" not in plain.text.partition("Guessing at random")[0]
+
+
+def agreement(tmp_path, rows, pseudonyms=False):
+    paths = [tmp_path / name for name in ("answers.csv", "agreement.json", "annotators.csv")]
+    tmp_path.mkdir(exist_ok=True)
+    with open(paths[0], "w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows([("image", "annotator", "answer"), *rows])
+    measure_agreement.main(*paths, pseudonyms)
+    return json.loads(paths[1].read_text())
+
+
+class TestAnnotators:
+    def rows(self):
+        random = np.random.default_rng(2)
+        truth = random.integers(1, 8, 40)
+        rows = [
+            (f"{image}.png", who, str(int(np.clip(value + random.integers(-1, 2), 1, 7))))
+            for image, value in enumerate(truth)
+            for who in ("amy", "bob & co", "<cy>")
+        ]
+        return rows + [(f"{image}.png", "dot", "4") for image in range(40)]
+
+    def test_agreement_and_those_who_stand_out(self, tmp_path):
+        found = agreement(tmp_path / "answers", self.rows())
+        made = make(tmp_path, agreement=found).write()
+        alpha = found["figures"]["alpha"]["ordinal"]["value"]
+        assert f"Krippendorff’s alpha, ordinal (by ranks)</th><td>{alpha:.3f}</td>" in made.html
+        assert "Annotator dot gives one answer to all images." in made.text
+        assert "40 of 40 images have answers of two annotators or more (4 to 4, median 4)." in made.text
+        assert "<cy>" not in made.html and "&lt;cy&gt;" in made.html
+        assert made.numbers["data"]["agreement"]["annotators"][0]["annotator"] == "<cy>"
+
+    def test_pseudonyms_name_nobody(self, tmp_path):
+        made = make(tmp_path, agreement=agreement(tmp_path / "answers", self.rows(), True)).write()
+        assert "Annotator a4 gives one answer to all images." in made.text
+        assert "amy" not in made.html and "bob" not in made.html
+
+    def test_one_answer_an_image_says_why_there_is_nothing(self, tmp_path):
+        made = make(
+            tmp_path, agreement=agreement(tmp_path / "answers", [("a", "x", "1"), ("b", "x", "2")])
+        ).write()
+        assert "Each image has one answer, so nothing can be said of how far annotators agree" in made.text
+
+    def test_repeats_are_told_apart(self, tmp_path):
+        rows = [*self.rows(), ("0.png", "dot", "6"), ("1.png", "dot", "4")]
+        made = make(tmp_path, agreement=agreement(tmp_path / "answers", rows)).write()
+        assert (
+            "2 times an annotator answered an image more than once: 50 % of these pairs of answers are equal"
+            in made.text
+        )
+        assert "they differ by 1.00 on average" in made.text
