@@ -5,7 +5,7 @@ Needs
 Makes
     results/data/classes.csv, left_out.csv, notes.csv, answers.csv, classes/CLASS/ (links, to look at)
     results/data/agreement.json, annotators.csv
-    results/data/inspected.csv, thumbnails.npy, grey.json
+    results/data/inspected.csv, thumbnails.npy, colours.npy, grey.json
     results/data/copies.csv, copies.json, groups.csv
     results/data/split.csv
     results/data/images.csv, corrupt.csv, look_at.csv, dataset/SPLIT/CLASS/ (links, to look at)
@@ -94,6 +94,7 @@ rule inspect_images:
     output:
         inspected="results/data/inspected.csv",
         thumbnails="results/data/thumbnails.npy",
+        colours="results/data/colours.npy",
         grey="results/data/grey.json",
     log:
         "logs/inspect_images.log",
@@ -116,6 +117,7 @@ rule find_copies:
         classes="results/data/classes.csv",
         inspected="results/data/inspected.csv",
         thumbnails="results/data/thumbnails.npy",
+        colours="results/data/colours.npy",
         parts=[STUDY.script(f"copies/{name}.py") for name in ("candidates", "registration", "chains")],
     output:
         copies="results/data/copies.csv",

@@ -1,5 +1,7 @@
 """Find images that are copies of one another, and say which images are to stay in one split."""
 
+from itertools import combinations
+
 import numpy as np
 import pandas as pd
 
@@ -11,7 +13,7 @@ from baton.files import write_json
 from baton.manifests import read_manifest, write_manifest
 from copies.candidates import MOST_APART, find_candidates, hash_thumbnails
 from copies.chains import group_images, split_chains
-from copies.registration import compare_all, cut_edges
+from copies.registration import compare_all, cut_edges, have_same_colours
 
 # Correlations (see copies.registration.Match) from which on two images are copies, and from which on they are alike: bursts,
 # shots of one scene. Measured on planted changes and on unrelated photos by tests/benchmark_copies.py.
@@ -19,9 +21,12 @@ COPY, ALIKE_WHOLE, ALIKE_DETAIL, ALIKE_TRIMMED = 0.93, 0.95, 0.8, 0.985
 # Where images of another content come as near as that, as handwritten digits do, only those are copies that are the same but
 # for encoding. So it is where pairs that nearly are copies outnumber those that are.
 SAME, NEARLY, FEW = 0.995, 3, 10
+MOST_COPIES = 3  # pairs for each image
+SMALLEST = 8  # pixels of a side
 LEAST_CONTRAST = 8  # of a thumbnail's values: flat images are all alike
 # Candidates, and as many for each image, beyond which a study is one of images that are all alike.
 MOST_CANDIDATES, PER_IMAGE = 2_000_000, 40
+MOST_PAIRED = 20  # identical files that are listed in all pairs
 ALL_ALIKE = 2  # of 63 signs: what is then still compared
 
 
@@ -45,10 +50,10 @@ def choose_candidates(thumbnails, threads):
     return np.empty((0, 3), np.int64), None
 
 
-def find_pairs(thumbnails, threads):
+def find_pairs(thumbnails, threads, colours=None):
     """Return one, other (places), kind (copy or alike) and likeness of the pairs that are so, and the least of a copy.
 
-    thumbnails: (n, SIDE, SIDE) uint8. Likeness is the correlation of detail. The least is None where so
+    thumbnails: (n, SIDE, SIDE) uint8; colours: (n, COLOURS, COLOURS, 2) uint8, None where all are grey. Likeness is the correlation of detail. The least is None where so
     many images are alike that they were not compared.
     """
     contrast = thumbnails.reshape(len(thumbnails), SIDE**2)
@@ -56,11 +61,17 @@ def find_pairs(thumbnails, threads):
     pairs, most_apart = choose_candidates(thumbnails[usable], threads)
     pairs, match = compare_all(thumbnails[usable], pairs, threads)
     near = match.whole >= ALIKE_WHOLE
-    copies = near & (match.detail >= COPY)
+    same_colour = np.ones(len(pairs), bool)
+    if colours is not None:
+        same_colour = have_same_colours(colours[usable], pairs)
+    copies = near & (match.detail >= COPY) & same_colour
     alike = (near & (match.detail >= ALIKE_DETAIL)) | (match.trimmed >= ALIKE_TRIMMED)
     nearly = int((near & (match.detail >= ALIKE_DETAIL) & ~copies).sum())
-    least = SAME if most_apart != MOST_APART or nearly > max(FEW, NEARLY * int(copies.sum())) else COPY
-    copies = near & (match.detail >= least)
+    # An image has few copies; where images have many, they are of a study in which all are alike.
+    crowded = copies.sum() > MOST_COPIES * len(np.unique(pairs[copies][:, :2]))
+    doubtful = most_apart != MOST_APART or crowded or nearly > max(FEW, NEARLY * int(copies.sum()))
+    least = SAME if doubtful else COPY
+    copies &= match.detail >= least
     frame = pd.DataFrame(
         {
             "one": usable[pairs[:, 0]],
@@ -78,14 +89,32 @@ def find_pairs(thumbnails, threads):
 def add_identical(frame, digests):
     """Return pairs with those whose files are byte for byte the same as kind identical; digests: SHA-256 of each image."""
     same = pd.Series(digests).groupby(np.asarray(digests), sort=False).indices.values()
-    rows = [(places[0], place) for places in map(np.sort, same) for place in places[1:]]
+    # All pairs of a few; of many each with the first, which ties them together as well.
+    rows = [
+        pair
+        for places in map(np.sort, same)
+        for pair in (
+            combinations(places, 2) if len(places) <= MOST_PAIRED else [(places[0], n) for n in places[1:]]
+        )
+    ]
     identical = pd.DataFrame(rows, columns=["one", "other"]).assign(kind="identical", likeness=1.0)
     frame = pd.concat([part.astype({"one": int, "other": int}) for part in (identical, frame)])
+    digests = np.asarray(digests)
+    frame.loc[digests[frame["one"]] == digests[frame["other"]], "kind"] = "identical"
     return frame.drop_duplicates(["one", "other"]).sort_values(["one", "other"], ignore_index=True)
 
 
 def main(
-    classes_csv, inspected_csv, thumbnails, copies_csv, groups_csv, facts, keep_together, warned, threads
+    classes_csv,
+    inspected_csv,
+    thumbnails,
+    colours,
+    copies_csv,
+    groups_csv,
+    facts,
+    keep_together,
+    warned,
+    threads,
 ):
     """Write copies.csv (image, twin, kind, likeness), groups.csv (image, group) and how it was found as JSON.
 
@@ -93,10 +122,12 @@ def main(
     copies, or what is alike as well, as keep_together says.
     """
     classes = read_manifest(classes_csv)
-    inspected = read_inspected(inspected_csv, warned)
+    inspected = read_inspected(inspected_csv, warned, ["width", "height"])
     good = np.nonzero(inspected["damage"].isna())[0]
     pixels = np.load(thumbnails)[good]
-    pairs, least = find_pairs(pixels, threads)
+    sides = inspected.loc[good, ["width", "height"]].astype(int).min(axis=1).to_numpy()
+    pixels[sides < SMALLEST] = 0  # of so few pixels all are alike
+    pairs, least = find_pairs(pixels, threads, np.load(colours)[good])
     pairs = add_identical(pairs, inspected["sha256"].to_numpy()[good])
     names = classes["image"].to_numpy()[good]
     counts = pairs["kind"].value_counts()
@@ -119,9 +150,7 @@ def main(
     links = pairs[pairs["kind"].isin(kinds)]
     links, chains = split_chains(links, classes["class"].to_numpy()[good])
     if chains:
-        log.warning(
-            "%d chains of images that are alike were too long to stay together: only their copies do", chains
-        )
+        log.warning("%d chains of images were too long to stay together: see holdout.keep_together", chains)
     groups = group_images(len(good), links, given)
     write_manifest(
         pd.DataFrame(
@@ -152,7 +181,7 @@ def main(
 if __name__ == "__main__":
     console.start(snakemake.log[0])
     main(
-        *(snakemake.input[name] for name in ("classes", "inspected", "thumbnails")),
+        *(snakemake.input[name] for name in ("classes", "inspected", "thumbnails", "colours")),
         *(snakemake.output[name] for name in ("copies", "groups", "facts")),
         **snakemake.params,
         threads=snakemake.threads,

@@ -15,7 +15,7 @@ from baton.console import log, show_progress
 from baton.data import damage, grey
 from baton.data.images import DamagedImage, digest_file, map_images, open_image
 from baton.data.inspected import COLUMNS, Deep, Inspection
-from baton.data.thumbnails import SIDE, make_thumbnail
+from baton.data.thumbnails import COLOURS, GREY, SIDE, make_colours, make_thumbnail
 from baton.files import write_json
 from baton.manifests import stream_manifest
 
@@ -49,13 +49,18 @@ def inspect_jpeg(path, megapixels):
     if pixels is None or int(pixels.max()) - int(pixels.min()) < damage.CONTRAST:
         return None
     small = Image.fromarray(pixels)
-    thumbnail = make_thumbnail(small if turned is None else small.transpose(turned))
+    small = small if turned is None else small.transpose(turned)
     digest = hashlib.sha256(data).hexdigest()
-    return Inspection(sha256=digest, format="JPEG", width=size[0], height=size[1]), thumbnail
+    facts = Inspection(sha256=digest, format="JPEG", width=size[0], height=size[1])
+    return facts, make_thumbnail(small), make_colours(small)
 
 
 def inspect_image(path, megapixels):
-    """Return the Inspection of the image at `path`, and its thumbnail, (SIDE, SIDE) uint8: black where it is damaged."""
+    """Return the Inspection of the image at `path`, its thumbnail and its colours: see baton.data.thumbnails.
+
+    Of a damaged image the thumbnail is black.
+    """
+    no_colours = np.full((COLOURS, COLOURS, 2), GREY, np.uint8)
     with suppress(Exception):  # whatever is wrong is said below
         if quickly := inspect_jpeg(path, megapixels):
             return quickly
@@ -65,20 +70,22 @@ def inspect_image(path, megapixels):
     except DamagedImage as trouble:
         damaged = str(trouble)
     if damaged:
-        return Inspection(damage=damaged), np.zeros((SIDE, SIDE), np.uint8)
+        return Inspection(damage=damaged), np.zeros((SIDE, SIDE), np.uint8), no_colours
     facts = {"sha256": digest_file(path), "warning": warning, "format": kind}
     facts |= {"width": image.width, "height": image.height}
     if depth is None:
-        return Inspection(look=damage.look_at(path, np.asarray(image)), **facts), make_thumbnail(image)
+        look = damage.look_at(path, np.asarray(image))
+        return Inspection(look=look, **facts), make_thumbnail(image), make_colours(image)
     values = grey.read_values(image, depth)
     limits = grey.range_of(values, depth)
     deep = Deep(depth.sample, depth.declared is not None, *grey.inner_range(values), *limits)
     # By its own range, whatever that of the study is: a copy of it is one all the same.
-    return Inspection(deep=deep, **facts), make_thumbnail(grey.to_8_bits(values, limits, depth.inverted))
+    thumbnail = make_thumbnail(grey.to_8_bits(values, limits, depth.inverted))
+    return Inspection(deep=deep, **facts), thumbnail, no_colours
 
 
-def main(classes_csv, inspected_csv, thumbnails, grey_json, root, threads, megapixels):
-    """Write a row of each image's Inspection, the thumbnails, (n, SIDE, SIDE) uint8, and the ranges of deep grey images.
+def main(classes_csv, inspected_csv, thumbnails, colours, grey_json, root, threads, megapixels):
+    """Write a row of each image's Inspection, the thumbnails and colours, (n, ...) uint8, and the ranges of deep grey images.
 
     All in the order of classes.csv; root: the folder of images; megapixels: the most of an image.
     """
@@ -90,15 +97,18 @@ def main(classes_csv, inspected_csv, thumbnails, grey_json, root, threads, megap
     with (
         open(inspected_csv, "w", encoding="utf-8", errors="surrogateescape", newline="") as rows,
         open(thumbnails, "wb") as pixels,
+        open(colours, "wb") as chroma,
     ):
         writer = csv.writer(rows, lineterminator="\n")
         writer.writerow(COLUMNS)
-        header = {"descr": "|u1", "fortran_order": False, "shape": (count, SIDE, SIDE)}
-        np.lib.format.write_array_header_1_0(pixels, header)
+        for file, shape in ((pixels, (SIDE, SIDE)), (chroma, (COLOURS, COLOURS, 2))):
+            header = {"descr": "|u1", "fortran_order": False, "shape": (count, *shape)}
+            np.lib.format.write_array_header_1_0(file, header)
         inspected = show_progress(inspected, "decoding", count, "image")
-        for row, (inspection, thumbnail) in zip(stream_manifest(classes_csv), inspected, strict=True):
+        for row, (inspection, thumbnail, colour) in zip(stream_manifest(classes_csv), inspected, strict=True):
             writer.writerow([row["image"], *inspection.cells()])
-            pixels.write(thumbnail.data)
+            pixels.write(thumbnail.tobytes())
+            chroma.write(colour.tobytes())
             damaged += inspection.damage is not None
             if inspection.deep and not inspection.deep.declared:
                 deep.append((inspection.deep.sample, inspection.deep.limits))
@@ -116,6 +126,7 @@ if __name__ == "__main__":
         snakemake.input.classes,
         made.inspected,
         made.thumbnails,
+        made.colours,
         made.grey,
         snakemake.input.images,
         snakemake.threads,

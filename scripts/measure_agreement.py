@@ -15,6 +15,8 @@ NOTHING = {
     "folders": "The labels are the names of folders: nobody's answers are known.",
     "one": "Each image has one answer, so nothing can be said of how far annotators agree, or of the best that a model could "
     "reach. Second answers to some 200 of the images would tell.",
+    "alone": "Each image has the answers of one annotator alone, so nothing can be said of how far annotators agree. Answers of "
+    "another one to some 200 of the images would tell.",
 }
 
 
@@ -64,22 +66,28 @@ def main(answers_csv, agreement_json, annotators_csv, pseudonyms):
         codes, _ = one_each["image"].factorize()
         values = np.array(numbers, float) if are_numbers else None
         figures = measure(codes, one_each["place"].to_numpy(), values, len(categories))
-        level = "ordinal" if are_numbers else "nominal"
-        log.info("Krippendorff's alpha (%s): %s", level, decimals(figures["alpha"][level]["value"]))
+        level, alpha = next(
+            (level, figures["alpha"][level])
+            for level in ("ordinal", "interval", "nominal")
+            if figures["alpha"][level]
+        )
+        log.info("Krippendorff's alpha (%s): %s", level, decimals(alpha["value"]))
     known = one_each[one_each["annotator"] != ""]
     rows = compare_annotators(known, are_numbers) if len(known) else None
     names = name_annotators(known["annotator"].unique())
     people = [] if rows is None else rows.replace({np.nan: None}).to_dict("records")
     for row in people:
         if row["odd"]:
-            log.warning("annotator %s %s", row["annotator"], row["odd"])
+            log.warning(
+                "annotator %s %s", names[row["annotator"]] if pseudonyms else row["annotator"], row["odd"]
+            )
     several = int((counts > 1).sum())
     write_json(
         agreement_json,
         found
         | {
             "several": several,
-            "reason": None if several else NOTHING["one"],
+            "reason": None if several else NOTHING["alone"],
             "kind": "numbers" if are_numbers else "names",
             "per_image": {
                 "min": int(counts.min()),

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from annotations.answers import choose_rows, find_label_columns, read_answers
-from annotations.belonging import find_groups, read_groups, read_splits, refuse_parted_groups
+from annotations.belonging import find_groups, list_splits, read_groups, read_splits, refuse_parted_groups
 from annotations.classes import choose_classes, label_images
 from annotations.folders import read_folders
 from annotations.names import RULES, Names
@@ -136,15 +136,27 @@ def from_annotations(data, left_out, notes):
             (answers > 1).sum(), "images", f"more than one answer where {who}: combined by {data['combine']}"
         )
     found = label_images(frame, data["combine"], data["classes"], left_out)
-    for kind, read_kind in (("split", read_splits), ("group", read_groups)):
-        if kind in frame:
-            found[kind] = found["image"].map(read_kind(frame, data))
+    if "split" in frame:
+        found["split"] = found["image"].map(read_splits(frame, data))
+        if "validation" in list_splits(whole, data) and not (found["split"] == "validation").any():
+            raise UserError(
+                f"{data['annotations']}: column {data['split_column']} gives images to validation, and none of them has an answer "
+                "that is used. Take these rows out to have validation drawn from the training images."
+            )
+    if data["group_column"]:
+        names_of = (
+            whole[data["image_column"]]
+            .str.strip()
+            .map(names.find_all(list(whole[data["image_column"]].str.strip().unique()))[0])
+        )
+        cells = pd.DataFrame({"image": names_of, "group": whole[data["group_column"]], "row": whole.index})
+        found["group"] = found["image"].map(read_groups(cells[names_of.notna()], data, notes)).fillna("")
     others = {column: value for column, value in data["where"].items() if column != data["annotator_column"]}
     everyone = frame
     if (
         others != data["where"]
     ):  # the label is of one annotator; how far the others agree is told all the same
-        everyone = read(data | {"where": others}, Counts("", ""), Counts("", ""))
+        everyone = read(data | {"where": others, "missing_images": "skip"}, Counts("", ""), Counts("", ""))
     alternative = None
     if (
         data["combine"] == "majority"
@@ -159,7 +171,15 @@ def from_annotations(data, left_out, notes):
 def from_folders(data, left_out, _notes):
     """Return, as a Read, what the folders that the images lie in say."""
     nobody = pd.DataFrame(columns=["image", "annotator", "label"])
-    return Read(choose_classes(read_folders(data, left_out), data["classes"], left_out), nobody)
+    frame = read_folders(data, left_out)
+    chosen = choose_classes(frame, data["classes"], left_out)
+    given, left = (one["image"].str.startswith("validation/").any() for one in (frame, chosen))
+    if data["source"] == "split_folders" and given and not left:
+        raise UserError(
+            "data.classes: none of the images in validation/ is of these classes. Take the folder away to have validation "
+            "drawn from the training images."
+        )
+    return Read(chosen, nobody)
 
 
 def take_files_once(frame, data, left_out):

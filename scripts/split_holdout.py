@@ -190,9 +190,12 @@ def refuse_new_draw(frame, placed, damage, sizes, before):
     if earlier != then or then == dict(zip(placed["image"], placed["split"], strict=True)):
         return
     splits = frame["image"].map(then).groupby(frame["group"].where(frame["group"] != "")).nunique()
+    parted = (splits > 1).sum()
+    trouble = f"{parted} groups of images that are copies of one another are in several splits of this study"
+    if not parted:
+        trouble = "some images of this study are copies of one another"
     raise UserError(
-        f"{(splits > 1).sum()} groups of images that are copies of one another are in several splits of this study: a model is "
-        "tested on what it was trained on. They stay together now, which would draw another holdout and train every model "
+        f"{trouble}. Copies stay together now, which would draw another holdout and train every model "
         "anew. To keep the splits as they are, set holdout.keep_together: none. To draw them anew, delete "
         f"{Path(before).parent}. The copies are listed in {Path(before).parent}/copies.csv."
     )

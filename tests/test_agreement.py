@@ -246,6 +246,22 @@ class Measured:
             self.people = list(csv.DictReader(file))
 
 
+def test_a_continuous_scale_has_the_interval_level_alone_and_takes_no_time():
+    random = np.random.default_rng(6)
+    truth = random.normal(size=400)
+    cells = [(image, float(truth[image] + random.normal())) for image in range(400) for _ in range(2)]
+    begun = time.process_time()
+    found = figures(cells)
+    assert time.process_time() - begun < 5
+    assert found["alpha"]["nominal"] is None and found["equal_pairs"] is None
+    assert found["alpha"]["interval"]["value"] == pytest.approx(
+        alpha_by_pairs(cells, lambda a, b: (a - b) ** 2)
+    )
+    table = np.array([answer for _, answer in cells]).reshape(400, 2)
+    among, within = 2 * table.mean(axis=1).var(ddof=1), table.var(axis=1, ddof=1).mean()
+    assert found["icc_single"]["value"] == pytest.approx((among - within) / (among + within))
+
+
 class TestMain:
     def test_one_answer_an_image_says_why_there_is_nothing(self, tmp_path):
         found = Measured(tmp_path, [("a", "x", "1"), ("b", "y", "2")])
@@ -259,6 +275,7 @@ class TestMain:
         found = Measured(tmp_path, [("a", "x", "1"), ("a", "x", "2"), ("b", "x", "2")])
         assert found.json["figures"] is None and found.json["repeats"]["pairs"] == 1
         assert found.json["several"] == 0
+        assert found.json["reason"].startswith("Each image has the answers of one annotator alone")
 
     def test_unknown_annotators_agree_and_have_no_table(self, tmp_path):
         found = Measured(tmp_path, [("a", "", "1"), ("a", "", "1"), ("b", "", "2"), ("b", "", "3")])

@@ -89,6 +89,34 @@ CONFIGS = {
         ["config.yaml, line", "the key epochs is there twice"],
     ),
     "nothing to select by": (text("data: {where: {annotator: }}"), ["data.where.annotator", "None"]),
+    "ranges that share numbers": (
+        text("data: {classes: {low: {to: 4}, high: {from: 3}}}"),
+        ["data.classes", "low and high share the numbers from 3 on"],
+    ),
+    "a range of nothing": (
+        text("data: {classes: {low: {from: 4, to: 4}, high: {from: 5}}}"),
+        ["data.classes.low", "no number is from 4 to 4"],
+    ),
+    "ranges beside lists": (
+        text("data: {classes: {low: {to: 4}, high: [5, 6]}}"),
+        ["data.classes", "some classes are ranges and some are lists of labels (high)"],
+    ),
+    "annotators twice": (
+        text("data: {label_column: [r1, r2], annotator_column: who}"),
+        ["data.annotator_column", "label_column names a column for each annotator"],
+    ),
+    "two ways to group": (
+        text("data: {group_column: patient, group_pattern: p}"),
+        ["data.group_column and data.group_pattern", "set one of the two"],
+    ),
+    "no regular expression": (
+        text("data: {group_pattern: '(p'}"),
+        ["data.group_pattern", "(p is not a regular expression"],
+    ),
+    "a split's name twice": (
+        text("data: {split_column: part, split_names: {validation: [test]}}"),
+        ["data.split_names", "test is there twice"],
+    ),
     "no name of a column": (text("data: {label_column: }"), ["data.label_column", "None"]),
     "a date for a number": (
         text("training: {epochs: 2024-01-05}"),
@@ -389,10 +417,20 @@ def run_stages(study):
         *paths("classes.csv", "left_out.csv", "notes.csv", "answers.csv", "classes", "split.csv"),
     )
     yield "inspect_images"
-    inspect_images.main(*paths("classes.csv", "inspected.csv", "thumbnails.npy", "grey.json"), images, 2, 250)
+    inspect_images.main(
+        *paths("classes.csv", "inspected.csv", "thumbnails.npy", "colours.npy", "grey.json"), images, 2, 250
+    )
     yield "find_copies"
     find_copies.main(
-        *paths("classes.csv", "inspected.csv", "thumbnails.npy", "copies.csv", "groups.csv", "copies.json"),
+        *paths(
+            "classes.csv",
+            "inspected.csv",
+            "thumbnails.npy",
+            "colours.npy",
+            "copies.csv",
+            "groups.csv",
+            "copies.json",
+        ),
         holdout["keep_together"],
         None,
         2,

@@ -10,7 +10,7 @@ from conftest import REPOSITORY
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from baton.study.labels import merges_ranges
+from baton.study.labels import merges_ranges, put_in_order
 from baton.study.models import OF_THE_IMAGES
 from baton.study.study import Study
 
@@ -252,10 +252,25 @@ class TestOrdered:
             (["a", "b"], False),
             ([1, 2], False),  # the evaluation sees that
             (None, False),
+            ({"middle": {"from": 3, "to": 5}, "low": {"to": 3}, "high": {"from": 5}}, True),
         ],
     )
     def test_classes_merged_from_numbers_in_order_are(self, classes, ordered):
         assert merges_ranges(classes) is ordered
+
+    @pytest.mark.parametrize(
+        "given, names",
+        [
+            (
+                {"middle": {"from": 3, "to": 5}, "low": {"to": 3}, "high": {"from": 5}},
+                ["low", "middle", "high"],
+            ),
+            ({"high": {"from": 5}, "low": {"to": 5}}, ["high", "low"]),  # from the high end to the low one
+            ({"b": ["1"], "a": ["2"]}, ["b", "a"]),
+        ],
+    )
+    def test_ranges_are_in_their_order(self, given, names):
+        assert list(put_in_order(given)) == names
 
     @pytest.mark.parametrize("said", [True, False])
     def test_what_the_config_says_counts(self, said):

@@ -45,14 +45,14 @@ class Filtered:
         out.mkdir(exist_ok=True)
         with open(tmp_path / "split.csv", "w", newline="", encoding="utf-8") as file:
             csv.writer(file, lineterminator="\n").writerows([("image", "class", "split", "draw"), *rows])
-        made = [tmp_path / name for name in ("inspected.csv", "thumbnails.npy", "grey.json")]
+        made = [tmp_path / name for name in ("inspected.csv", "thumbnails.npy", "colours.npy", "grey.json")]
         inspect_images.main(tmp_path / "split.csv", *made, root, 2, megapixels)
         with open(tmp_path / "copies.csv", "w", newline="", encoding="utf-8") as file:
             csv.writer(file, lineterminator="\n").writerows([("image", "twin", "kind"), *copies])
         filter_corrupt.main(
             tmp_path / "split.csv",
             made[0],
-            made[2],
+            made[3],
             tmp_path / "copies.csv",
             *(out / name for name in ("images.csv", "corrupt.csv", "look_at.csv", "dataset")),
             root,
@@ -61,7 +61,7 @@ class Filtered:
         )
         self.images, self.corrupt = read_rows(out / "images.csv"), read_rows(out / "corrupt.csv")
         self.look_at = {row["file"]: row["reason"] for row in read_rows(out / "look_at.csv")}
-        self.grey = json.loads(made[2].read_text())
+        self.grey = json.loads(made[3].read_text())
         self.splits = {row["image"]: row["split"] for row in self.images}
         self.links = {
             link.relative_to(out / "dataset").as_posix(): os.path.relpath(os.path.realpath(link), root)

@@ -44,8 +44,8 @@ GOOD = {
 def test_the_quick_way_says_the_same(tmp_path, monkeypatch, name):
     path = tmp_path / "x.jpg"
     path.write_bytes(GOOD[name])
-    found, thumbnail = inspect_images.inspect_jpeg(path, 250)
-    expected, full = in_full(path, monkeypatch)
+    found, thumbnail, _ = inspect_images.inspect_jpeg(path, 250)
+    expected, full, _ = in_full(path, monkeypatch)
     assert found == expected
     assert found.sha256 == digest_file(path)
     assert correlate(thumbnail[None].astype(int), full[None].astype(int))[0] > 0.998
@@ -57,8 +57,8 @@ def test_it_is_upright(tmp_path, monkeypatch, orientation):
     exif[0x0112] = orientation
     path = tmp_path / "x.jpg"
     path.write_bytes(jpeg(SCENES[0], exif=exif))
-    found, thumbnail = inspect_images.inspect_jpeg(path, 250)
-    expected, full = in_full(path, monkeypatch)
+    found, thumbnail, _ = inspect_images.inspect_jpeg(path, 250)
+    expected, full, _ = in_full(path, monkeypatch)
     assert found == expected
     assert correlate(thumbnail[None].astype(int), full[None].astype(int))[0] > 0.998
 
@@ -67,7 +67,7 @@ def test_it_is_upright(tmp_path, monkeypatch, orientation):
     "content",
     [
         jpeg(SCENES[0].convert("CMYK")),
-        jpeg(Image.new("RGB", (99, 99), "red")),
+        jpeg(Image.new("RGB", (99, 99), "grey")),
         jpeg(SCENES[0])[:-2],
         b"",
         b"\xff\xd8 no",
@@ -84,7 +84,7 @@ def test_what_is_not_plain_is_decoded_in_full(tmp_path, content):
 def test_too_many_pixels_are_refused(tmp_path):
     path = tmp_path / "x.jpg"
     path.write_bytes(GOOD["photo"])
-    found, thumbnail = inspect_images.inspect_image(path, 0.05)
+    found, thumbnail, _ = inspect_images.inspect_image(path, 0.05)
     assert "more than images.megapixels" in found.damage and not thumbnail.any()
 
 
@@ -132,7 +132,7 @@ def test_a_row_of_each_image_and_its_thumbnail(tmp_path):
         csv.writer(file, lineterminator="\n").writerows(
             [("image", "class"), *((name, "1") for name in sorted(pictures))]
         )
-    made = [tmp_path / name for name in ("inspected.csv", "thumbnails.npy", "grey.json")]
+    made = [tmp_path / name for name in ("inspected.csv", "thumbnails.npy", "colours.npy", "grey.json")]
     inspect_images.main(tmp_path / "classes.csv", *made, tmp_path / "images", 2, 250)
     with open(made[0], encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))

@@ -67,6 +67,15 @@ class TestCopies:
         assert all(one["test"]["without_copies"] is None for one in made.numbers["runs"])
 
 
+def test_a_copy_by_way_of_another_counts_as_seen(tmp_path):
+    copies = [
+        ("test 0.png", "test 4.png", "identical", "1.000"),
+        ("test 4.png", "train cat 1.png", "copy", "1.000"),
+    ]
+    made = make(tmp_path, copies=copies, drawn=()).write()
+    assert made.numbers["data"]["copies"]["test_seen"] == ["test 0.png", "test 4.png"]
+
+
 class TestGroups:
     def test_images_and_groups_stand_beside_and_tests_are_about_groups(self, tmp_path):
         groups = {f"test {number}.png": f"test {number // 4 * 4}.png" for number in range(40)}

@@ -1166,7 +1166,7 @@ class TestWide:
             ["c.jpg", "rater_3", "1"],
         ]
         if columns == "rater_*":
-            assert made.notes["rater_* is read as rater_1, rater_2, rater_3"] == (3, "columns")
+            assert made.notes["rater_* is read as a column for each annotator"] == (3, "columns")
 
     def test_a_column_of_that_very_name_comes_before_the_pattern(self, tmp_path):
         text = "image,r*,r1\na.jpg,1,8\nb.jpg,2,9\n"
@@ -1205,6 +1205,11 @@ class TestWide:
             ["b.jpg", "z", "1"],
         ]
         assert made.left_out["not what data.where asks for"] == (4, "rows")
+        # An image that only the others answered for may be missing.
+        data = annotations(
+            tmp_path, text + "gone.jpg,y,q,1\n", self.FILES, where=where, annotator_column="who"
+        )
+        assert Sorted(data, tmp_path).classes == made.classes
 
 
 class TestSplitsAndGroups:
@@ -1272,6 +1277,29 @@ class TestSplitsAndGroups:
             1,
             "images",
         )
+
+    def test_of_several_parentheses_those_count_that_match(self, tmp_path):
+        pattern = "^(p[0-9]+)_|^(q[0-9]+)_"
+        text = "image,label\np1_a.jpg,1\np1_b.jpg,2\nq1_a.jpg,1\nq1_b.jpg,2\n"
+        files = ["p1_a.jpg", "p1_b.jpg", "q1_a.jpg", "q1_b.jpg"]
+        made = Sorted(annotations(tmp_path, text, files, group_pattern=pattern), tmp_path)
+        assert list(made.more["group"].values()) == ["p1", "p1", "q1", "q1"]
+
+    def test_a_group_may_stand_in_a_row_without_an_answer_and_a_code_is_none(self, tmp_path):
+        text = "image,label,patient\na.jpg,1,\na.jpg,NA,p1\nb.jpg,2,p1\nc.jpg,1,NA\nd.jpg,2,NA\n"
+        made = Sorted(annotations(tmp_path, text, self.FILES[:4], group_column="patient"), tmp_path)
+        assert list(made.more["group"].values()) == ["p1", "p1", "", ""]
+        assert made.notes["no group (data.no_answer): NA"] == (2, "rows")
+
+    def test_validation_that_is_given_without_an_answer_is_not_drawn_silently(self, tmp_path):
+        text = self.TEXT.replace("c.jpg,1", "c.jpg,NA").replace("d.jpg,2", "d.jpg,")
+        data = annotations(tmp_path, text, self.FILES, split_column="part", split_names=self.NAMES)
+        assert "column part gives images to validation, and none of them has an answer" in refusal(
+            data, tmp_path
+        )
+        files = ["train/1/a.jpg", "train/2/b.jpg", "validation/3/c.jpg", "test/1/d.jpg", "test/2/e.jpg"]
+        data = folders(tmp_path / "x", "split_folders", *files, classes=["1", "2"])
+        assert "none of the images in validation/ is of these classes" in refusal(data, tmp_path / "x")
 
     def test_a_pattern_that_is_in_no_name_is_refused(self, tmp_path):
         data = folders(tmp_path, "class_folders", "1/a.jpg", "2/b.jpg", group_pattern="patient")

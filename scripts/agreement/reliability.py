@@ -13,6 +13,7 @@ from scipy import sparse
 LEVEL = 0.05  # intervals are at 1 - LEVEL
 BLOCKS, CELLS = 2000, 20_000_000  # of images that are resampled together, at most; numbers in memory
 RESAMPLES, SEED = 2000, 1
+MOST_CATEGORIES = 60  # of numbers: more are a continuous scale
 LEVELS = ("nominal", "ordinal", "interval")  # of measurement
 
 
@@ -140,6 +141,35 @@ def gwet(sums):
         return (sums[..., 2] / sums[..., 1] - chance) / (1 - chance)
 
 
+def measure_continuous(image, category, values, random):
+    """Return what `measure` does, of numbers of which there are too many to be told apart as categories.
+
+    Ranks and equal answers say little then, and would need a table of all pairs of values: the interval level alone is given.
+    """
+    answers = take_several(image, category, values, 1)
+    blocks, count = make_blocks(int(answers.image.max()) + 1, 1, random)
+    sums = sums_of_variance(answers, blocks, count)
+    images = len(blocks)
+    value = np.asarray(values, float)[answers.category]
+    number = np.bincount(answers.image, minlength=images)
+    total, squares = (np.bincount(answers.image, power, minlength=images) for power in (value, value**2))
+    apart = np.bincount(blocks, 2 * (number * squares - total**2) / (number - 1), minlength=count)
+    sums = np.concatenate([sums, apart[:, None]], axis=1)
+    drawn = random.multinomial(count, np.full(count, 1 / count), size=RESAMPLES).astype(float)
+    whole, resampled = sums.sum(axis=0), drawn @ sums
+    figures = {"alpha": dict.fromkeys(LEVELS), "gwet_ac1": None, "equal_pairs": None}
+    figures["alpha"]["interval"] = estimate(float(_alpha_of_sums(whole)), [_alpha_of_sums(resampled)])
+    for place, name in enumerate(("icc_single", "icc_mean")):
+        figures[name] = estimate(float(correlation(whole[:6])[place]), [correlation(resampled[:, :6])[place]])
+    return figures
+
+
+def _alpha_of_sums(sums):
+    number, total, squares, apart = sums[..., 1], sums[..., 3], sums[..., 4], sums[..., 6]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return 1 - (number - 1) * apart / (2 * (number * squares - total**2))
+
+
 def make_blocks(images, categories, random):
     """Return the block of each image, and how many there are: each image is one where there are few."""
     count = min(images, BLOCKS, max(50, CELLS // categories**2))
@@ -155,6 +185,8 @@ def measure(image, category, values, categories):
     and other images.
     """
     random = np.random.default_rng(SEED)
+    if categories > MOST_CATEGORIES and values is not None:
+        return measure_continuous(image, category, values, random)
     answers = take_several(image, category, values, categories)
     blocks, count = make_blocks(int(image.max()) + 1, categories, random)
     chance = sums_of_chance(image, category, categories, blocks, count)

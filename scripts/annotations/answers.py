@@ -3,10 +3,10 @@
 import re
 import unicodedata
 from collections import Counter
-from fnmatch import fnmatchcase
 
 import pandas as pd
 
+from baton.console import log
 from baton.data.labels import normalize_label, sort_labels
 from baton.errors import UserError, some
 from baton.formatting import as_number
@@ -26,9 +26,10 @@ def find_label_columns(headers, data, notes):
         return asked
     if "*" not in asked or any(asked in header for header in headers):
         return [asked]
+    pattern = re.compile(".*".join(map(re.escape, asked.split("*"))))
     others = {data[key] for key in ("image_column", "split_column", "group_column")} | set(data["where"])
     columns = max(
-        ([name for name in header if fnmatchcase(name, asked) and name not in others] for header in headers),
+        ([name for name in header if pattern.fullmatch(name) and name not in others] for header in headers),
         key=len,
     )
     if not columns:
@@ -36,7 +37,8 @@ def find_label_columns(headers, data, notes):
             f"{data['annotations']}: no column is called like {asked} (data.label_column). "
             f"Its columns are: {some(headers[0], 20)}."
         )
-    notes.add(len(columns), "columns", f"{asked} is read as {some(columns)}")
+    log.info("%s is read as %s", asked, some(columns, 100))
+    notes.add(len(columns), "columns", f"{asked} is read as a column for each annotator")
     return columns
 
 
@@ -76,7 +78,7 @@ def _spellings(labels):
 
 
 def read_answers(frame, data, labels, separator, left_out, notes):
-    """Return the rows that hold an answer: image, label, row, annotator, and split and group where data has their column.
+    """Return the rows that hold an answer: image, label, row, annotator, and split where data has its column.
 
     labels: the columns with answers; of several, each is an annotator, and a row of the table gives one row of each. A label
     that `data.classes` names is one, whatever data.no_answer says. separator: of the table; where it is no comma, labels such
@@ -104,8 +106,8 @@ def read_answers(frame, data, labels, separator, left_out, notes):
 
 
 def stack_annotators(frame, data, labels):
-    """Return one row per cell of the `labels`: image, label, row, annotator (empty where it is not known), split, group."""
-    given = {"annotator": "annotator_column", "split": "split_column", "group": "group_column"}
+    """Return one row per cell of the `labels`: image, label, row, annotator (empty where it is not known), split."""
+    given = {"annotator": "annotator_column", "split": "split_column"}
     columns = {"image": frame[data["image_column"]].str.strip(), "row": frame.index}
     columns |= {name: frame[data[key]].str.strip() for name, key in given.items() if data[key]}
     keep = pd.DataFrame({"annotator": "", **columns}, index=frame.index)

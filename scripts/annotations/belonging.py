@@ -31,10 +31,23 @@ def read_splits(frame, data):
     return one_per_image(frame.assign(split=splits), "split", table, column)
 
 
-def read_groups(frame, data):
-    """Return the group of each image, by data.group_column; empty where the cell is; frame: image, group, row."""
-    frame = frame.assign(group=frame["group"].str.strip())
-    return one_per_image(frame, "group", data["annotations"], data["group_column"])
+def list_splits(table, data):
+    """Return the splits that data.split_column names anywhere, in rows with an answer or without."""
+    split_of = {str(name).casefold(): split for split in SPLITS for name in data["split_names"][split]}
+    return set(table[data["split_column"]].str.strip().str.casefold().map(split_of).dropna())
+
+
+def read_groups(frame, data, notes):
+    """Return the group of each image that has one, by data.group_column; frame: image, group, row, of all rows of the table.
+
+    One of the codes of data.no_answer is no group, and a cell is enough that names it, in a row with an answer or without.
+    """
+    groups = frame["group"].str.strip()
+    codes = {str(code).casefold() for code in data["no_answer"]}
+    coded = groups.str.casefold().isin(codes)
+    notes.add(coded.sum(), "rows", f"no group (data.no_answer): {some(sorted(set(groups[coded])))}")
+    named = frame.assign(group=groups)[(groups != "") & ~coded]
+    return one_per_image(named, "group", data["annotations"], data["group_column"])
 
 
 def one_per_image(frame, kind, table, column):
@@ -57,11 +70,11 @@ def one_per_image(frame, kind, table, column):
 def find_groups(images, pattern, notes):
     """Return the group of each image by data.group_pattern, empty where it is not found in the name.
 
-    The group is what the first parentheses of the pattern match, else what the whole pattern does. images: paths below
+    The group is what the first parentheses that match anything do, of a pattern without any what all of it does. images: paths below
     data.images. Raises UserError where the pattern is in no name.
     """
     found = [re.search(pattern, image) for image in images]
-    groups = [(match[1] if match.re.groups else match[0]) or "" if match else "" for match in found]
+    groups = [name_match(match) if match else "" for match in found]
     if not any(groups):
         raise UserError(
             f"data.group_pattern: {pattern} is in none of the images' names, such as {some(images, 3)}. It is searched for in the "
@@ -69,6 +82,11 @@ def find_groups(images, pattern, notes):
         )
     notes.add(groups.count(""), "images", "data.group_pattern is not in their name: each belongs to no other")
     return pd.Series(groups, index=images)
+
+
+def name_match(match):
+    """Return what a match of data.group_pattern found: its first parentheses that matched anything, else all of it."""
+    return next((found for found in match.groups() if found), "") if match.re.groups else match[0]
 
 
 def refuse_parted_groups(frame):

@@ -4,7 +4,8 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-LONGEST, SHARE = 50, 0.02  # images of a group by likeness: so many, or this share of its largest class
+LONGEST, SHARE = 50, 0.02  # images of a group by likeness: so many, or this share of the largest class
+FEW, MOST = 10, 0.2  # nor more than so many, or this share of all images
 
 
 def group_images(count, pairs, given):
@@ -32,15 +33,18 @@ def group_images(count, pairs, given):
 def split_chains(pairs, classes):
     """Return the pairs without those that tie unlike images into a chain, and how many such chains there were.
 
-    A chain is a group by likeness of more than LONGEST images and more than SHARE of the largest class: what is alike without
-    being a copy is taken out of it. pairs: one, other, kind; classes: of each image.
+    A chain is a group of more than LONGEST images and more than SHARE of the largest class, or of more than MOST of all
+    images: what is alike without being a copy is taken out of it, and where it is one still, what is a copy without being
+    identical. pairs: one, other, kind; classes: of each image.
     """
-    if not (pairs["kind"] == "alike").any():
-        return pairs, 0
-    groups = group_images(len(classes), pairs, np.full(len(classes), ""))
     _, sizes = np.unique(classes, return_counts=True)
-    first, counts = np.unique(groups, return_counts=True)
-    long = first[counts > max(LONGEST, SHARE * sizes.max())]
-    in_chain = np.isin(groups[pairs["one"].to_numpy(np.int64)], long) & (pairs["kind"] == "alike")
-    chains = np.unique(groups[pairs["one"].to_numpy(np.int64)[in_chain]])
-    return pairs[~in_chain], len(chains)
+    longest = min(max(LONGEST, SHARE * sizes.max(initial=0)), max(FEW, MOST * len(classes)))
+    chains = set()
+    for kind in ("alike", "copy"):
+        groups = group_images(len(classes), pairs, np.full(len(classes), ""))
+        first, counts = np.unique(groups, return_counts=True)
+        of_pair = groups[pairs["one"].to_numpy(np.int64)]
+        in_chain = np.isin(of_pair, first[counts > longest]) & (pairs["kind"] == kind).to_numpy()
+        chains |= set(of_pair[in_chain].tolist())
+        pairs = pairs[~in_chain]
+    return pairs, len(chains)

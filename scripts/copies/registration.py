@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from baton.data.thumbnails import SIDE
+from baton.data.thumbnails import GREY, SIDE
 from copies.candidates import COLUMNS, CUT, FREQUENCIES, ORIENTATIONS, transform, turn
 
 STEPS = 128  # of a side, in which it is cut
@@ -22,6 +22,7 @@ LOW, LEAST = 0.9, 0.75
 ROUNDS = 12
 TRIMMED = 0.15  # of the pixels: a text over an image may cover so many
 DETAIL = 5  # pixels: side of the square whose mean is taken off, so that detail is left
+FAINT, SAME_COLOUR = 4, 0.7  # chroma, of 128, that is no colour; the cosine between two images' colours
 CHUNK = 512  # pairs at a time
 
 
@@ -180,6 +181,24 @@ def are_near(frequencies, pairs):
     compared = ((whole, turned[0]), (whole, turned[1]), (edgeless, turned[0]))
     low = [correlate(*(_flatten(images)[:, 1:] for images in two)) for two in compared]
     return np.max(low, axis=0) >= LOW
+
+
+def have_same_colours(colours, pairs):
+    """Return whether each pair has the same colours, or one of the two none; see baton.data.thumbnails.make_colours.
+
+    Colours are the same if they differ in their strength alone, as those of brighter images do.
+    """
+    one = colours[pairs[:, 0]].astype(np.int64) - GREY
+    other = np.empty_like(one)
+    for orientation in np.unique(pairs[:, 2]):
+        rows = pairs[:, 2] == orientation
+        for chroma in range(2):
+            turned = turn(colours[pairs[rows, 1], :, :, chroma], orientation)
+            other[rows, :, :, chroma] = turned.astype(np.int64) - GREY
+    one, other = _flatten(one), _flatten(other)
+    both, first, second = ((a * b).sum(axis=1) for a, b in ((one, other), (one, one), (other, other)))
+    none = np.minimum(first, second) < FAINT**2 * one.shape[1]
+    return none | ((both > 0) & (both.astype(float) ** 2 >= SAME_COLOUR**2 * first.astype(float) * second))
 
 
 def compare_pairs(thumbnails, pairs):

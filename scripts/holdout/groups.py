@@ -92,7 +92,7 @@ def _draw_by_program(groups, order, taken, classes, needed, most):
                 upper[1, large] = 0
             if (fixed > upper).any():
                 continue
-            chosen, status = _solve(table, needed, fixed, upper, kept)
+            chosen, status = _solve(table, needed, fixed, upper, kept, large if with_large else None)
             if chosen is not None:
                 return Drawn(
                     _give(members, chosen, len(groups)),
@@ -107,11 +107,11 @@ def _draw_by_program(groups, order, taken, classes, needed, most):
 INFEASIBLE = 2  # milp's status
 
 
-def _solve(table, needed, lower, upper, kept):
+def _solve(table, needed, lower, upper, kept, large=None):
     """Return how many groups of each kind are held out, (2, kinds), or None, and milp's status.
 
     table: images of each class, (classes, kinds); lower, upper: bounds of what is held out, (2, kinds); kept: as many are
-    kept as may be of these.
+    kept as may be of these; large: which kinds are to be tested on as little as can be, before all else.
     """
     classes, kinds = table.shape
     sums = csr_array(np.kron(np.eye(2), table))
@@ -119,12 +119,14 @@ def _solve(table, needed, lower, upper, kept):
     goal = np.repeat([needed[split] for split in HELD_OUT], classes)
     constraints = [LinearConstraint(sums, goal, goal), LinearConstraint(once, 0, upper[0])]
     weights = -np.minimum(kept, 1).ravel() - 1e-3
+    if large is not None:
+        weights[kinds:][large] += 1000 * table.max(axis=0)[large]
     result = milp(
         weights,
         integrality=np.ones(2 * kinds),
         bounds=Bounds(lower.ravel(), upper.ravel()),
         constraints=constraints,
-        options={"mip_rel_gap": 1.0, "node_limit": NODES},
+        options={"mip_rel_gap": 1.0 if large is None else 0.0, "node_limit": NODES},
     )
     if result.x is None:
         return None, result.status

@@ -1,5 +1,6 @@
 """Copies of images: which of them a split of the data puts where it should not."""
 
+import networkx
 import pandas as pd
 
 COPIES = ("identical", "copy")  # kinds of pairs; beside them there are images that are alike
@@ -18,10 +19,21 @@ def place_copies(pairs, images):
 
 
 def find_seen(placed, split="test", among=("train", "validation")):
-    """Return the images of a split that have a copy in others, sorted; placed: see place_copies."""
-    seen = set()
-    for image, own, other in (("image", "split", "twin_split"), ("twin", "twin_split", "split")):
-        seen |= set(placed.loc[(placed[own] == split) & placed[other].isin(among), image])
+    """Return the images of a split that are copies of one in others, directly or by way of further copies, sorted.
+
+    placed: see place_copies.
+    """
+    graph = networkx.Graph()
+    graph.add_edges_from(zip(placed["image"], placed["twin"], strict=True))
+    split_of = dict(zip(placed["image"], placed["split"], strict=True))
+    split_of |= dict(zip(placed["twin"], placed["twin_split"], strict=True))
+    seen = [
+        image
+        for images in networkx.connected_components(graph)
+        if {split_of[image] for image in images} & set(among)
+        for image in images
+        if split_of[image] == split
+    ]
     return sorted(seen)
 
 

@@ -56,18 +56,18 @@ def read_warnings(path: str) -> tuple[str | None, str | None]:
 
 
 def read_sound_jpeg(data: bytes, factor: int) -> np.ndarray | None:
-    """Return the grey values of a JPEG, (height, width) uint8, at 1 / factor of its size, None unless nothing is wrong with it.
+    """Return the pixels of a JPEG, (height, width, 3) uint8, RGB, at 1 / factor of its size, None unless nothing is wrong with it.
 
     That is as sure as decoding it in full: every bit of its scans is read. factor: 1, 2, 4 or 8.
     """
     try:
-        pixels = _read_scans(data, factor)
+        pixels = _read_scans(data, factor, "RGB")
     except ValueError:
         return None
     sound = _find_end(data) is not None and not (
         _lacks_a_scan(data) or _has_zeros(data) or _has_surplus(data)
     )
-    return pixels[:, :, 0] if sound else None
+    return pixels if sound else None
 
 
 def _read_jpeg_warnings(data):
@@ -90,10 +90,10 @@ def _read_jpeg_warnings(data):
     return None, None
 
 
-def _read_scans(data, factor=8):
+def _read_scans(data, factor=8, wanted="GRAY"):
     """Return the pixels, or raise ValueError with the first warning of libjpeg. Every bit is read for the smallest picture too."""
     space = simplejpeg.decode_jpeg_header(data)[2]
-    return simplejpeg.decode_jpeg(data, "CMYK" if space in ("CMYK", "YCCK") else "GRAY", min_factor=factor)
+    return simplejpeg.decode_jpeg(data, "CMYK" if space in ("CMYK", "YCCK") else wanted, min_factor=factor)
 
 
 def _has_surplus(data):

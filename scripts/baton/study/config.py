@@ -19,6 +19,7 @@ from jsonschema import ValidationError
 from baton.errors import ConfigError
 from baton.study.labels import (
     check_classes,
+    put_in_order,
     refuse_changed_names,
     refuse_placeholders,
     refuse_several_tellers,
@@ -111,8 +112,8 @@ def read_config(given: Config, validate: Validate) -> Config:
     check_schema(config, validate)
     classes = config["data"].pop("classes")  # their order is a setting
     config = {section: tidy(value, section) for section, value in config.items()}
-    config["data"]["classes"] = classes
     check_classes(classes)
+    config["data"]["classes"] = put_in_order(classes)
     refuse_several_tellers(config["data"])
     return config
 

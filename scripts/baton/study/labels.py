@@ -106,13 +106,23 @@ def describe_class(old: Any) -> str:
     return ", ".join(map(str, old))
 
 
+def put_in_order(classes: Any) -> Any:
+    """Return data.classes with ranges from the lowest to the highest; as they stand if that is from the highest to the lowest.
+
+    The order of classes is that of their indices, and of the scale.
+    """
+    names = [name for name, _, _ in list_ranges(classes)]
+    if not names or list(classes) == names[::-1]:
+        return classes
+    return {name: classes[name] for name in names}
+
+
 def merges_ranges(classes: Any) -> bool:
     """Whether each class of data.classes is merged from numbers, all of them above those of the class before, or below."""
     if not isinstance(classes, dict):
         return False
-    if ranges := list_ranges(classes):
-        names = [name for name, _, _ in ranges]
-        return list(map(str, classes)) in (names, names[::-1])
+    if list_ranges(classes):
+        return True
     merged = [[str(label) for label in labels] for labels in classes.values()]
     # A label such as 2024_01 is a month.
     if not all(NUMBER.fullmatch(label) and "_" not in label for label in chain(*merged)):
