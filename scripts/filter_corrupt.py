@@ -63,13 +63,14 @@ def warn_of_copies(placed):
     for column, trouble in (
         (
             "split",
-            "in another split: a model is validated or tested on images that it has seen, or was chosen by",
+            "different splits: a model is validated or tested on images that it has seen, or was chosen by",
         ),
-        ("class", "in another class: no model can be right about both"),
+        ("class", "different classes: no model can be right about both"),
     ):
         apart = placed[placed[column] != placed[f"twin_{column}"]]
         if len(apart):
-            log.warning("%d pairs of images are copies of one another, one %s", len(apart), trouble)
+            pairs = "pair of copies is" if len(apart) == 1 else "pairs of copies are"
+            log.warning("%d %s in %s", len(apart), pairs, trouble)
             for image, twin in apart[["image", "twin"]].head(5).itertuples(index=False):
                 log.warning("  %s and %s", image, twin)
 

@@ -69,6 +69,9 @@ class Filtered:
         }
 
 
+PLURAL = {"split": "splits", "class": "classes"}
+
+
 def drawn(label, splits=DRAWN):
     return [(f"{label}{place}.jpg", label, split, place) for place, split in enumerate(splits)]
 
@@ -278,8 +281,8 @@ def test_a_given_class_without_a_readable_training_image_is_named(tmp_path):
 )
 def test_copies_across_splits_and_classes_are_warned_of(tmp_path, caplog, pair, warned):
     Filtered(tmp_path, drawn("a") + drawn("b"), copies=[(*pair, "copy"), ("a4.jpg", "b4.jpg", "alike")])
-    warnings = [message for message in caplog.messages if "copies of one another" in message]
-    assert [f"1 pairs of images are copies of one another, one in another {kind}" for kind in warned] == [
+    warnings = [message for message in caplog.messages if " of copies " in message]
+    assert [f"1 pair of copies is in different {PLURAL[kind]}" for kind in warned] == [
         message.split(":")[0] for message in warnings
     ]
     named = {message.strip() for message in caplog.messages if message.startswith("  ")}

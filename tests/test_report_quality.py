@@ -118,14 +118,14 @@ class TestAnnotators:
         made = make(tmp_path, agreement=found).write()
         alpha = found["figures"]["alpha"]["ordinal"]["value"]
         assert f"Krippendorff’s alpha, ordinal (by ranks)</th><td>{alpha:.3f}</td>" in made.html
-        assert "Annotator dot gives one answer to all images." in made.text
+        assert "1 annotator gives one answer to all images: dot." in made.text
         assert "40 of 40 images have answers of two annotators or more (4 to 4, median 4)." in made.text
         assert "<cy>" not in made.html and "&lt;cy&gt;" in made.html
         assert made.numbers["data"]["agreement"]["annotators"][0]["annotator"] == "<cy>"
 
     def test_pseudonyms_name_nobody(self, tmp_path):
         made = make(tmp_path, agreement=agreement(tmp_path / "answers", self.rows(), True)).write()
-        assert "Annotator a4 gives one answer to all images." in made.text
+        assert "1 annotator gives one answer to all images: a4." in made.text
         assert "amy" not in made.html and "bob" not in made.html
 
     def test_one_answer_an_image_says_why_there_is_nothing(self, tmp_path):

@@ -1,7 +1,7 @@
 """A paragraph or two for a paper's methods section, written from what was run."""
 
 from baton.errors import some
-from baton.study.labels import are_splits_given, describe_class
+from baton.study.labels import are_splits_given, describe_class, list_ranges
 from report.show import number
 
 NUMBER_WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -82,7 +82,9 @@ def describe_data(config, data, fractions):
         )
         named = " and ".join(f"“{name}”" for name in columns)
         taken = f"from the {'column' if len(columns) == 1 else 'columns'} {named} of a table of annotations{f', in rows where {rows}' if rows else ''}"
-        combined = COMBINED.get(asked["combine"])
+        combined = COMBINED.get(asked["combine"], "")
+        if list_ranges(asked["classes"]):
+            combined = combined.removesuffix(", rounded to a whole number")
         sentences.append(
             f"Labels were taken {taken}{f'; the label of an image is {combined}' if combined else ''}."
         )

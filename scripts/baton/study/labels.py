@@ -99,10 +99,10 @@ def list_ranges(classes: Any) -> list[tuple[str, float, float]]:
 
 
 def describe_class(old: Any) -> str:
-    """Return what one of data.classes is made of: "1, 2", or "3 up to 5" of a range."""
+    """Return what one of data.classes is made of: "1, 2", or "numbers from 3 up to 5" of a range."""
     if isinstance(old, dict):
         low, high = (f"{old[key]:g}" if key in old else "" for key in ("from", "to"))
-        return f"{low} up to {high}" if low and high else f"{low} on" if low else f"below {high}"
+        return f"numbers {f'from {low} up to {high}' if low and high else f'from {low} on' if low else f'below {high}'}"
     return ", ".join(map(str, old))
 
 
