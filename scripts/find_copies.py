@@ -167,14 +167,7 @@ def main(
     shared = pd.Series(groups).duplicated(keep=False).to_numpy()
     write_manifest(pd.DataFrame({"image": names[shared], "group": first[shared]}), groups_csv)
     write_json(
-        facts,
-        {
-            "compared": len(good),
-            "least": least,
-            "split_chains": chains,
-            "keep_together": keep_together,
-            "given_groups": bool((given != "").any()),
-        },
+        facts, {"compared": len(good), "least": least, "split_chains": chains, "keep_together": keep_together}
     )
 
 

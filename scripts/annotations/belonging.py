@@ -13,8 +13,7 @@ def read_splits(frame, data):
 
     Raises UserError, with the row, for a spelling that data.split_names does not have, and for an image in two splits.
     """
-    split_of = {str(name).casefold(): split for split in SPLITS for name in data["split_names"][split]}
-    splits = frame["split"].str.strip().str.casefold().map(split_of)
+    splits = name_splits(frame["split"], data)
     column, table = data["split_column"], data["annotations"]
     if splits.isna().any():
         unknown = frame[splits.isna()].drop_duplicates("split")
@@ -33,8 +32,13 @@ def read_splits(frame, data):
 
 def list_splits(table, data):
     """Return the splits that data.split_column names anywhere, in rows with an answer or without."""
+    return set(name_splits(table[data["split_column"]], data).dropna())
+
+
+def name_splits(cells, data):
+    """Return the split that each of a Series of cells names by data.split_names, missing where it names none."""
     split_of = {str(name).casefold(): split for split in SPLITS for name in data["split_names"][split]}
-    return set(table[data["split_column"]].str.strip().str.casefold().map(split_of).dropna())
+    return cells.str.strip().str.casefold().map(split_of)
 
 
 def read_groups(frame, data, notes):

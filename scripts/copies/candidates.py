@@ -36,18 +36,23 @@ def hash_thumbnails(thumbnails: np.ndarray) -> np.ndarray:
     frequencies = transform(thumbnails)
     bits = np.uint64(1) << np.arange(FREQUENCIES**2, dtype=np.uint64)
     bits[0] = 0  # the mean
-    signs = np.array([1, -1] * (FREQUENCIES // 2))
     hashes = []
     for orientation in range(ORIENTATIONS):
-        turned = frequencies.transpose(0, 2, 1) if orientation & 4 else frequencies
-        turned = turned * (signs[:, None] if orientation & 2 else 1) * (signs if orientation & 1 else 1)
+        turned = turn_frequencies(frequencies, orientation)
         hashes.append(((turned.reshape(len(turned), FREQUENCIES**2) > 0) * bits).sum(axis=1, dtype=np.uint64))
     return np.stack(hashes)
 
 
+def turn_frequencies(frequencies: np.ndarray, orientation: int) -> np.ndarray:
+    """Return what `transform` gives of thumbnails in an orientation, from what it gives of them as they are."""
+    signs = np.array([1, -1] * (FREQUENCIES // 2))
+    turned = frequencies.transpose(0, 2, 1) if orientation & 4 else frequencies
+    return turned * (signs[:, None] if orientation & 2 else 1) * (signs if orientation & 1 else 1)
+
+
 def turn(thumbnails: np.ndarray, orientation: int) -> np.ndarray:
-    """Return thumbnails, (n, SIDE, SIDE), in an orientation."""
-    turned = thumbnails.transpose(0, 2, 1) if orientation & 4 else thumbnails
+    """Return images, (n, side, side, ...), in an orientation."""
+    turned = thumbnails.swapaxes(1, 2) if orientation & 4 else thumbnails
     return turned[:, :: -1 if orientation & 2 else 1, :: -1 if orientation & 1 else 1]
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from baton.data.thumbnails import GREY, SIDE
-from copies.candidates import COLUMNS, CUT, FREQUENCIES, ORIENTATIONS, transform, turn
+from copies.candidates import COLUMNS, CUT, ORIENTATIONS, transform, turn, turn_frequencies
 
 STEPS = 128  # of a side, in which it is cut
 LEAST_CUT, MOST_CUT = -2, 20  # steps
@@ -168,19 +168,25 @@ def describe(thumbnails):
 
 def are_near(frequencies, pairs):
     """Return which pairs are as alike in their lowest frequencies as copies are; frequencies: see `describe`."""
-    signs = np.array([1, -1] * (FREQUENCIES // 2))
     whole, edgeless = (both[pairs[:, 0]] for both in frequencies)
     turned = [both[pairs[:, 1]] for both in frequencies]
     for orientation in range(ORIENTATIONS):
         rows = pairs[:, 2] == orientation
         for both in turned:
-            found = both[rows]
-            found = found.transpose(0, 2, 1) if orientation & 4 else found
-            found = found * (signs[:, None] if orientation & 2 else 1) * (signs if orientation & 1 else 1)
-            both[rows] = found
+            both[rows] = turn_frequencies(both[rows], orientation)
     compared = ((whole, turned[0]), (whole, turned[1]), (edgeless, turned[0]))
     low = [correlate(*(_flatten(images)[:, 1:] for images in two)) for two in compared]
     return np.max(low, axis=0) >= LOW
+
+
+def take_pairs(images, pairs):
+    """Return the two images of each pair, the second turned as the pair says; images: (n, side, side, ...)."""
+    one = images[pairs[:, 0]]
+    other = np.empty_like(one)
+    for orientation in np.unique(pairs[:, 2]):
+        rows = pairs[:, 2] == orientation
+        other[rows] = turn(images[pairs[rows, 1]], orientation)
+    return one, other
 
 
 def have_same_colours(colours, pairs):
@@ -188,14 +194,7 @@ def have_same_colours(colours, pairs):
 
     Colours are the same if they differ in their strength alone, as those of brighter images do.
     """
-    one = colours[pairs[:, 0]].astype(np.int64) - GREY
-    other = np.empty_like(one)
-    for orientation in np.unique(pairs[:, 2]):
-        rows = pairs[:, 2] == orientation
-        for chroma in range(2):
-            turned = turn(colours[pairs[rows, 1], :, :, chroma], orientation)
-            other[rows, :, :, chroma] = turned.astype(np.int64) - GREY
-    one, other = _flatten(one), _flatten(other)
+    one, other = (_flatten(images.astype(np.int64) - GREY) for images in take_pairs(colours, pairs))
     both, first, second = ((a * b).sum(axis=1) for a, b in ((one, other), (one, one), (other, other)))
     none = np.minimum(first, second) < FAINT**2 * one.shape[1]
     return none | ((both > 0) & (both.astype(float) ** 2 >= SAME_COLOUR**2 * first.astype(float) * second))
@@ -203,11 +202,7 @@ def have_same_colours(colours, pairs):
 
 def compare_pairs(thumbnails, pairs):
     """Return the Match of pairs, (n, 3), as find_candidates yields them: of either image cut, whichever is more alike."""
-    one = thumbnails[pairs[:, 0]]
-    other = np.empty_like(one)
-    for orientation in np.unique(pairs[:, 2]):
-        rows = pairs[:, 2] == orientation
-        other[rows] = turn(thumbnails[pairs[rows, 1]], orientation)
+    one, other = take_pairs(thumbnails, pairs)
     best, cuts, swapped = (
         np.full(len(pairs), -1.0),
         np.zeros((len(pairs), 4), np.int64),

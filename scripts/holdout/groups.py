@@ -115,7 +115,7 @@ def _solve(table, needed, lower, upper, kept, large=None):
     """
     classes, kinds = table.shape
     sums = csr_array(np.kron(np.eye(2), table))
-    once = csr_array(np.kron(np.ones((1, 2)), np.eye(kinds))) if kinds < 2000 else hstack([_eye(kinds)] * 2)
+    once = hstack([_eye(kinds)] * 2)
     goal = np.repeat([needed[split] for split in HELD_OUT], classes)
     constraints = [LinearConstraint(sums, goal, goal), LinearConstraint(once, 0, upper[0])]
     weights = -np.minimum(kept, 1).ravel() - 1e-3

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from baton.data.copies import find_seen, name_groups, place_copies
+from baton.data.copies import connect_copies, find_seen, name_groups, place_copies
 from baton.manifests import SPLITS, read_manifest
 from baton.results.metrics import wilson_interval
 from report.draw import thumbnail
@@ -60,18 +60,14 @@ def show_copies(files, with_pictures):
     """
     images = read_manifest(files["images"])
     placed = place_copies(read_manifest(files["copies"]), images)
-    together = {}
-    for image, twin in placed[["image", "twin"]].itertuples(index=False):
-        members = together.get(image, {image}) | together.get(twin, {twin})
-        together |= dict.fromkeys(members, members)
-    groups = {min(members): sorted(members) for members in together.values()}
     facts = images.set_index("image")
 
-    def kinds(name):
-        members = facts.loc[groups[name]]
-        return -members["class"].nunique(), -members["split"].nunique(), name
+    def kinds(members):
+        of_them = facts.loc[members]
+        return -of_them["class"].nunique(), -of_them["split"].nunique(), members[0]
 
-    chosen = [groups[name][:PICTURES] for name in sorted(groups, key=kinds)[:SHOWN]]
+    groups = sorted(map(sorted, connect_copies(placed)), key=kinds)
+    chosen = [members[:PICTURES] for members in groups[:SHOWN]]
     pictures = (
         find_pictures(files, {image for members in chosen for image in members}) if with_pictures else {}
     )

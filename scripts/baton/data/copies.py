@@ -18,18 +18,23 @@ def place_copies(pairs, images):
     return pd.concat([pairs.reset_index(drop=True), one, twin.add_prefix("twin_")], axis=1)
 
 
+def connect_copies(placed):
+    """Return the sets of images that are copies of one another, directly or by way of further copies; placed: see place_copies."""
+    graph = networkx.Graph()
+    graph.add_edges_from(zip(placed["image"], placed["twin"], strict=True))
+    return list(networkx.connected_components(graph))
+
+
 def find_seen(placed, split="test", among=("train", "validation")):
     """Return the images of a split that are copies of one in others, directly or by way of further copies, sorted.
 
     placed: see place_copies.
     """
-    graph = networkx.Graph()
-    graph.add_edges_from(zip(placed["image"], placed["twin"], strict=True))
     split_of = dict(zip(placed["image"], placed["split"], strict=True))
     split_of |= dict(zip(placed["twin"], placed["twin_split"], strict=True))
     seen = [
         image
-        for images in networkx.connected_components(graph)
+        for images in connect_copies(placed)
         if {split_of[image] for image in images} & set(among)
         for image in images
         if split_of[image] == split

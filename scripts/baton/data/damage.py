@@ -64,10 +64,7 @@ def read_sound_jpeg(data: bytes, factor: int) -> np.ndarray | None:
         pixels = _read_scans(data, factor, "RGB")
     except ValueError:
         return None
-    sound = _find_end(data) is not None and not (
-        _lacks_a_scan(data) or _has_zeros(data) or _has_surplus(data)
-    )
-    return pixels if sound else None
+    return pixels if _find_end(data) is not None and _find_fault(data) is None else None
 
 
 def _read_jpeg_warnings(data):
@@ -81,13 +78,18 @@ def _read_jpeg_warnings(data):
         if not any(kind in words for kind in NO_WARNINGS):
             return None, warning
         return None, None
+    return _find_fault(data), None
+
+
+def _find_fault(data):
+    """Return what is broken in a JPEG that libjpeg reads without a warning, None for nothing."""
     if _lacks_a_scan(data):
-        return "the scan is broken: one of a progressive JPEG's scans is missing", None
+        return "the scan is broken: one of a progressive JPEG's scans is missing"
     if _has_zeros(data):
-        return "the scan is broken: a part of it is zeros", None
+        return "the scan is broken: a part of it is zeros"
     if _has_surplus(data):
-        return "the scan is broken: it goes on after the last row", None
-    return None, None
+        return "the scan is broken: it goes on after the last row"
+    return None
 
 
 def _read_scans(data, factor=8, wanted="GRAY"):

@@ -1,6 +1,7 @@
 """Images: finding files, decoding them to upright RGB, and noticing those that are damaged.
 
-The inspection and the packing both decode with `open_image`, so that what the filter lets through is what training is fed.
+The packing decodes with `open_image`, and so does the inspection, but for JPEGs that a strict decoder of the same kind finds
+sound: what the filter lets through is what training is fed.
 """
 
 import errno
