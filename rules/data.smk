@@ -10,6 +10,8 @@ Makes
     results/data/split.csv
     results/data/images.csv, corrupt.csv, look_at.csv, dataset/SPLIT/CLASS/ (links, to look at)
     results/data/class_weights.json
+    results/data/ceiling.json
+    results/data/answers_learned.csv, answers_tested.csv where images have several answers
     results/data/packed/IMAGES/SPLIT.npy, SPLIT.csv: the only thing that training reads
 """
 
@@ -65,6 +67,7 @@ rule measure_agreement:
     """Measure how far annotators agree, as a whole and each against the others."""
     input:
         answers="results/data/answers.csv",
+        classes="results/data/classes.csv",
         parts=[STUDY.script(f"agreement/{name}.py") for name in ("reliability", "annotators")],
     output:
         agreement="results/data/agreement.json",
@@ -209,6 +212,65 @@ rule weigh_classes:
         "../scripts/weigh_classes.py"
 
 
+rule estimate_ceiling:
+    """Estimate the best that any model could reach against these labels, on this test split."""
+    input:
+        answers="results/data/answers.csv",
+        classes="results/data/classes.csv",
+        images="results/data/images.csv",
+        weights="results/data/class_weights.json",
+        parts=[
+            STUDY.script(f"{name}.py")
+            for name in (
+                "annotations/classes",
+                "ceiling/table",
+                "ceiling/labelling",
+                "ceiling/mixture",
+                "ceiling/oracle",
+                "ceiling/estimation",
+                "ceiling/instead",
+            )
+        ],
+    output:
+        ceiling="results/data/ceiling.json",
+    log:
+        "logs/estimate_ceiling.log",
+    benchmark:
+        "benchmarks/estimate_ceiling.tsv"
+    conda:
+        "../envs/baton.yaml"
+    resources:
+        mem_mb=STUDY.memory_of_ceiling,
+    params:
+        data={key: STUDY.config["data"][key] for key in ("combine", "classes", "where", "annotator_column")},
+        ordered=STUDY.ordered,
+    script:
+        "../scripts/estimate_ceiling.py"
+
+
+if STUDY.has_answers:
+
+    rule count_answers:
+        """Count the answers to each image by class."""
+        input:
+            answers="results/data/answers.csv",
+            images="results/data/images.csv",
+            weights="results/data/class_weights.json",
+        output:
+            learned="results/data/answers_learned.csv",
+            tested="results/data/answers_tested.csv",
+        log:
+            "logs/count_answers.log",
+        benchmark:
+            "benchmarks/count_answers.tsv"
+        conda:
+            "../envs/baton.yaml"
+        resources:
+            mem_mb=STUDY.memory_of_agreement,
+        script:
+            "../scripts/count_answers.py"
+
+
 rule pack_images:
     """Decode and resize every image once, into arrays that training maps into memory.
 
@@ -219,6 +281,7 @@ rule pack_images:
         weights="results/data/class_weights.json",
         # So that what can be known of the labels is known before anything trains.
         agreement=ancient("results/data/agreement.json"),
+        ceiling=ancient("results/data/ceiling.json"),
         images=ancient(STUDY.config["data"]["images"]),
     output:
         train="results/data/packed/{images}/train.npy",

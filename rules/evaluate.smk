@@ -18,6 +18,7 @@ for run in STUDY.runs:
         name:
             f"evaluate_{run.name}"
         input:
+            **({"answers": "results/data/answers_tested.csv"} if STUDY.has_answers else {}),
             model=run.files.model,
             summary=run.files.summary,
             test=run.packed.images("test"),
@@ -88,6 +89,7 @@ REPORT_PARTS = {
             "verdict.py",
             "methods.py",
             "quality.py",
+            "ceiling.py",
             "tables.py",
         )
     ]
@@ -107,6 +109,7 @@ REPORT_DATA = {
     "split": "results/data/split.csv",
     "copies": "results/data/copies.csv",
     "agreement": "results/data/agreement.json",
+    "ceiling": "results/data/ceiling.json",
     "copies_facts": "results/data/copies.json",
     "groups": "results/data/groups.csv",
     # The pictures of copies, which may be in any split.

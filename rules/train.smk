@@ -2,7 +2,7 @@
 
 Needs
     results/data/packed/IMAGES/train.npy, train.csv, validation.npy, validation.csv
-    results/data/class_weights.json
+    results/data/class_weights.json, and answers_learned.csv where a model learns answers
 Makes
     results/models/MODEL/seed_N/model.keras, history.csv, curves.svg, curves.png, training.json
 Keeps, declared by no rule (Snakemake would delete it when a session ends early)
@@ -19,6 +19,7 @@ for run in STUDY.runs:
         name:
             f"train_{run.name}"
         input:
+            **({"answers": run.answers} if run.answers else {}),
             train=run.packed.images("train"),
             train_manifest=run.packed.manifest("train"),
             validation=run.packed.images("validation"),
@@ -81,6 +82,7 @@ rule train:
 rule verify_resume:
     """Train a few epochs straight and again with kills; fail where a bit differs."""
     input:
+        **({"answers": STUDY.verified.answers} if STUDY.verified.answers else {}),
         train=STUDY.verified.packed.images("train"),
         train_manifest=STUDY.verified.packed.manifest("train"),
         validation=STUDY.verified.packed.images("validation"),

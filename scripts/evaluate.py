@@ -7,22 +7,25 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from baton import console
 from baton.console import log
+from baton.data.answers import read_shares
 from baton.data.copies import name_groups
 from baton.files import read_json, write_json
 from baton.formatting import MOST_NUMBERED, as_number, decimals
 from baton.manifests import read_manifest, write_manifest
 from baton.results import clusters, guessing, metrics, scale
+from baton.results.answers import against_answers
 from baton.study.identity import training_of
 from baton.training import prediction
 from evaluation.card import write_card
 
 
-def measure(labels, probabilities, classes, ordered, groups=None):
+def measure(labels, probabilities, classes, ordered, groups=None, answered=None):
     """Return all that the report says of one model's predictions.
 
     labels: (n,) class indices; probabilities: (n, classes); classes: their names; ordered: whether they
-    are places on a scale, None: if every name is a number; groups: (n,), of images that are not independent. In `classes`, precision is None where nothing
-    was predicted, recall where there is nothing to be found, F1 where neither.
+    are places on a scale, None: if every name is a number; groups: (n,), of images that are not independent; answered: shares
+    and means of the images' answers (see read_shares), None where each has one. In `classes`, precision is None where
+    nothing was predicted, recall where there is nothing to be found, F1 where neither.
     """
     if ordered is None:
         ordered = all(as_number(label) is not None for label in classes)
@@ -40,6 +43,9 @@ def measure(labels, probabilities, classes, ordered, groups=None):
             labels, probabilities, scale.read_scale(classes)["order"] if ordered else None, groups
         ),
         "ordered": scale.ordered(labels, probabilities, classes, groups) if ordered else None,
+        "against_answers": None
+        if answered is None
+        else against_answers(*answered, labels, probabilities, classes, ordered, groups),
         "classes": [
             {
                 "class": label,
@@ -62,6 +68,7 @@ def main(
     test_manifest,
     weights,
     groups_csv,
+    answers_csv,
     metrics_json,
     predictions_csv,
     card,
@@ -70,8 +77,8 @@ def main(
 ):
     """Write metrics.json, predictions.csv (image, class, predicted, and each class's probability) and the model card.
 
-    groups_csv: which images belong together; summary: training.json, of which metrics.json says which training it is of. A model that diverged gives no
-    probabilities; what it predicted is then empty. kept_prediction: where training keeps its prediction, which is taken
+    groups_csv: which images belong together; answers_csv: answers_tested.csv, None where each image has one answer; summary:
+    training.json, of which metrics.json says which training it is of. A model that diverged gives no probabilities; what it predicted is then empty. kept_prediction: where training keeps its prediction, which is taken
     where it is of this model and these images; else it is predicted now, with as many threads as it was trained with.
     """
     manifest = read_manifest(test_manifest)
@@ -82,7 +89,8 @@ def main(
         model, test, test_manifest, weights, training["threads"], kept_prediction, (len(labels), len(classes))
     )
     groups = clusters.number_groups(name_groups(manifest["image"], read_manifest(groups_csv)))
-    evaluation = measure(labels, probabilities, classes, ordered, groups)
+    answered = read_shares(answers_csv, manifest["image"], labels, len(classes)) if answers_csv else None
+    evaluation = measure(labels, probabilities, classes, ordered, groups, answered)
     evaluation["milliseconds"] = milliseconds
     evaluation["model_bytes"] = Path(model).stat().st_size
     evaluation["training"] = training_of(training)
@@ -123,6 +131,7 @@ if __name__ == "__main__":
             snakemake.input[name]
             for name in ("model", "summary", "test", "test_manifest", "weights", "groups")
         ),
+        snakemake.input.get("answers"),
         snakemake.output.metrics,
         snakemake.output.predictions,
         snakemake.output.card,

@@ -37,12 +37,13 @@ def name_annotators(names):
     return {name: f"a{number}" for number, name in enumerate(sort_labels(names), 1)}
 
 
-def main(answers_csv, agreement_json, annotators_csv, pseudonyms):
-    """Write agreement.json, see data.agreement in report.schema.json, and a row per annotator.
+def main(answers_csv, classes_csv, agreement_json, annotators_csv, pseudonyms):
+    """Write agreement.json, see data.agreement in report.schema.json, and a row per annotator, of the images in use.
 
     pseudonyms: whether agreement.json names annotators a1, a2, ...; annotators.csv has both.
     """
-    frame = read_manifest(answers_csv)
+    frame = read_manifest(answers_csv, ["image", "annotator", "answer"])
+    frame = frame[frame["image"].isin(read_manifest(classes_csv, ["image"])["image"])]
     columns = ["annotator", "pseudonym"]
     found = {"images": frame["image"].nunique(), "answers": len(frame), "several": 0, "reason": None}
     empty = {"per_image": None, "figures": None, "repeats": None, "annotators": [], "kind": None}
@@ -112,4 +113,10 @@ def main(answers_csv, agreement_json, annotators_csv, pseudonyms):
 
 if __name__ == "__main__":
     console.start(snakemake.log[0])
-    main(snakemake.input.answers, snakemake.output.agreement, snakemake.output.annotators, **snakemake.params)
+    main(
+        snakemake.input.answers,
+        snakemake.input.classes,
+        snakemake.output.agreement,
+        snakemake.output.annotators,
+        **snakemake.params,
+    )

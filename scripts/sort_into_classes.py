@@ -8,7 +8,7 @@ import pandas as pd
 
 from annotations.answers import choose_rows, find_label_columns, read_answers
 from annotations.belonging import find_groups, list_splits, read_groups, read_splits, refuse_parted_groups
-from annotations.classes import choose_classes, label_images
+from annotations.classes import Classes, choose_classes, label_images
 from annotations.folders import read_folders
 from annotations.names import RULES, Names
 from annotations.tables import list_headers, read_table
@@ -88,8 +88,8 @@ def find_images(frame, data, names, left_out, notes):
 class Read(NamedTuple):
     """What there is of labels, before files that links name twice are taken once.
 
-    frame: image and class, and split and group where the data say so; answers: image, annotator, label of every answer to
-    the question that is asked, of all annotators; alternative: image and class of each image as they would be if the
+    frame: image and class, and split and group where the data say so; answers: image, annotator, label and class of every
+    answer to the question that is asked, of all annotators and images; alternative: image and class of each image as they would be if the
     majority was one of labels, where that is another.
     """
 
@@ -165,12 +165,14 @@ def from_annotations(data, left_out, notes):
     ):
         with suppress(UserError):  # then no study was ever labelled so
             alternative = label_images(frame, "majority_of_labels", data["classes"], Counts("", ""))
-    return Read(found, everyone[["image", "annotator", "label"]], alternative)
+    answers = everyone[["image", "annotator", "label"]]
+    answers = answers.assign(**{"class": Classes(data["classes"], answers["label"]).of(answers["label"])})
+    return Read(found, answers, alternative)
 
 
 def from_folders(data, left_out, _notes):
     """Return, as a Read, what the folders that the images lie in say."""
-    nobody = pd.DataFrame(columns=["image", "annotator", "label"])
+    nobody = pd.DataFrame(columns=["image", "annotator", "label", "class"])
     frame = read_folders(data, left_out)
     chosen = choose_classes(frame, data["classes"], left_out)
     given, left = (one["image"].str.startswith("validation/").any() for one in (frame, chosen))
@@ -245,7 +247,8 @@ def main(data, classes_csv, left_out_csv, notes_csv, answers_csv, folder, before
     """Write classes.csv, left_out.csv (reason, unit, count), notes.csv (note, ...), answers.csv and the folders of links.
 
     classes.csv: image, class, split where a column gives it, group where some images belong together; answers.csv: image,
-    annotator (a column's name of a wide table, empty where it is not known), answer; before: see refuse_new_majority.
+    annotator (a column's name of a wide table, empty where it is not known), answer and its class (empty where it has none), of
+    all images that were answered, those without a class too; before: see refuse_new_majority.
     """
     left_out, notes = Counts("left out", "reason"), Counts("note", "note")
     read = (from_folders if data["source"].endswith("folders") else from_annotations)(data, left_out, notes)
@@ -270,7 +273,7 @@ def main(data, classes_csv, left_out_csv, notes_csv, answers_csv, folder, before
         )
     for label in sort_labels(counts.index):
         log.info("class %s: %d images", label, counts[label])
-    answers = read.answers[read.answers["image"].isin(frame["image"])].rename(columns={"label": "answer"})
+    answers = read.answers.rename(columns={"label": "answer"})
     write_manifest(frame, classes_csv)
     write_manifest(left_out.to_frame(), left_out_csv)
     write_manifest(notes.to_frame(), notes_csv)

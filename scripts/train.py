@@ -14,7 +14,7 @@ from baton.errors import SessionEnded, UserError
 from baton.files import read_json, write_json, written_aside
 from baton.study import finished
 from baton.study.gpus import announced
-from baton.study.identity import UPDATE, digest_data, identify
+from baton.study.identity import UPDATE, digest_data, identify, learns_answers
 from baton.study.session import Session, find_snakemake, session_end
 from baton.training import networks, prediction
 from baton.training.gpus import take_gpus
@@ -105,19 +105,24 @@ class TrainingSession:
 def prepare(packed, weights, threads, settings, augmentation, seed, precision, gpus=0, in_one_pass=True):
     """Return the Training at its start, and what it was set up with: precision, threads, devices, ...
 
-    packed: arrays and manifests of train and validation (train, train_manifest, ...); weights:
+    packed: arrays and manifests of train and validation (train, train_manifest, ...), and the answers where it learns them
+    (answers_learned.csv); weights:
     class_weights.json; settings: the model's architecture and training settings; precision: in force; gpus: of
     this job, more than one train together; in_one_pass: see baton.training.optimizers.
     """
     networks.set_up(threads, precision, seed)
     classes = read_json(weights)
     balanced = settings["class_weights"] == "balanced"
-    train_split = Split(packed["train"], packed["train_manifest"], classes["weights"] if balanced else None)
-    validation_split = Split(packed["validation"], packed["validation_manifest"])
+    class_weights = classes["weights"] if balanced else None
+    answers = (packed["answers"], len(classes["classes"])) if learns_answers(settings) else None
+    train_split = Split(packed["train"], packed["train_manifest"], class_weights, answers)
+    validation_split = Split(packed["validation"], packed["validation_manifest"], answers=answers)
     strategy = networks.distribute(gpus)
     with strategy.scope():
         network = networks.build_network(settings, augmentation, len(classes["classes"]), seed)
-    trainer = Trainer(network, settings["learning_rate"], strategy, in_one_pass)
+    trainer = Trainer(
+        network, settings["learning_rate"], strategy, in_one_pass, learns_answers=answers is not None
+    )
     training = Training(trainer, train_split, validation_split, settings, seed)
     return training, {
         "augmentation": augmentation,
@@ -184,7 +189,8 @@ def main(
     prediction of them is kept, None for none; the others as for `prepare`.
     """
     session.catch_signals()
-    data = digest_data(packed["train_manifest"], packed["validation_manifest"], weights)
+    answers = [packed["answers"]] if learns_answers(settings) else []
+    data = digest_data(packed["train_manifest"], packed["validation_manifest"], weights, *answers)
     identity = identify(settings, augmentation, seed, threads=threads, devices=max(gpus, 1), data=data)
     if announced() and not networks.sees_gpu():
         log.warning(

@@ -18,6 +18,7 @@ from baton.formatting import MOST_NUMBERED
 from baton.manifests import read_manifest
 from baton.results import clusters, comparison, guessing, metrics
 from baton.study.runs import Run
+from report.ceiling import guess, list_measures, measure_way, state_ceiling
 from report.collect import arrange, collect_data, collect_run, compare_models, git_commit
 from report.draw import draw_figures, list_mistakes
 from report.methods import describe_methods
@@ -100,10 +101,13 @@ def main(files, results, base, runs, config, workflow, whole=False):
     groups = clusters.number_groups(name_groups(test_images["image"], read_manifest(files["groups"])))
     compared = compare_models(done, groups)
     for run, verdict in zip(done, guessing.judge([run["test"] for run in done]), strict=True):
-        run["test"]["answers"]["verdict"] = verdict
+        test = run["test"]
+        test["answers"]["verdict"] = verdict
+        test["way"] = measure_way(test["accuracy"], test["interval"], guess(test), data["ceiling"])
     report = {
         "format": 1,
-        "verdict": state_verdict(done, compared, len(entries) - len(done), data["sums"]["test"]),
+        "verdict": state_verdict(done, compared, len(entries) - len(done), data["sums"]["test"])
+        | {"ceiling": state_ceiling(done, compared, data["ceiling"])},
         "config": config,
         "data": data,
         "runs": entries,
@@ -145,6 +149,7 @@ def main(files, results, base, runs, config, workflow, whole=False):
         confusion=confusion,
         numbered=len(classes) <= MOST_NUMBERED,
         few_counts=few_counts,
+        ceilings=list_measures(done, data["ceiling"]),
         copies_shown=show_copies(files, config["report"]["images"]) if data["copies"]["pairs"] else [],
         curves={name: of_run["curves"] for name, of_run in paths.items()},
         folder=folder,

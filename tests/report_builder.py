@@ -92,6 +92,8 @@ def draw_curves(history, epochs, name, svg):
 
 
 NO_AGREEMENT = {"images": 9, "answers": 9, "several": 0, "reason": "Each image has one answer.", "kind": None}
+NO_CEILING = {"kind": None, "reason": "Each image has one answer.", "images": 0, "annotators": None}
+NO_CEILING |= {"measures": {}, "twice": None, "bracket": None}
 NO_AGREEMENT |= {"per_image": None, "figures": None, "repeats": None, "annotators": []}
 
 
@@ -119,6 +121,7 @@ class Made:
         groups=(),
         drawn=("validation", "test"),
         agreement=None,
+        ceiling=None,
         train=40,
         synthetic=0,
         size=16,
@@ -141,7 +144,7 @@ class Made:
         for section, values in (asked or {}).items():
             self.config[section] = self.config[section] | values
         self.ordered, self.curves = ordered, curves
-        self.groups, self.agreement = dict(groups), agreement
+        self.groups, self.agreement, self.ceiling = dict(groups), agreement, ceiling
         self._write_data(corrupt, left_out, notes, look_at, train, synthetic, size)
         self._write_quality(copies, drawn)
         for one in runs:
@@ -206,6 +209,7 @@ class Made:
         self._csv(f"{data}/copies.csv", ["image", "twin", "kind", "likeness"], copies)
         self._csv(f"{data}/groups.csv", ["image", "group"], self.groups.items())
         self._json(f"{data}/agreement.json", self.agreement or NO_AGREEMENT)
+        self._json(f"{data}/ceiling.json", self.ceiling or NO_CEILING)
         facts = {"compared": len(images), "least": 0.93, "split_chains": 0}
         self._json(f"{data}/copies.json", facts | {"keep_together": self.config["holdout"]["keep_together"]})
         for split in ("train", "validation"):
@@ -214,7 +218,9 @@ class Made:
 
     def settings(self, one):
         """Return the settings that the config gives a run of run()."""
-        settings = {key: value for key, value in DEFAULTS["training"].items() if key != "seeds"}
+        settings = {
+            key: value for key, value in DEFAULTS["training"].items() if key not in ("seeds", "targets")
+        }
         shape = {
             "name": one["model"],
             "size": one.get("size", 16),
@@ -343,6 +349,7 @@ class Made:
             )
         } | {
             "agreement": f"{data}/agreement.json",
+            "ceiling": f"{data}/ceiling.json",
             "copies_facts": f"{data}/copies.json",
             "pictures": [f"{data}/packed/{split}.npy" for split in ("train", "validation", "test")],
             "picture_manifests": [f"{data}/packed/{split}.csv" for split in ("train", "validation", "test")],

@@ -240,7 +240,7 @@ class Measured:
         made = [tmp_path / name for name in ("answers.csv", "agreement.json", "annotators.csv")]
         with open(made[0], "w", newline="", encoding="utf-8") as file:
             csv.writer(file, lineterminator="\n").writerows([("image", "annotator", "answer"), *rows])
-        measure_agreement.main(*made, pseudonyms)
+        measure_agreement.main(made[0], *made, pseudonyms)
         self.json = json.loads(made[1].read_text())
         with open(made[2], encoding="utf-8", newline="") as file:
             self.people = list(csv.DictReader(file))

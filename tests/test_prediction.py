@@ -47,6 +47,7 @@ def evaluate_without_tensorflow(study, out):
             "test_manifest": str(study / f"{packed}/test.csv"),
             "weights": str(study / "results/data/class_weights.json"),
             "groups_csv": str(study / "results/data/groups.csv"),
+            "answers_csv": None,
             "metrics_json": str(out / "metrics.json"),
             "predictions_csv": str(out / "predictions.csv"),
             "card": str(out / "model_card.md"),

@@ -98,7 +98,7 @@ def agreement(tmp_path, rows, pseudonyms=False):
     tmp_path.mkdir(exist_ok=True)
     with open(paths[0], "w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows([("image", "annotator", "answer"), *rows])
-    measure_agreement.main(*paths, pseudonyms)
+    measure_agreement.main(paths[0], *paths, pseudonyms)
     return json.loads(paths[1].read_text())
 
 

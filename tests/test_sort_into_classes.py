@@ -80,7 +80,7 @@ class Sorted:
             name: {row[0]: row[place] for row in rows} for place, name in enumerate(header) if place > 1
         }
         header, *self.answers = read_rows(answers)
-        assert header == ["image", "annotator", "answer"]
+        assert header == ["image", "annotator", "answer", "class"]
         assert len(self.classes) == len(rows)
         header, *rows = read_rows(left_out)
         assert header == ["reason", "unit", "count"]
@@ -1157,13 +1157,13 @@ class TestWide:
             "answers",
         )
         assert made.answers == [
-            ["a.jpg", "rater_1", "1"],
-            ["a.jpg", "rater_2", "2"],
-            ["a.jpg", "rater_3", "2"],
-            ["b.jpg", "rater_1", "5"],
-            ["b.jpg", "rater_3", "5"],
-            ["c.jpg", "rater_2", "4"],
-            ["c.jpg", "rater_3", "1"],
+            ["a.jpg", "rater_1", "1", "1"],
+            ["a.jpg", "rater_2", "2", "2"],
+            ["a.jpg", "rater_3", "2", "2"],
+            ["b.jpg", "rater_1", "5", "5"],
+            ["b.jpg", "rater_3", "5", "5"],
+            ["c.jpg", "rater_2", "4", "4"],
+            ["c.jpg", "rater_3", "1", "1"],
         ]
         if columns == "rater_*":
             assert made.notes["rater_* is read as a column for each annotator"] == (3, "columns")
@@ -1199,10 +1199,11 @@ class TestWide:
         made = Sorted(data, tmp_path)
         assert made.classes == {"a.jpg": "1", "b.jpg": "3"}
         assert made.answers == [
-            ["a.jpg", "x", "1"],
-            ["a.jpg", "y", "2"],
-            ["b.jpg", "x", "3"],
-            ["b.jpg", "z", "1"],
+            ["a.jpg", "x", "1", "1"],
+            ["a.jpg", "y", "2", "2"],
+            ["b.jpg", "x", "3", "3"],
+            ["b.jpg", "z", "1", "1"],
+            ["c.jpg", "z", "1", "1"],  # which has no label
         ]
         assert made.left_out["not what data.where asks for"] == (4, "rows")
         # An image that only the others answered for may be missing.

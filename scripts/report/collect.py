@@ -82,6 +82,7 @@ def collect_data(files):
         **{name: manifests[name].astype({"count": int}).to_dict("records") for name in ("left_out", "notes")},
         **{name: manifests[name].to_dict("records") for name in ("corrupt", "look_at")},
         "agreement": read_json(files["agreement"]),
+        "ceiling": read_json(files["ceiling"]),
         "drawn": list_drawn(read_manifest(files["split"], ["split", "draw"])),
         "copies": collect_copies(manifests["images"], manifests["copies"], read_json(files["copies_facts"])),
         "groups": count_groups(manifests["images"], manifests["groups"]),
@@ -115,7 +116,9 @@ def collect_run(run, files, weights, test_images, seen=()):
             training = {key: value for key, value in training.items() if key not in FOR_BATON}
             for key in ("diverged", "precision_reason"):
                 training.setdefault(key, None)  # of an earlier version
-            test = {key: value for key, value in test.items() if key != "training"}
+            test = {"against_answers": None} | {
+                key: value for key, value in test.items() if key != "training"
+            }
             correct = (answers["class"] == answers["predicted"]).to_numpy()
             unseen = correct[~answers["image"].isin(seen).to_numpy()]
             test["without_copies"] = (
@@ -147,7 +150,7 @@ def misfit_of_training(training, run, weights):
     """Return why a training.json is none of this Run as it is asked for, or None."""
     settings, augmentation = run.settings, run.augmentation
     if "identity" in training:
-        identity = identify_wanted(settings, augmentation, run.seed, data=run.packed.digest(weights))
+        identity = identify_wanted(settings, augmentation, run.seed, data=run.digest(weights))
         changes = list_changes(training["identity"], identity, ignored_when_finished(settings))
     else:  # of an earlier version
         names = sorted(

@@ -23,6 +23,29 @@ def list_guesses(data):
     return guesses
 
 
+def mark_ceiling(ceiling):
+    """Return {place, band, what} to be drawn beside the accuracies, None where there is nothing."""
+    if ceiling["kind"] is None:
+        return None
+    if ceiling["kind"] == "bracket":
+        low, high = ceiling["bracket"]
+        return {
+            "place": None,
+            "band": ceiling["bracket"],
+            "what": f"the best possible is within: {low:.2f} to {high:.2f}",
+        }
+    accuracy = ceiling["measures"]["accuracy"]
+    if ceiling["kind"] == "benchmark":
+        return {
+            "place": accuracy["value"],
+            "band": accuracy["interval"],
+            "what": f"other annotators: {accuracy['value']:.2f}",
+        }
+    low, high = accuracy["band"]
+    what = f"ceiling: about {accuracy['value']:.2f}; a perfect model: {low:.2f} to {high:.2f}"
+    return {"place": accuracy["value"], "band": accuracy["band"], "what": what}
+
+
 def draw_figures(done, arranged, confusion, data, folder):
     """Draw the figures of the finished runs into `folder`, all in one, and of each that is shown in detail its own.
 
@@ -40,7 +63,10 @@ def draw_figures(done, arranged, confusion, data, folder):
         {"name": name, "accuracy": sum(accuracy for accuracy, *_ in seeds) / len(seeds), "seeds": seeds}
         for name, seeds in by_model.items()
     ]
-    figures.save_figure(figures.draw_accuracies(rows, list_guesses(data)), folder / "accuracy.svg")
+    figures.save_figure(
+        figures.draw_accuracies(rows, list_guesses(data), mark_ceiling(data["ceiling"])),
+        folder / "accuracy.svg",
+    )
     figures.save_figure(
         figures.draw_cost(
             [

@@ -17,6 +17,11 @@ FORMATS = {
     "mixed_bfloat16": "mixed precision (bfloat16)",
     "mixed_float16": "mixed precision (float16)",
 }
+TARGETS = {
+    "label": "",
+    "answers": " against the shares of the answers to each image",
+    "sampled_answers": " against one of the answers to each image, drawn anew in every epoch",
+}
 COMBINED = {
     "median": "the median of its answers, rounded to a whole number",
     "mean": "the mean of its answers, rounded to a whole number",
@@ -135,6 +140,27 @@ def describe_data(config, data, fractions):
     return " ".join(sentences)
 
 
+def describe_ceiling(ceiling):
+    """Return what is said of the best possible accuracy, a list of a sentence or none."""
+    if ceiling["kind"] == "ceiling":
+        biases = " with a bias for each annotator" if ceiling["annotators"] else ""
+        return [
+            "The best accuracy that any model could reach was estimated from the answers: a mixture of quantised normal and other "
+            f"distributions{biases} was fitted by maximum likelihood (Kiefer and Wolfowitz 1956), its bias corrected by the "
+            "parametric bootstrap, and a model that knows each image’s distribution was tested on simulated test splits."
+        ]
+    if ceiling["kind"] == "bracket":
+        return [
+            "The best accuracy that any model could reach lies between that of predicting one answer from the others "
+            "(leave-one-out) and that of taking an image’s answers for its distribution (plug-in)."
+        ]
+    if ceiling["kind"] == "benchmark":
+        return [
+            "As a benchmark, the labels of the one annotator were predicted from the answers of the others."
+        ]
+    return []
+
+
 def list_left_out(rows):
     """Return what is told of it in a paper: not what was said before, was used, or is no image."""
     told = [
@@ -173,7 +199,12 @@ def describe_training(done):
         for one in settings
     }
     sentences.append(f"Initial weights were drawn from {either(sorted(starts))}.")
+    learned = {one.get("targets", "label") for one in settings}
     loss = "The loss was cross-entropy"
+    if len(learned) == 1:
+        loss += TARGETS[learned.pop()]
+    else:
+        loss += f", in some models{' and in others'.join(sorted(TARGETS[one] or ' against the label' for one in learned))},"
     weights = {one["class_weights"] for one in settings}
     if weights == {"balanced"}:
         loss += " with class weights inverse to the classes’ frequencies"
@@ -272,6 +303,7 @@ def describe_evaluation(data, done, compared, commit):
             f"For distances on the scale 95 % intervals are by bootstrap over the images ({number(done[0]['test']['ordered']['resamples'])} "
             "resamples)."
         )
+    sentences += describe_ceiling(data["ceiling"])
     versions = done[0]["training"]["versions"]
     names = {
         "python": "Python",

@@ -53,7 +53,7 @@ def table_of_models(done):
         training, test, ordered = run["training"], run["test"], run["test"]["ordered"]
         settings = training["settings"]
         row = {key: run[key] for key in ("name", "model", "seed")}
-        row |= {key: settings[key] for key in SETTINGS}
+        row |= {key: settings[key] for key in SETTINGS} | {"targets": settings.get("targets", "label")}
         row |= {"parameters": training["parameters"], "model_bytes": test["model_bytes"]}
         row |= {"epochs": training["epochs"], "kept_epoch": training["kept"]["epoch"]}
         row |= {"validation_accuracy": training["kept"]["val_accuracy"], "test_images": test["images"]}
@@ -63,10 +63,14 @@ def table_of_models(done):
             "accuracy_high": test["interval"][1],
         }
         row |= {key: test[key] for key in ("balanced_accuracy", "macro_f1", "log_loss", "top_2_accuracy")}
+        row["share_of_way_to_ceiling"] = test["way"]["value"] if test["way"] else None
         row["expected_calibration_error"] = test["calibration"]["expected_calibration_error"]
         row["verdict"] = test["answers"]["verdict"]
         for key in ("mean_absolute_error", "within_one", "quadratic_kappa", "spearman"):
             row[key] = ordered[key]["value"] if ordered else None
+        against = test["against_answers"] or {}
+        for key in ("log_loss", "earth_movers_distance", "spearman_of_mean"):
+            row[f"answers_{key}"] = against[key]["value"] if against.get(key) else None
         row |= {"training_seconds": training["seconds"], "sessions": len(training["sessions"])}
         row |= {f"milliseconds_batch_{size}": value for size, value in test["milliseconds"].items()}
         rows.append(row)

@@ -15,7 +15,7 @@ from matplotlib.transforms import Bbox
 
 from baton.formatting import MOST_NUMBERED
 
-TRAINING, VALIDATION = "tab:red", "tab:blue"
+TRAINING, VALIDATION, CEILING = "tab:red", "tab:blue", "tab:green"
 MOST_NAMED = 120  # classes on an edge of a confusion matrix
 
 
@@ -113,11 +113,12 @@ def draw_reliability(tables, titles):
     return figure
 
 
-def draw_accuracies(models, guessing):
+def draw_accuracies(models, guessing, ceiling=None):
     """Return a row for each model, from the top down: the accuracy of each of its seeds with its interval.
 
     models: dictionaries of name, accuracy (the mean of the seeds) and seeds, a list of (accuracy, low, high); guessing:
-    [(accuracy, what reaches it without looking)], a line for each.
+    [(accuracy, what reaches it without looking)], a line for each; ceiling: {place, band, what} of the best possible accuracy:
+    a line, None for none, and the band (low, high) that it is in.
     """
     seeds = max(len(model["seeds"]) for model in models)
     apart = min(0.18, 0.6 / seeds)
@@ -125,6 +126,10 @@ def draw_accuracies(models, guessing):
     axes = figure.subplots()
     for (place, what), style in zip(guessing, ("--", ":"), strict=False):
         axes.axvline(place, color="dimgrey", linestyle=style, linewidth=1.2, label=what)
+    if ceiling:
+        axes.axvspan(*ceiling["band"], color=CEILING, alpha=0.13, linewidth=0, label=ceiling["what"])
+        if ceiling["place"] is not None:
+            axes.axvline(ceiling["place"], color=CEILING, linewidth=1.2)
     for row, model in enumerate(models):
         for number, (accuracy, low, high) in enumerate(model["seeds"]):
             height = row + apart * (number - (len(model["seeds"]) - 1) / 2)
@@ -140,14 +145,16 @@ def draw_accuracies(models, guessing):
     ends = [end for model in models for seed in model["seeds"] for end in seed] + [
         place for place, _ in guessing
     ]
+    ends += ceiling["band"] if ceiling else []
     margin = max(0.02, 0.06 * (max(ends) - min(ends)))
     axes.set_xlim(max(-0.01, min(ends) - margin), min(1.01, max(ends) + margin))
     axes.grid(axis="x", alpha=0.3)
     axes.tick_params(axis="y", length=0)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
-    if guessing:
-        figure.legend(loc="outside lower center", ncols=2, fontsize="small", frameon=False)
+    if guessing or ceiling:
+        columns = 1 if ceiling else 2
+        figure.legend(loc="outside lower center", ncols=columns, fontsize="small", frameon=False)
     return figure
 
 

@@ -20,6 +20,7 @@ def describe_answer(folder: str) -> list[str]:
     except (OSError, ValueError, KeyError):
         return []
     lines = ["", f"{verdict['headline']} {verdict['guessing']}".rstrip()]
+    lines += [verdict["ceiling"]] if verdict.get("ceiling") else []
     width = max((len(model["name"]) for model in models[:SHOWN]), default=0)
     for model in models[:SHOWN]:
         lines.append(f"  {model['name']:<{width}}  {describe_accuracy(model)}")

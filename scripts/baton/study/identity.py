@@ -31,6 +31,7 @@ class Settings(TypedDict, total=False):
     monitor: str
     patience: int | None
     precision: str
+    targets: str
 
 
 # By name, what a training run follows from.
@@ -48,6 +49,11 @@ SYNTHETIC = f"{MEANING} synthetic images"
 SYNTHETIC_BATCH, SYNTHETIC_BYTES = 256, 256 * 224 * 224 * 12  # images, and bytes of them in float32
 
 
+def learns_answers(settings: Settings) -> bool:
+    """Whether a training run learns the answers to each image, and not its label."""
+    return settings.get("targets", "label") != "label"
+
+
 def identify(settings: Settings, augmentation: dict[str, Any], seed: int, **facts: Any) -> Identity:
     """Return by name what a training run follows from; facts: what only the training itself finds out, its data and such.
 
@@ -56,6 +62,8 @@ def identify(settings: Settings, augmentation: dict[str, Any], seed: int, **fact
     identity = {key: value for key, value in settings.items() if key not in ("name", "epochs", "precision")}
     if identity.get("synthetic_fraction") == 0:
         del identity["synthetic_fraction"]  # so that states from before models had it are found
+    if not learns_answers(settings):
+        identity.pop("targets", None)  # likewise
     identity |= {f"augmentation.{key}": value for key, value in augmentation.items()}
     # What these two do was another thing once: training runs of that time that used them are others.
     if augmentation.get("contrast"):

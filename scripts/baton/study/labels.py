@@ -158,6 +158,11 @@ def refuse_several_tellers(data: dict[str, Any]) -> None:
         raise ConfigError(f"config: data.split_names: {', '.join(twice)} is there twice.")
 
 
+def has_answers(data: dict[str, Any]) -> bool:
+    """Whether labels are made of several answers of several people; data: of the config."""
+    return data["combine"] is not None and data["annotator_column"] not in data["where"]
+
+
 def are_splits_given(data: dict[str, Any]) -> bool:
     """Whether the data say which image is for training and which for test; data: of the config."""
     return data["source"] == "split_folders" or data["split_column"] is not None

@@ -30,6 +30,11 @@ def of_agreement(answers: int) -> float:
     return SNAKEMAKES + 500 + 0.002 * answers
 
 
+def of_ceiling(answers: int) -> float:
+    """Return about what it takes to estimate the best possible accuracy: imagined answers, and the table of the real ones."""
+    return SNAKEMAKES + 1500 + 0.001 * answers
+
+
 def of_copies(images: int) -> float:
     """Return about what it takes to find the copies among images: their thumbnails, hashes and lowest frequencies."""
     return SNAKEMAKES + 500 + 0.006 * images

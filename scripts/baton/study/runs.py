@@ -9,12 +9,20 @@ from typing import Any, cast
 from baton.errors import ConfigError
 from baton.study import cost, memory
 from baton.study.finished import FILES, model_of
-from baton.study.identity import Settings, digest_data, identify_wanted, ignored_when_finished, list_changes
-from baton.study.labels import are_splits_given
+from baton.study.identity import (
+    Settings,
+    digest_data,
+    identify_wanted,
+    ignored_when_finished,
+    learns_answers,
+    list_changes,
+)
+from baton.study.labels import are_splits_given, has_answers
 from baton.study.models import find_twice, halves_to_nothing, merge_settings
 from baton.study.progress import PROGRESS, read_progress
 
 ANSWERS = "results/data/answers.csv"
+ANSWERS_LEARNED = "results/data/answers_learned.csv"
 CLASSES = "results/data/classes.csv"
 IMAGES = "results/data/images.csv"
 WEIGHTS = "results/data/class_weights.json"
@@ -91,10 +99,6 @@ class Packed:
     def manifest(self, split):
         return f"{self.folder}/{split}.csv"
 
-    def digest(self, weights) -> str:
-        """Return `digest_data` of what training sees; weights: class_weights.json. Raises OSError where it is not made."""
-        return digest_data(self.manifest("train"), self.manifest("validation"), weights)
-
 
 @dataclass(frozen=True)
 class Run:
@@ -126,6 +130,18 @@ class Run:
         """The packed images that it is trained and tested on."""
         size, synthetic = self.settings["size"], self.settings["synthetic_fraction"]
         return Packed(f"{size}px_synthetic_{synthetic}" if synthetic else f"{size}px", size, synthetic)
+
+    @property
+    def answers(self) -> str | None:
+        """The answers that it learns; None where it learns labels."""
+        return ANSWERS_LEARNED if learns_answers(self.settings) else None
+
+    def digest(self, weights) -> str:
+        """Return `digest_data` of what training sees; weights: class_weights.json. Raises OSError where it is not made."""
+        answers = [self.answers] if self.answers else []
+        return digest_data(
+            self.packed.manifest("train"), self.packed.manifest("validation"), weights, *answers
+        )
 
     @property
     def weights(self) -> int:
@@ -190,6 +206,10 @@ def list_runs(models: list[dict[str, Any]], config: dict[str, Any]) -> list[Run]
         if settings["synthetic_fraction"] and are_splits_given(config["data"]):
             # Which they are drawn with; where the holdout is drawn with it too, the manifests follow from it.
             settings["synthetic_seed"] = config["holdout"]["seed"]
+        if settings["targets"] == "label":
+            del settings[
+                "targets"
+            ]  # as before there was a choice: Snakemake runs a job again whose params change
         seeds = settings.pop("seeds")
         for seed in seeds:
             name = model["name"] if len(seeds) == 1 else f"{model['name']}_seed_{seed}"
@@ -206,6 +226,11 @@ def check_model(settings: dict[str, Any], config: dict[str, Any]) -> None:
         raise ConfigError(
             f"config: models: {name} halves {size} px {layers} times, to nothing. "
             "Give it fewer layers, or larger images (size)."
+        )
+    if settings["targets"] != "label" and not has_answers(config["data"]):
+        raise ConfigError(
+            f"config: training.targets: {name} is to learn the answers of several people to each image, and these labels are "
+            "of one answer each (data.combine is null), or of one annotator (data.where). Set data.combine, or targets: label."
         )
     if settings["synthetic_fraction"] and not any(config["augmentation"].values()):
         raise ConfigError(

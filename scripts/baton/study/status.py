@@ -24,7 +24,7 @@ from baton.study.identity import (
     stopped_early,
 )
 from baton.study.progress import read_progress, read_state_values
-from baton.study.runs import CLASSES, WEIGHTS, Packed, Run
+from baton.study.runs import CLASSES, WEIGHTS, Run
 from baton.study.scan import recall
 
 
@@ -45,7 +45,7 @@ def how_far(run: Run, data: dict[str, Any], threads: int | None = None) -> Statu
     images are believed to be those of the study, where they are there and it has not changed.
     """
     settings, last = run.settings, read_progress(run.files.progress)
-    digest, reasons = _digest_of(run.packed), []
+    digest, reasons = _digest_of(run), []
     known_data = {"data": digest} if digest else {}
     wanted = identify_wanted(settings, run.augmentation, run.seed, **known_data)
     unknown = set() if digest else {"data"}
@@ -97,10 +97,10 @@ def _find_states(
                 yield values
 
 
-def _digest_of(packed: Packed) -> str | None:
+def _digest_of(run: Run) -> str | None:
     """Return the digest of the data as packed, None where they are not."""
     try:
-        return packed.digest(WEIGHTS)
+        return run.digest(WEIGHTS)
     except OSError:
         return None
 

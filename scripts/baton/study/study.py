@@ -9,7 +9,7 @@ from baton.errors import ConfigError
 from baton.files import read_json
 from baton.study import memory, scan
 from baton.study.config import BATON, Config, Validate, check_data, read_config, read_given
-from baton.study.labels import are_splits_given, merges_ranges
+from baton.study.labels import are_splits_given, has_answers, merges_ranges
 from baton.study.models import check_reserved, make_models, why_left_out
 from baton.study.runs import ANSWERS, CLASSES, IMAGES, WEIGHTS, Packed, Run, list_runs
 
@@ -50,6 +50,11 @@ class Study:
         if data["ordered"] is None and merges_ranges(data["classes"]):
             return True
         return data["ordered"]
+
+    @property
+    def has_answers(self) -> bool:
+        """Whether labels are made of several answers, which models may learn and are tested against."""
+        return has_answers(self.config["data"])
 
     @cached_property
     def images_are_made(self) -> bool:
@@ -154,6 +159,9 @@ class Study:
 
     def memory_of_agreement(self, wildcards, attempt):
         return memory.doubled(memory.of_agreement(count_rows(ANSWERS)), attempt - 1)
+
+    def memory_of_ceiling(self, wildcards, attempt):
+        return memory.doubled(memory.of_ceiling(count_rows(ANSWERS)), attempt - 1)
 
     def memory_of_packing(self, wildcards, attempt, threads):
         packed = self.packed[wildcards.images]

@@ -1,0 +1,80 @@
+"""The ceiling of each measure, estimated from counts of answers: its value, interval and band."""
+
+import numpy as np
+
+from ceiling.mixture import estimate_shares, list_shapes_of_each
+from ceiling.oracle import LOWER_IS_BETTER, Oracle, Pool, choose_rules, draw_answers
+
+MOST_IMAGES = 3000  # that the mixture is fitted to, at random
+BOOTSTRAPS, TESTS = 40, 50  # of the whole estimate, and test splits for each
+SPLITS, MOST_SPLITS, ROWS = 200, 2000, 600_000  # test splits for the values, and their images in memory
+LEVEL, SEED = 0.05, 1
+# How far the estimate is off where people answer otherwise than any shape says, as a standard deviation, in shares of the
+# measure's range: of the simulations in tests/test_ceiling.py.
+MODEL_ERROR = 0.015
+
+
+def estimate(counts, values, labelling, test, scale=None):
+    """Return {measure: {value, interval, band}} of a model that knows each image's distribution of answers, and `twice`.
+
+    counts: (images, annotators, categories) answers, see ceiling.mixture; values: of the categories, ascending,
+    (categories,), of names their places; labelling: a Labelling; test: images of each class in the test split, (classes,);
+    scale: a Scale of the classes, or None.
+
+    value: on average of test splits like the study's; interval: of the value, at 95 %; band: into which 95 % of such models fall
+    on one such test split, the error of the estimate with it; twice: the accuracy's value for labels of twice the answers.
+
+    An estimate is too high as far as it takes chance for what images are like. By how much is seen by estimating again from
+    answers that are drawn from it, and taken off: the parametric bootstrap (Efron and Tibshirani 1993, chapters 6 and 10).
+    """
+    random = np.random.default_rng(SEED)
+    if len(counts) > MOST_IMAGES:
+        counts = counts[random.choice(len(counts), MOST_IMAGES, replace=False)]
+    shapes, numbers = list_shapes_of_each(values, counts), counts.sum(axis=2)
+    shares = estimate_shares(counts, shapes)
+    pool, twice = (
+        Pool(draw_answers(shapes, number, random), labelling, len(test), scale)
+        for number in (numbers, 2 * numbers)
+    )
+    final = Oracle(pool, shares, test).score(int(np.clip(ROWS // sum(test), SPLITS, MOST_SPLITS)), random)
+    rules = choose_rules(final)
+    found, more = {name: [] for name in rules}, []
+    for _ in range(BOOTSTRAPS):
+        shape = random.choice(len(shares), len(counts), p=shares)
+        again = estimate_shares(
+            np.stack(
+                [random.multinomial(number, of[shape]) for number, of in zip(numbers.T, shapes, strict=True)],
+                1,
+            ),
+            shapes,
+        )
+        scores = Oracle(pool, again, test).score(TESTS, random)
+        more.append(Oracle(twice, again, test).accuracy())
+        for name, rule in rules.items():
+            found[name].append(scores[name][rule])
+    measures = {
+        name: correct(name, np.nanmean(final[name][rule]), np.array(found[name]), scale, random)
+        for name, rule in rules.items()
+    }
+    doubled = 2 * Oracle(twice, shares, test).accuracy() - np.mean(more)
+    # More answers never make a model worse; that it comes out so is an error of the estimate.
+    return measures | {"twice": float(np.clip(doubled, measures["accuracy"]["value"], 1))}
+
+
+def correct(name, value, samples, scale, random):
+    """Return {value, interval, band} of a measure; samples: (bootstraps, tests) scores."""
+    reach = {"mean_absolute_error": "values", "earth_movers_distance": "places"}.get(name)
+    reach = np.ptp(getattr(scale, reach)) if reach else 1
+    low, high = (0, np.inf) if name in LOWER_IS_BETTER else (-1, 1)
+    means = np.nanmean(samples, axis=1, keepdims=True)
+    bias = means.mean() - value
+    error = random.normal(scale=MODEL_ERROR * reach, size=(len(samples), samples.shape[1]))
+
+    def ends(scores):
+        return np.clip(np.nanquantile(scores, [LEVEL / 2, 1 - LEVEL / 2]), low, high).tolist()
+
+    return {
+        "value": float(np.clip(value - bias, low, high)),
+        "interval": ends(means + error - 2 * bias),
+        "band": ends(samples + error - 2 * bias),
+    }

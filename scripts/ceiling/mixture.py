@@ -1,0 +1,114 @@
+"""The distribution of answers that images have, estimated from a few answers each: a mixture over many shapes.
+
+An image's own few answers say little of its distribution, and taken for it they make the best possible model look far too good.
+What the images have in common says more: the share of images with each shape is estimated by maximum likelihood (Kiefer and
+Wolfowitz 1956, Annals of Mathematical Statistics 27, 887-906), over a grid of shapes.
+
+Where a few annotators answered, each may have a bias of his own, which is no chance: the same one comes with each label. Then a
+shape is shifted by it for each annotator. Counts of answers are therefore (images, annotators, categories); with one annotator
+for all, who answered is not told apart.
+"""
+
+import numpy as np
+from scipy import stats
+
+CENTRES, MARGIN = 41, 1.5  # of the normals, and how far beyond the ends of the scale they reach, in steps
+SPREADS = (0.35, 0.5, 0.7, 0.9, 1.15, 1.45, 1.8, 2.3, 3.0, 4.5)  # in steps
+STEPS = 10  # of a scale at most: a finer one, of 0 to 100, has steps of ten
+# Shapes with heavier ends: a normal with this share of answers that could be any.
+CARELESS, CARELESS_SPREADS = (0.15, 0.35), (0.5, 0.8, 1.2, 1.7)
+HUMPS, HUMP_SPREADS, HUMP_SHARES = 7, (0.6, 1.1), (0.3, 0.5, 0.7)
+ROUNDS, SWEEPS = 300, 50
+STRETCHES, TRIED = (1.0, 1.2, 1.4, 1.7), 40  # of the shifts, and rounds of the fit for each
+
+
+def place_steps(values):
+    """Return where ascending values are, in steps of their scale, (categories,)."""
+    values = np.asarray(values, float)
+    return (values - values[0]) / (values[-1] - values[0]) * min(len(values) - 1, STEPS)
+
+
+def list_shapes(values, shift=0.0):
+    """Return the shapes, (shapes, categories), each a distribution over the categories; values: ascending, (categories,).
+
+    shift: of all of them along the scale, in steps.
+    """
+    steps = place_steps(values)
+    ends = np.concatenate([[-np.inf], (steps[1:] + steps[:-1]) / 2, [np.inf]]) - shift
+
+    def normals(centres, spreads):
+        centre, spread = (grid.ravel()[:, None] for grid in np.meshgrid(centres, spreads))
+        return np.diff(stats.norm.cdf((ends - centre) / spread), axis=1)
+
+    centres = np.linspace(-MARGIN, steps[-1] + MARGIN, CENTRES)
+    shapes = [normals(centres, SPREADS)]
+    plain, even = normals(centres[::2], CARELESS_SPREADS), np.full(len(steps), 1 / len(steps))
+    shapes += [(1 - share) * plain + share * even for share in CARELESS]
+    for spread in HUMP_SPREADS:
+        humps = normals(np.linspace(0, steps[-1], HUMPS), (spread,))
+        shapes += [
+            (share * humps[one] + (1 - share) * humps[other])[None]
+            for one in range(HUMPS)
+            for other in range(one + 2, HUMPS)
+            for share in HUMP_SHARES
+        ]
+    shapes = np.concatenate(shapes)
+    return shapes / shapes.sum(axis=1, keepdims=True)
+
+
+def list_shapes_of_each(values, counts):
+    """Return the shapes as each annotator has them, (annotators, shapes, categories); counts: see above."""
+    shifts = estimate_shifts(counts, place_steps(values))
+    if len(shifts) == 1:
+        return list_shapes(values)[None]
+    # An answer at the end of the scale hides a part of the bias: as much as the answers say is put back.
+    best = max(STRETCHES, key=lambda stretch: _log_likelihood(counts, values, stretch * shifts))
+    return np.stack([list_shapes(values, best * shift) for shift in shifts])
+
+
+def _log_likelihood(counts, values, shifts):
+    shapes = np.stack([list_shapes(values, shift) for shift in shifts])
+    logs = log_likelihoods(counts, shapes)
+    most = logs.max(axis=1, keepdims=True)
+    likelihood = np.exp(logs - most)
+    shares = fit(likelihood, np.ones(len(counts)), TRIED)
+    return float((np.log(likelihood @ shares) + most[:, 0]).sum())
+
+
+def estimate_shifts(counts, steps):
+    """Return the bias of each annotator, (annotators,), in steps: by least squares of answer = image + annotator."""
+    number, total = counts.sum(axis=2), counts @ steps  # (images, annotators)
+    shifts = np.zeros(counts.shape[1])
+    for _ in range(SWEEPS):
+        images = (total - number * shifts).sum(axis=1) / number.sum(axis=1)
+        shifts = (total - number * images[:, None]).sum(axis=0) / np.maximum(number.sum(axis=0), 1)
+        shifts -= (shifts * number.sum(axis=0)).sum() / number.sum()
+    return shifts
+
+
+def log_likelihoods(counts, shapes):
+    """Return the log likelihood of each image's answers under each shape, (images, shapes).
+
+    counts: (images, annotators, categories); shapes: (annotators, shapes, categories).
+    """
+    logs = np.log(np.maximum(shapes, 1e-12))
+    return sum(counts[:, annotator] @ logs[annotator].T for annotator in range(counts.shape[1]))
+
+
+def estimate_shares(counts, shapes):
+    """Return the share of images with each shape, (shapes,); counts, shapes: as for log_likelihoods."""
+    rows, weights = np.unique(counts.reshape(len(counts), -1), axis=0, return_counts=True)
+    logs = log_likelihoods(rows.reshape(-1, *counts.shape[1:]), shapes)
+    return fit(np.exp(logs - logs.max(axis=1, keepdims=True)), weights)
+
+
+def fit(likelihood, weights, rounds=ROUNDS):
+    """Return the share of images with each shape, (shapes,), by EM; likelihood: (images, shapes), each row up to a factor;
+    weights: of each row."""
+    likelihood = likelihood.astype(np.float32)
+    shares = np.full(likelihood.shape[1], 1 / likelihood.shape[1], np.float32)
+    weights = (weights / weights.sum()).astype(np.float32)
+    for _ in range(rounds):
+        shares = shares * ((weights / (likelihood @ shares)) @ likelihood)
+        shares = shares / shares.sum()
+    return shares.astype(float) / shares.sum(dtype=float)
