@@ -41,6 +41,7 @@ container: f"{workflow.basedir}/baton.sif"
 
 include: "rules/new.smk"
 include: "rules/data.smk"
+include: "rules/answers.smk"
 include: "rules/train.smk"
 include: "rules/evaluate.smk"
 include: "rules/use.smk"

@@ -2,16 +2,14 @@
 
 Needs
     data.images, data.annotations of the config (results/demo/ for the demo)
+    results/data/agreement.json, ceiling.json, to be known before anything trains
 Makes
     results/data/classes.csv, left_out.csv, notes.csv, answers.csv, classes/CLASS/ (links, to look at)
-    results/data/agreement.json, annotators.csv
     results/data/inspected.csv, thumbnails.npy, colours.npy, grey.json
     results/data/copies.csv, copies.json, groups.csv
     results/data/split.csv
     results/data/images.csv, corrupt.csv, look_at.csv, dataset/SPLIT/CLASS/ (links, to look at)
     results/data/class_weights.json
-    results/data/ceiling.json
-    results/data/answers_learned.csv, answers_tested.csv where images have several answers
     results/data/packed/IMAGES/SPLIT.npy, SPLIT.csv: the only thing that training reads
 """
 
@@ -61,29 +59,6 @@ rule sort_into_classes:
         before="results/data/split.csv",
     script:
         "../scripts/sort_into_classes.py"
-
-
-rule measure_agreement:
-    """Measure how far annotators agree, as a whole and each against the others."""
-    input:
-        answers="results/data/answers.csv",
-        classes="results/data/classes.csv",
-        parts=[STUDY.script(f"agreement/{name}.py") for name in ("reliability", "annotators")],
-    output:
-        agreement="results/data/agreement.json",
-        annotators="results/data/annotators.csv",
-    log:
-        "logs/measure_agreement.log",
-    benchmark:
-        "benchmarks/measure_agreement.tsv"
-    conda:
-        "../envs/baton.yaml"
-    resources:
-        mem_mb=STUDY.memory_of_agreement,
-    params:
-        pseudonyms=STUDY.config["report"]["annotators"] == "pseudonyms",
-    script:
-        "../scripts/measure_agreement.py"
 
 
 rule inspect_images:
@@ -210,65 +185,6 @@ rule weigh_classes:
         classes=list(STUDY.config["data"]["classes"] or []),
     script:
         "../scripts/weigh_classes.py"
-
-
-rule estimate_ceiling:
-    """Estimate the best that any model could reach against these labels, on this test split."""
-    input:
-        answers="results/data/answers.csv",
-        classes="results/data/classes.csv",
-        images="results/data/images.csv",
-        weights="results/data/class_weights.json",
-        parts=[
-            STUDY.script(f"{name}.py")
-            for name in (
-                "annotations/classes",
-                "ceiling/table",
-                "ceiling/labelling",
-                "ceiling/mixture",
-                "ceiling/oracle",
-                "ceiling/estimation",
-                "ceiling/instead",
-            )
-        ],
-    output:
-        ceiling="results/data/ceiling.json",
-    log:
-        "logs/estimate_ceiling.log",
-    benchmark:
-        "benchmarks/estimate_ceiling.tsv"
-    conda:
-        "../envs/baton.yaml"
-    resources:
-        mem_mb=STUDY.memory_of_ceiling,
-    params:
-        data={key: STUDY.config["data"][key] for key in ("combine", "classes", "where", "annotator_column")},
-        ordered=STUDY.ordered,
-    script:
-        "../scripts/estimate_ceiling.py"
-
-
-if STUDY.has_answers:
-
-    rule count_answers:
-        """Count the answers to each image by class."""
-        input:
-            answers="results/data/answers.csv",
-            images="results/data/images.csv",
-            weights="results/data/class_weights.json",
-        output:
-            learned="results/data/answers_learned.csv",
-            tested="results/data/answers_tested.csv",
-        log:
-            "logs/count_answers.log",
-        benchmark:
-            "benchmarks/count_answers.tsv"
-        conda:
-            "../envs/baton.yaml"
-        resources:
-            mem_mb=STUDY.memory_of_agreement,
-        script:
-            "../scripts/count_answers.py"
 
 
 rule pack_images:

@@ -89,7 +89,7 @@ def main(
         model, test, test_manifest, weights, training["threads"], kept_prediction, (len(labels), len(classes))
     )
     groups = clusters.number_groups(name_groups(manifest["image"], read_manifest(groups_csv)))
-    answered = read_shares(answers_csv, manifest["image"], labels, len(classes)) if answers_csv else None
+    answered = read_shares(answers_csv, manifest, len(classes)) if answers_csv else None
     evaluation = measure(labels, probabilities, classes, ordered, groups, answered)
     evaluation["milliseconds"] = milliseconds
     evaluation["model_bytes"] = Path(model).stat().st_size

@@ -10,8 +10,10 @@ from pathlib import Path
 
 from baton import console
 from baton.console import log
+from baton.data.answers import read_shares
 from baton.errors import SessionEnded, UserError
 from baton.files import read_json, write_json, written_aside
+from baton.manifests import read_manifest
 from baton.study import finished
 from baton.study.gpus import announced
 from baton.study.identity import UPDATE, digest_data, identify, learns_answers
@@ -21,7 +23,8 @@ from baton.training.gpus import take_gpus
 from baton.training.keeper import SAVING_SHARE, Keeper, now, take_way
 from baton.training.splits import Split
 from baton.training.telling import describe_divergence, describe_epoch
-from baton.training.training import Trainer, Training
+from baton.training.trainer import Trainer
+from baton.training.training import Training
 
 # isort: split
 from baton.results.figures import draw_curves, save_figure
@@ -114,14 +117,19 @@ def prepare(packed, weights, threads, settings, augmentation, seed, precision, g
     classes = read_json(weights)
     balanced = settings["class_weights"] == "balanced"
     class_weights = classes["weights"] if balanced else None
-    answers = (packed["answers"], len(classes["classes"])) if learns_answers(settings) else None
-    train_split = Split(packed["train"], packed["train_manifest"], class_weights, answers)
-    validation_split = Split(packed["validation"], packed["validation_manifest"], answers=answers)
+
+    def make_split(name, class_weights=None):
+        manifest, answers = packed[f"{name}_manifest"], None
+        if learns_answers(settings):
+            answers, _ = read_shares(packed["answers"], read_manifest(manifest), len(classes["classes"]))
+        return Split(packed[name], manifest, class_weights, answers)
+
+    train_split, validation_split = make_split("train", class_weights), make_split("validation")
     strategy = networks.distribute(gpus)
     with strategy.scope():
         network = networks.build_network(settings, augmentation, len(classes["classes"]), seed)
     trainer = Trainer(
-        network, settings["learning_rate"], strategy, in_one_pass, learns_answers=answers is not None
+        network, settings["learning_rate"], strategy, in_one_pass, learns_answers=learns_answers(settings)
     )
     training = Training(trainer, train_split, validation_split, settings, seed)
     return training, {

@@ -20,7 +20,7 @@ from PIL import Image
 from baton.manifests import write_manifest
 from baton.training import networks
 from baton.training.splits import Split
-from baton.training.training import Trainer
+from baton.training.trainer import Trainer
 
 # isort: split
 import keras

@@ -83,7 +83,7 @@ def train_baton(folder):
     import train
     from baton.manifests import write_manifest
     from baton.study.session import Session
-    from baton.training.training import Trainer
+    from baton.training.trainer import Trainer
 
     pixels, labels = make_images()
     packed = {}

@@ -23,7 +23,8 @@ from baton.training import networks
 from baton.training.keeper import Keeper
 from baton.training.splits import Split
 from baton.training.state import NEWEST
-from baton.training.training import Trainer, Training
+from baton.training.trainer import Trainer
+from baton.training.training import Training
 
 # isort: split
 import pandas as pd

@@ -26,7 +26,7 @@ import numpy as np
 from benchmark import CONFIG, make_trainer, seconds_for, settings_of
 
 from baton.training import networks
-from baton.training.training import Trainer
+from baton.training.trainer import Trainer
 
 # isort: split
 import keras

@@ -6,7 +6,7 @@ import tensorflow as tf
 from conftest import EVERY_AUGMENTATION, REPOSITORY
 
 from baton.training import networks
-from baton.training.training import Trainer
+from baton.training.trainer import Trainer
 
 SETTINGS = {
     **{"size": 16, "kernels": 2, "kernel_size": 3, "dense": 4, "layers": 2, "l2": 0.01, "dropout": 0.5},

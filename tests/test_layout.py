@@ -99,7 +99,7 @@ def test_a_long_module_says_why(path):
 
 def test_rules_hold_rules():
     files = sorted((REPOSITORY / "rules").glob("*.smk"))
-    assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in files) < 700
+    assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in files) < 800
     for path in files:
         text = path.read_text(encoding="utf-8")
         assert "\ndef " not in text and "\nclass " not in text, path

@@ -32,7 +32,7 @@ import json, sys
 sys.path[:0] = json.loads(sys.argv[1])
 import numpy as np
 from baton.training import networks
-from baton.training.training import Trainer
+from baton.training.trainer import Trainer
 import keras, tensorflow as tf
 
 settings, augmentation, precision = json.load(sys.stdin)

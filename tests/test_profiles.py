@@ -46,6 +46,7 @@ def test_data_stages_are_one_job_and_every_training_one_with_its_evaluation(stud
     assert sorted(map(sorted, groups)) == [
         [
             "draw_demo",
+            "estimate_ceiling",
             "filter_corrupt",
             "find_copies",
             "inspect_images",

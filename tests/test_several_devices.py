@@ -70,7 +70,8 @@ def make_training(packed, weights, gpus, settings, augmentation):
 
     from baton.training import networks
     from baton.training.splits import Split
-    from baton.training.training import Trainer, Training
+    from baton.training.trainer import Trainer
+    from baton.training.training import Training
 
     keras.utils.clear_session()  # names count from 1, as in a process of its own
     keras.utils.set_random_seed(1)

@@ -381,7 +381,7 @@ def test_a_mistake_in_the_config_is_submitted_once(tmp_path):
     assert outcome.code != 0
     assert "holdout.validation" in outcome.output
     (job,) = cluster.sent()
-    assert option(job, "-t") == "140"  # the data stages one after the other, without packing
+    assert option(job, "-t") == "150"  # the data stages one after the other, without packing
 
 
 def test_two_gpus_are_on_one_machine_and_a_report_is_no_job(packed, tmp_path):

@@ -396,6 +396,7 @@ STAGES = {
     "sort_into_classes",
     "inspect_images",
     "measure_agreement",
+    "estimate_ceiling",
     "find_copies",
     "split_holdout",
     "filter_corrupt",

@@ -26,7 +26,8 @@ from baton.training import networks
 from baton.training import precision as formats
 from baton.training.augmentation import augment_in_one_pass
 from baton.training.splits import Split, order_of_epoch
-from baton.training.training import Trainer, Training
+from baton.training.trainer import Trainer
+from baton.training.training import Training
 
 CONFIG = yaml.safe_load((REPOSITORY / "config.yaml").read_text(encoding="utf-8"))
 OFF = {"flip": None, "rotation": 0, "zoom": 0, "brightness": 0, "contrast": 0}
@@ -851,3 +852,63 @@ def test_numbers_at_their_limits_are_trained_with_and_crash_nothing(end, tmp_pat
     ]
     # A weight from N(0, 1e308) is infinite in float32: that diverges, and is told.
     assert is_number == [end == "lowest"] * 4
+
+
+# --- Answers
+
+
+def with_answers(folder, name, count):
+    """A Split whose images have random shares of answers, and these."""
+    images, labels = write_split(folder, name, count)
+    shares = np.random.default_rng(5).dirichlet([1, 1, 1], count).astype(np.float32)
+    return Split(folder / f"{name}.npy", folder / f"{name}.csv", WEIGHTS, shares), images, labels, shares
+
+
+def test_the_loss_against_answers_is_that_of_each_label_by_its_share(tmp_path):
+    split, images, labels, shares = with_answers(tmp_path, "train", 6)
+    trainer = Trainer(networks.build_network(SETTINGS, OFF, 3, seed=3), 0.01, learns_answers=True)
+    before = [weight.numpy().astype(float) for weight in trainer.weights]
+    entropy = sum(shares[:, label] * numpy_entropy(before, images, np.full(6, label)) for label in range(3))
+    batch = next(split.batches(6))
+    trainer.validation_step(*batch)
+    trainer.train_step(*batch)
+    assert trainer.validation_metrics.results()[0] == pytest.approx(entropy.mean(), rel=1e-5)
+    # Weights and accuracy are of the labels.
+    loss, accuracy = trainer.training_metrics.results()
+    assert loss == pytest.approx((np.array(WEIGHTS)[labels] * entropy).mean(), rel=1e-5)
+    assert accuracy == pytest.approx((numpy_logits(before, images).argmax(axis=1) == labels).mean())
+
+
+def test_a_run_that_learns_answers_resumes_bit_for_bit(tmp_path):
+    train_split, *_ = with_answers(tmp_path, "train", 14)
+    validation, *_ = with_answers(tmp_path, "validation", 5)
+    settings = SETTINGS | {"targets": "answers", "dropout": 0.5}
+
+    def start():
+        keras.utils.clear_session()  # names are counted up otherwise
+        networks.set_up(1, "float32", 1)
+        network = networks.build_network(settings, OFF | {"flip": "horizontal"}, 3, seed=3)
+        return Training(Trainer(network, 0.01, learns_answers=True), train_split, validation, settings, 3)
+
+    def stop_at(training, epoch, step):
+        def pause():
+            if (training.epoch, training.step) == (epoch, step):
+                raise KeyboardInterrupt
+
+        return pause
+
+    whole, stopped = start(), start()
+    while not whole.complete:
+        whole.run_epoch(lambda: None)
+    with pytest.raises(KeyboardInterrupt):
+        while True:
+            stopped.run_epoch(stop_at(stopped, 1, 2))
+    arrays, values = stopped.to_state()
+    resumed = start()
+    resumed.restore({name: array.copy() for name, array in arrays.items()}, json.loads(json.dumps(values)))
+    while not resumed.complete:
+        resumed.run_epoch(lambda: None)
+    (one, facts), (other, others) = whole.to_state(), resumed.to_state()
+    assert facts["history"] == others["history"] and len(facts["history"]) == 3
+    assert one.keys() == other.keys()
+    assert all(one[name].tobytes() == other[name].tobytes() for name in one)

@@ -578,6 +578,7 @@ class TestRunning:
             "sort_into_classes": 1,
             "inspect_images": 1,
             "measure_agreement": 1,
+            "estimate_ceiling": 1,
             "find_copies": 1,
             "split_holdout": 1,
             "filter_corrupt": 1,

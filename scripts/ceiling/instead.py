@@ -65,12 +65,12 @@ def _score_others(labels, others, rows, test, scale, tests, random):
 
 
 def bracket(counts, labelling, test):
-    """Return two accuracies between which the best one lies, of labels that have no order.
+    """Return two accuracies between which the best one lies as a rule, of labels that have no order.
 
     counts: (images, categories) answers; labelling: a Labelling; test: images of each class in the test split. The lower one:
     each answer is predicted from the others to its image (leave one out), which fewer answers know less of, and one answer
     scatters more than a label of several. The higher one: each image's own answers are taken for their distribution
-    (plug-in), though they are but a few draws from it.
+    (plug-in), though they are but a few draws from it: mostly too high, and a little too low where nearly all agree.
     """
     counts = counts[counts.sum(axis=1) > 1]
     random = np.random.default_rng(SEED)

@@ -69,7 +69,7 @@ def state_ceiling(done, compared, ceiling):
     where = f"{best['model']} is right about {decimals(best['accuracy'], 2)}; chance is {decimals(chance, 2)}"
     if ceiling["kind"] == "bracket":
         low, high = (decimals(end, 2) for end in ceiling["bracket"])
-        return f"{where}, and the best that these answers allow lies somewhere between {low} and {high}."
+        return f"{where}, and the best that these answers allow lies about between {low} and {high} (leave-one-out to plug-in)."
     accuracy = ceiling["measures"]["accuracy"]
     if ceiling["kind"] == "benchmark":
         low, high = (decimals(end, 2) for end in accuracy["interval"])

@@ -17,11 +17,7 @@ FORMATS = {
     "mixed_bfloat16": "mixed precision (bfloat16)",
     "mixed_float16": "mixed precision (float16)",
 }
-TARGETS = {
-    "label": "",
-    "answers": " against the shares of the answers to each image",
-    "sampled_answers": " against one of the answers to each image, drawn anew in every epoch",
-}
+TARGETS = {"label": "", "answers": " against the shares of the answers to each image"}
 COMBINED = {
     "median": "the median of its answers, rounded to a whole number",
     "mean": "the mean of its answers, rounded to a whole number",

@@ -1,6 +1,5 @@
 """The images of a split as training reads them: mapped from disk, in batches, in an order that follows from the seed."""
 
-import hashlib
 import math
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +8,6 @@ from itertools import islice
 import numpy as np
 import tensorflow as tf
 
-from baton.data.answers import read_shares
 from baton.manifests import read_manifest
 
 
@@ -17,19 +15,13 @@ class Split:
     """The images of a split, mapped from disk, with label and weight of each.
 
     images: (n, size, size, 3) uint8; labels: (n,) int32; weights: (n,) float32; answers: (n, classes) float32, the shares of
-    each image's answers, None where labels are learned; names: (n,).
+    each image's answers, None where labels are learned.
     """
 
     def __init__(self, array, manifest, class_weights=None, answers=None):
-        """answers: the path of answers_learned.csv and the number of classes, None where labels are learned."""
         self.images = np.load(array, mmap_mode="r")
-        rows = read_manifest(manifest)
-        self.names, self.labels = rows["image"].to_numpy(), rows["label"].to_numpy(np.int32)
-        self.answers = None
-        if answers is not None:
-            path, classes = answers
-            answered = rows["parent"].where(rows["parent"] != "", rows["image"])
-            self.answers, _ = read_shares(path, answered, self.labels, classes)
+        self.answers = answers
+        self.labels = read_manifest(manifest)["label"].to_numpy(np.int32)
         self.weights = np.ones(len(self.labels), np.float32)
         if class_weights is not None:
             self.weights = np.asarray(class_weights, np.float32)[self.labels]
@@ -37,17 +29,18 @@ class Split:
     def __len__(self):
         return len(self.labels)
 
-    def batches(self, batch_size, order=None, first=0, answers=None):
+    def batches(self, batch_size, order=None, first=0):
         """Yield (images, labels, weights[, answers]) batches, read ahead of their use, from number `first` on.
 
-        order: the rows, in the order they are wanted; None: as they are; answers: (n, classes) of this epoch, None for `answers`.
+        order: the rows, in the order they are wanted; None: as they are.
         """
         order = np.arange(len(self)) if order is None else order
-        answers = self.answers if answers is None else answers
 
         def read(number):
             rows = order[number * batch_size : (number + 1) * batch_size]
-            columns = [self.images, self.labels, self.weights] + ([] if answers is None else [answers])
+            columns = [self.images, self.labels, self.weights] + (
+                [] if self.answers is None else [self.answers]
+            )
             return [tf.convert_to_tensor(np.asarray(column[rows])) for column in columns]
 
         # A thread, not tf.data: that compiles a pipeline for every epoch, which a short one feels.
@@ -63,17 +56,3 @@ class Split:
 def order_of_epoch(count, seed, epoch):
     """Return the order of `count` training images in an epoch: it follows from (seed, epoch) alone."""
     return np.random.default_rng([seed, epoch]).permutation(count)
-
-
-def sample_answers(split, seed, epoch):
-    """Return one answer to each image of a Split, (n, classes) float32: which follows from (seed, epoch, image) alone."""
-    places = np.array([_number(f"{seed}/{epoch}/{name}") for name in split.names])
-    reached = split.answers.cumsum(axis=1, dtype=float)
-    chosen = (places[:, None] * reached[:, -1:] >= reached).sum(axis=1)
-    return np.eye(split.answers.shape[1], dtype=np.float32)[chosen]
-
-
-def _number(text):
-    """Return a number in [0, 1) that follows from a text."""
-    digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
-    return (int.from_bytes(digest[:8]) >> 11) * 2.0**-53

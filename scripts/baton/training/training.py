@@ -1,148 +1,16 @@
-"""Training one network: the steps, the epochs, and all that a state must hold to resume at any step."""
+"""Training one network: the epochs, which of them is kept, and all that a state must hold to resume at any step."""
 
 import math
 import time
 from contextlib import contextmanager
 
-import keras
 import numpy as np
-import tensorflow as tf
 
 from baton.console import show_progress
 from baton.errors import UserError
 from baton.study.identity import stopped_early
-from baton.training.augmentation import logits_in_training
 from baton.training.batches import VALIDATION_BATCH
-from baton.training.networks import to_logits
-from baton.training.optimizers import make_optimizer
-from baton.training.splits import order_of_epoch, sample_answers
-
-
-class Trainer:
-    """A network, its optimizer and metrics, and the compiled steps on a batch."""
-
-    def __init__(self, network, learning_rate, strategy=None, in_one_pass=True, learns_answers=False):
-        """strategy: the `tf.distribute` strategy that the network was built under; None for one device.
-
-        in_one_pass: see `make_optimizer` and `logits_in_training`; False for the step of earlier versions; learns_answers:
-        whether batches have the shares of the answers, which the cross-entropy is taken against instead of the labels.
-        """
-        self.network, self.in_one_pass = network, in_one_pass
-        self.strategy = strategy or tf.distribute.get_strategy()
-        with self.strategy.scope():
-            self.logits = to_logits(network)
-            self.logits_in_training = logits_in_training(network, in_one_pass)
-            self.weights = self.logits.trainable_variables
-            self.optimizer = make_optimizer(self.logits, learning_rate, in_one_pass)
-        self.training_metrics = Metrics()
-        self.validation_metrics = Metrics()
-        size = network.input.shape[1]
-        batch = [
-            tf.TensorSpec((None, size, size, 3), tf.uint8),
-            tf.TensorSpec((None,), tf.int32),
-            tf.TensorSpec((None,), tf.float32),
-        ]
-        if learns_answers:
-            batch.append(tf.TensorSpec((None, network.output.shape[1]), tf.float32))
-        self.train_step = tf.function(self._train_step, input_signature=batch)
-        self.validation_step = tf.function(self._validation_step, input_signature=batch)
-        self.l2_penalty = tf.function(self._l2_penalty)
-        self.weights_are_numbers = tf.function(self._weights_are_numbers)
-
-    def _train_step(self, images, labels, weights, answers=None):
-        """One step; return whether its loss is a number. It is the mean of weight x cross-entropy, plus the L2 penalty.
-
-        Of several devices each takes a share of the images; its loss is their part of the mean. The gradients are added up.
-        """
-        devices = self.strategy.num_replicas_in_sync
-        count = tf.shape(labels)[0]
-
-        def train_on_share():
-            if devices == 1:
-                return self._train_on(images, labels, weights, answers, count, devices)
-            number = tf.distribute.get_replica_context().replica_id_in_sync_group
-            rows = tf.range(number, tf.maximum(count, devices), devices)
-            # A last batch may have fewer images than there are devices, and a network needs one: it counts for nothing.
-            real = rows < count
-            rows = tf.minimum(rows, count - 1)
-            share = tf.gather(images, rows), tf.gather(labels, rows)
-            weight = tf.gather(weights, rows) * tf.cast(real, tf.float32)
-            answered = None if answers is None else tf.gather(answers, rows)
-            results = self._train_on(*share, weight, answered, count, devices)
-            return [tf.boolean_mask(result, real) for result in results]
-
-        results = self.strategy.run(train_on_share)
-        entropy, labels, logits = (
-            tf.concat(self.strategy.experimental_local_results(result), 0) for result in results
-        )
-        self.training_metrics.update(entropy, labels, logits)
-        return tf.math.is_finite(tf.reduce_sum(entropy))
-
-    def _train_on(self, images, labels, weights, answers, count, devices):
-        with tf.GradientTape() as tape:
-            logits = self.logits_in_training(images)
-            entropy = weights * cross_entropy(labels, answers, logits)
-            loss = tf.reduce_sum(entropy) / tf.cast(count, tf.float32)
-            if not self.in_one_pass:  # else its gradient is part of the update
-                loss += self._l2_penalty() / devices
-            loss = self.optimizer.scale_loss(loss)
-        self.optimizer.apply(tape.gradient(loss, self.weights), self.weights)
-        return entropy, labels, logits
-
-    def _validation_step(self, images, labels, weights, answers=None):
-        logits = self.logits(images, training=False)
-        entropy = cross_entropy(labels, answers, logits)
-        self.validation_metrics.update(entropy, labels, logits)
-
-    def _l2_penalty(self):
-        return tf.add_n([tf.cast(loss, tf.float32) for loss in self.logits.losses] or [tf.zeros(())])
-
-    def _weights_are_numbers(self):
-        return tf.reduce_all([tf.reduce_all(tf.math.is_finite(weight)) for weight in self.weights])
-
-    def variables(self):
-        """Return every variable of the training run by a name that says where it belongs.
-
-        The generators of dropout and augmentation are among the network's; the metrics' hold the
-        sums of the unfinished epoch.
-        """
-        groups = {
-            "network": self.network.variables,
-            "optimizer": self.optimizer.variables,
-            "metrics": self.training_metrics.variables,
-        }
-        return {
-            f"{group}/{number:03}/{variable.path}": variable
-            for group, variables in groups.items()
-            for number, variable in enumerate(variables)
-        }
-
-
-def cross_entropy(labels, answers, logits):
-    """Return the cross-entropy of each image, (n,), against its label, or against the shares of its answers where given."""
-    if answers is None:
-        return keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
-    return keras.losses.categorical_crossentropy(answers, logits, from_logits=True)
-
-
-class Metrics:
-    """Mean loss and accuracy over the batches since the last reset."""
-
-    def __init__(self):
-        self.loss = keras.metrics.Mean("loss")
-        self.accuracy = keras.metrics.SparseCategoricalAccuracy("accuracy")
-        self.variables = self.loss.variables + self.accuracy.variables
-
-    def update(self, losses, labels, logits):
-        self.loss.update_state(losses)
-        self.accuracy.update_state(labels, logits)
-
-    def results(self):
-        return float(self.loss.result()), float(self.accuracy.result())
-
-    def reset(self):
-        self.loss.reset_state()
-        self.accuracy.reset_state()
+from baton.training.splits import order_of_epoch
 
 
 def has_numbers(row):
@@ -227,10 +95,7 @@ class Training:
             pause()
 
         order = order_of_epoch(len(self.train), self.seed, self.epoch)
-        answers = None
-        if self.settings.get("targets") == "sampled_answers":
-            answers = sample_answers(self.train, self.seed, self.epoch)
-        batches = self.train.batches(self.settings["batch_size"], order, self.step, answers)
+        batches = self.train.batches(self.settings["batch_size"], order, self.step)
         title = (
             f"{self.settings['name']} seed {self.seed}, epoch {self.epoch + 1} of {self.settings['epochs']}"
         )
