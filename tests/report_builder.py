@@ -101,7 +101,7 @@ class Made:
     """A study of which only what the report reads is there.
 
     classes: names; labels: the class indices of the test images; runs: of run(); files: names of the test
-    images; copies: rows of copies.csv; groups: pairs of image and group; drawn: the splits that were; corrupt: rows of corrupt.csv; left_out, notes: rows of left_out.csv, notes.csv; train: images per class for training;
+    images; copies: rows of copies.csv; groups: pairs of image and group; answered: shares and means of the test images' answers; drawn: the splits that were; corrupt: rows of corrupt.csv; left_out, notes: rows of left_out.csv, notes.csv; train: images per class for training;
     size: of the images; asked: what differs from the config, section by section; curves: whether figures are
     drawn (slow) or a line stands for them.
     """
@@ -122,6 +122,7 @@ class Made:
         drawn=("validation", "test"),
         agreement=None,
         ceiling=None,
+        answered=None,
         train=40,
         synthetic=0,
         size=16,
@@ -144,7 +145,8 @@ class Made:
         for section, values in (asked or {}).items():
             self.config[section] = self.config[section] | values
         self.ordered, self.curves = ordered, curves
-        self.groups, self.agreement, self.ceiling = dict(groups), agreement, ceiling
+        self.groups, self.agreement = dict(groups), agreement
+        self.ceiling, self.answered = ceiling, answered
         self._write_data(corrupt, left_out, notes, look_at, train, synthetic, size)
         self._write_quality(copies, drawn)
         for one in runs:
@@ -261,7 +263,7 @@ class Made:
                 self._json(f"state/{folder}/progress.json", one["progress"])
             return
         groups = number_groups([self.groups.get(file, file) for file in self.files])
-        test = measure(self.labels, one["probabilities"], self.classes, self.ordered, groups)
+        test = measure(self.labels, one["probabilities"], self.classes, self.ordered, groups, self.answered)
         test |= {"milliseconds": {"1": 2.5, "32": 0.25}, "model_bytes": one.get("parameters", 12345) * 4}
         epochs = one.get("epochs", 4)
         test["training"] = {"identity": self.identity(one), "epochs": epochs, "kept": epochs}

@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from report_builder import Made, run, saying
+from report_builder import Made, problems, run, saying
 
 import measure_agreement
 from baton.results.metrics import wilson_interval
@@ -142,3 +142,104 @@ class TestAnnotators:
             in made.text
         )
         assert "they differ by 1.00 on average" in made.text
+
+
+def ceiling(kind, **found):
+    """What ceiling.json says, of a kind."""
+    empty = {"kind": kind, "reason": None, "images": 300, "annotators": None, "measures": {}}
+    return empty | {"twice": None, "bracket": None} | found
+
+
+def reached(value, low, high, band=None):
+    return {"value": value, "interval": [low, high], "band": band}
+
+
+CEILING = ceiling(
+    "ceiling",
+    measures={
+        "accuracy": reached(0.9, 0.86, 0.94, [0.78, 0.98]),
+        "log_loss": reached(0.4, 0.35, 0.45, [0.3, 0.5]),
+    },
+    twice=0.94,
+)
+
+
+class TestCeiling:
+    def made(self, tmp_path, ceiling, accuracy=0.8, **changes):
+        made = make(tmp_path, accuracy, ceiling=ceiling, **changes).write()
+        assert problems(made.numbers) == []
+        return made
+
+    def test_the_most_accurate_is_placed_between_chance_and_ceiling(self, tmp_path):
+        made = self.made(tmp_path, CEILING, accuracy=0.6)
+        best = max(one["test"]["accuracy"] for one in made.numbers["runs"])
+        assert best == pytest.approx(0.6, abs=0.1)
+        said = made.numbers["verdict"]["ceiling"]
+        share = (best - 0.5) / (0.9 - 0.5)
+        assert f"is right about {best:.2f}; chance is 0.50, the ceiling of these labels about 0.90" in said
+        assert "a perfect model would be between 0.78 and 0.98 on 40 test images" in said
+        assert f"That is {100 * share:.0f} % of the way from chance to the ceiling" in said
+        assert said.endswith("With twice the answers, the ceiling would be about 0.94.")
+        assert said in made.text and "cannot be told from a perfect one" not in said
+        for one in made.numbers["runs"]:
+            way, low, high = one["test"]["way"]["value"], *one["test"]["way"]["interval"]
+            assert way == pytest.approx((one["test"]["accuracy"] - 0.5) / 0.4) and low < way < high
+            # As wide as the accuracy's interval at least, in shares of the way.
+            ends = one["test"]["interval"]
+            assert high - low > 0.9 * (ends[1] - ends[0]) / 0.4
+
+    def test_none_is_above_the_ceiling(self, tmp_path):
+        made = self.made(tmp_path, CEILING, accuracy=1.0)
+        assert [one["test"]["way"]["value"] for one in made.numbers["runs"]] == [1, 1]
+        said = made.numbers["verdict"]["ceiling"]
+        assert "It cannot be told from a perfect one on so few images. That is 100 % of the way" in said
+
+    def test_a_ceiling_that_is_not_above_chance_has_no_way(self, tmp_path):
+        low = CEILING | {"measures": {"accuracy": reached(0.55, 0.49, 0.61, [0.4, 0.7])}, "twice": 0.6}
+        made = self.made(tmp_path, low)
+        assert [one["test"]["way"] for one in made.numbers["runs"]] == [None, None]
+        assert "too near to chance for these answers" in made.numbers["verdict"]["ceiling"]
+
+    def test_chance_is_what_a_constant_answer_reaches(self, tmp_path):
+        labels = [0] * 30 + [1] * 10
+        runs = [run("one", saying([0] * 36 + [1] * 4, 2))]
+        made = Made(tmp_path, ["cat", "dog"], labels, runs, train=10, ceiling=CEILING).write()
+        assert made.numbers["runs"][0]["test"]["way"]["value"] == pytest.approx(
+            (34 / 40 - 0.75) / (0.9 - 0.75)
+        )
+
+    def test_a_benchmark_a_bracket_and_nothing_are_called_that(self, tmp_path):
+        benchmark = ceiling("benchmark", measures={"accuracy": reached(0.7, 0.64, 0.76)})
+        made = self.made(tmp_path / "a", benchmark)
+        said = made.numbers["verdict"]["ceiling"]
+        assert (
+            "the other annotators predict these labels with 0.70 (0.64 to 0.76): a benchmark and no ceiling"
+            in said
+        )
+        assert "of the way" not in said and "perfect model" not in made.text
+        assert all(one["test"]["way"] is None for one in made.numbers["runs"])
+        made = self.made(tmp_path / "b", ceiling("bracket", bracket=[0.6, 0.85]))
+        assert (
+            "lies about between 0.60 and 0.85 (leave-one-out to plug-in)"
+            in made.numbers["verdict"]["ceiling"]
+        )
+        made = self.made(tmp_path / "c", ceiling(None, reason="Each image has one answer. <b>"))
+        assert made.numbers["verdict"]["ceiling"] == "" and "Each image has one answer. <b>" in made.text
+
+    def test_each_measure_stands_beside_the_best_run(self, tmp_path):
+        shares = np.eye(2)[[0, 1] * 20] * 0.8 + 0.1
+        made = self.made(tmp_path, CEILING, answered=(shares, None))
+        losses = [one["test"]["against_answers"]["log_loss"]["value"] for one in made.numbers["runs"]]
+        cells = "</th><td>0.40</td><td>0.35 to 0.45</td><td>0.30 to 0.50</td><td>"
+        assert f"log loss against the answers{cells}{min(losses):.2f}</td>" in made.html
+        best = max(one["test"]["accuracy"] for one in made.numbers["runs"])
+        cells = "</th><td>0.90</td><td>0.86 to 0.94</td><td>0.78 to 0.98</td><td>"
+        assert f"accuracy{cells}{best:.2f}</td>" in made.html
+        assert "<h3>Against the answers</h3>" in made.html
+        assert [float(row["answers_log_loss"]) for row in made.models] == pytest.approx(losses)
+        ways = [one["test"]["way"]["value"] for one in made.numbers["runs"]]
+        assert [float(row["share_of_way_to_ceiling"]) for row in made.models] == pytest.approx(ways)
+        assert (
+            "a mixture of quantised normal and other distributions was fitted by maximum likelihood"
+            in made.text
+        )

@@ -102,6 +102,19 @@ class TestAccuracyFigure:
         assert all(round(float(lines[place])) == 0 for place in ((0.4,), (0.6,), (0.5,)))
         assert axes.get_xlim()[0] < 0.25 and axes.get_xlim()[1] > 0.93
 
+    def test_the_ceiling_is_a_line_in_its_band(self):
+        ceiling = {"place": 0.95, "band": [0.92, 0.99], "what": "ceiling: about 0.95"}
+        figure = figures.draw_accuracies(self.MODELS, [(0.25, "guessing")], ceiling)
+        (axes,) = figure.axes
+        assert (0.95, 0.95) in {tuple(np.round(line.get_xdata(), 2)) for line in axes.lines}
+        (band,) = axes.patches
+        assert [band.get_x(), band.get_x() + band.get_width()] == pytest.approx([0.92, 0.99])
+        assert axes.get_xlim()[1] > 0.99
+        (legend,) = figure.legends
+        assert [text.get_text() for text in legend.get_texts()] == ["guessing", "ceiling: about 0.95"]
+        (axes,) = figures.draw_accuracies(self.MODELS, [], ceiling | {"place": None}).axes
+        assert 0.95 not in {round(float(line.get_xdata()[0]), 2) for line in axes.lines}
+
 
 class TestLastLines:
     def write(self, folder, runs, **more):
