@@ -77,13 +77,12 @@ def draw_whole_groups(frame, validation, test, seed, splits=HELD_OUT):
     images = good["image"].to_numpy(object)
     label = good["class"].map({name: place for place, name in enumerate(labels)}).to_numpy(int)
     unit, _ = pd.factorize(good["group"].where(good["group"] != "", good["image"]))
-    first = images[np.unique(unit, return_index=True)[1]]
-    places = [place_in_draw(image, seed) for image in first]
-    kinds, counts = np.unique(unit * len(labels) + label, return_counts=True)
-    of_unit = [[] for _ in places]
-    for kind, count in zip(kinds.tolist(), counts.tolist(), strict=True):
-        of_unit[kind // len(labels)].append((kind % len(labels), count))
-    groups = [Group(place, tuple(found)) for place, found in zip(places, of_unit, strict=True)]
+    places = [place_in_draw(image, seed) for image in images[np.unique(unit, return_index=True)[1]]]
+    order = np.array(sorted(range(len(places)), key=places.__getitem__))
+    place_of = np.empty(len(order), int)
+    place_of[order] = np.arange(len(order))
+    unit = place_of[unit]  # from here on groups are numbered in their random order
+    groups = count_classes(unit, label, len(labels))
     try:
         drawn = draw_groups(groups, len(labels), **needed)
     except NoDraw as trouble:
@@ -93,14 +92,23 @@ def draw_whole_groups(frame, validation, test, seed, splits=HELD_OUT):
         log.warning(
             "some groups are more than a fifth of a class's test images, since no draw without was found"
         )
-    place_of = np.empty(len(groups), int)
-    place_of[sorted(range(len(groups)), key=places.__getitem__)] = np.arange(len(groups))
     split = np.full(len(frame), "train", object)
     order = np.full(len(frame), "", object)
     split[rows] = np.array(drawn.splits, object)[unit]
-    by_place = np.argsort(place_of[unit], kind="stable")  # of a group by name
+    by_place = np.argsort(unit, kind="stable")  # of a group by name
     order[rows[by_place]] = pd.Series(label[by_place]).groupby(label[by_place]).cumcount().astype(str)
     return frame.assign(split=split, draw=order)
+
+
+def count_classes(unit, label, classes):
+    """Return the Groups of images: unit: the number of each one's group, from 0; label: its class."""
+    kinds, counts = np.unique(unit * classes + label, return_counts=True)
+    groups: list[Group] = [()] * (int(unit.max()) + 1)
+    for number, kind, count in zip(
+        *(values.tolist() for values in (*divmod(kinds, classes), counts)), strict=True
+    ):
+        groups[number] += ((kind, count),)
+    return groups
 
 
 def explain_no_draw(trouble, groups, labels, needed):
@@ -116,7 +124,7 @@ def explain_no_draw(trouble, groups, labels, needed):
         for split, label, count in trouble.nearest
     ]
     nearest = f" The nearest found has {some(lacking)}." if lacking else ""
-    sizes = [sum(count for _, count in group.counts) for group in groups]
+    sizes = [sum(count for _, count in group) for group in groups]
     smaller = find_smaller(groups, len(labels), **needed)
     instead = ""
     if smaller:

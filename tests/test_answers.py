@@ -53,6 +53,15 @@ class TestAgainstAnswers:
         assert apart["earth_movers_distance"]["value"] == 2  # 1 and 9 have 5 between them
         assert apart["spearman_of_mean"] is None
 
+    def test_classes_from_the_high_end_down_are_in_the_direction_of_the_answers(self):
+        shares, means, labels, probabilities = self.made()
+        up = against_answers(shares, means, labels, probabilities, ["low", "middle", "high"], True)
+        down = against_answers(
+            shares[:, ::-1], means, 2 - labels, probabilities[:, ::-1], ["high", "middle", "low"], True
+        )
+        assert down["spearman_of_mean"] == up["spearman_of_mean"]
+        assert down["earth_movers_distance"]["value"] == pytest.approx(up["earth_movers_distance"]["value"])
+
     def test_what_is_none(self):
         shares, means, labels, probabilities = self.made()
         names = against_answers(shares, means, labels, probabilities, ["a", "b", "c"], False)

@@ -1,6 +1,5 @@
 """A draw of whole groups: exact counts, groups whole, a proof where there is none, and in time."""
 
-import hashlib
 import itertools
 import random
 import time
@@ -11,7 +10,7 @@ import pytest
 
 import split_holdout
 from baton.errors import UserError
-from holdout.groups import SHARE, Group, NoDraw, draw_groups, find_smaller
+from holdout.groups import SHARE, NoDraw, draw_groups, find_smaller
 
 
 def make_groups(seed, classes, images, largest, mixed):
@@ -23,15 +22,14 @@ def make_groups(seed, classes, images, largest, mixed):
         only = draw.randrange(classes)
         labels = [draw.randrange(classes) if draw.random() < mixed else only for _ in range(size)]
         counts = tuple(sorted((label, labels.count(label)) for label in set(labels)))
-        place = hashlib.sha256(f"{seed}/{len(groups)}".encode()).hexdigest()
-        groups.append(Group(place, counts))
+        groups.append(counts)
     return groups
 
 
 def count_images(groups, splits, classes):
     counts = {split: [0] * classes for split in ("train", "validation", "test")}
     for group, split in zip(groups, splits, strict=True):
-        for label, count in group.counts:
+        for label, count in group:
             counts[split][label] += count
     return counts
 
@@ -43,7 +41,7 @@ def exists(groups, classes, validation, test):
         for found in list(reached):
             for split in (0, 1):
                 sums = list(found[split])
-                for label, count in group.counts:
+                for label, count in group:
                     sums[label] += count
                 limit = (validation, test)[split]
                 if max(sums) <= limit:
@@ -56,7 +54,7 @@ def test_random_structures_give_exact_counts_or_say_why_not(seed):
     draw = random.Random(seed)
     classes, largest = draw.randint(2, 6), draw.choice([3, 5, 12, 30])
     groups = make_groups(seed, classes, draw.choice([60, 120]), largest, draw.choice([0, 0.2, 0.5, 0.9]))
-    smallest = min(sum(dict(group.counts).get(label, 0) for group in groups) for label in range(classes))
+    smallest = min(sum(dict(group).get(label, 0) for group in groups) for label in range(classes))
     size = max(1, (smallest - 1) // draw.choice([3, 4, 6]))
     try:
         drawn = draw_groups(groups, classes, size, size)
@@ -70,7 +68,7 @@ def test_random_structures_give_exact_counts_or_say_why_not(seed):
         count > max(1, size // SHARE)
         for group, split in zip(groups, drawn.splits, strict=True)
         if split == "test"
-        for _, count in group.counts
+        for _, count in group
     ]
     assert any(large) == drawn.unavoidably_large
 
@@ -91,8 +89,8 @@ def test_there_is_no_draw_where_that_is_said_to_be_proven(seed):
 
 
 def test_both_answers_come_up_among_these():
-    assert exists([Group("", ((0, 1), (1, 1)))] * 3, 2, 1, 1)
-    assert not exists([Group("", ((0, 2), (1, 1)))] * 9, 2, 3, 3)
+    assert exists([((0, 1), (1, 1))] * 3, 2, 1, 1)
+    assert not exists([((0, 2), (1, 1))] * 9, 2, 3, 3)
 
 
 def test_groups_of_one_image_are_drawn_as_images_are():
@@ -104,26 +102,28 @@ def test_groups_of_one_image_are_drawn_as_images_are():
     assert groups["draw"].tolist() == plain["draw"].astype(str).tolist()
 
 
-def test_the_order_of_groups_does_not_change_the_draw():
-    groups = make_groups(3, 3, 200, 12, 0.5)
-    drawn = dict(zip(groups, draw_groups(groups, 3, 40, 40).splits, strict=True))
-    mixed = random.Random(1).sample(groups, len(groups))
-    assert dict(zip(mixed, draw_groups(mixed, 3, 40, 40).splits, strict=True)) == drawn
+def test_the_order_of_the_images_does_not_change_the_draw():
+    rows, pairs = rows_of([("a", size) for size in (4, 3, 1, 2, 5, 1, 1)] + [("b", 2)] * 9)
+    frame = pd.DataFrame(rows, columns=["image", "class"])
+    frame = frame.assign(group=frame["image"].map(dict(pairs)).fillna(""), damaged=False)
+    drawn, other = (
+        split_holdout.draw_whole_groups(one, 4, 4, 1).set_index("image")["split"].to_dict()
+        for one in (frame, frame.sample(frac=1, random_state=3))
+    )
+    assert drawn == other and set(drawn.values()) == {"train", "validation", "test"}
 
 
 def test_no_group_is_more_than_a_fifth_of_the_test_images_where_that_can_be():
-    groups = [Group(f"{place:03}", ((0, size),)) for place, size in enumerate([10] * 10 + [2] * 30)]
+    groups = [((0, size),) for size in [10] * 10 + [2] * 30]
     drawn = draw_groups(groups, 1, 20, 20)
-    tested = [
-        group.counts[0][1] for group, split in zip(groups, drawn.splits, strict=True) if split == "test"
-    ]
+    tested = [group[0][1] for group, split in zip(groups, drawn.splits, strict=True) if split == "test"]
     assert tested == [2] * 10 and not drawn.unavoidably_large
     only_large = draw_groups(groups[:10], 1, 20, 20)
     assert only_large.unavoidably_large
 
 
 def test_what_a_little_less_would_give_is_found():
-    groups = [Group(str(place), ((0, 4),)) for place in range(6)]
+    groups = [((0, 4),) for _ in range(6)]
     with pytest.raises(NoDraw) as trouble:
         draw_groups(groups, 1, 5, 5)
     assert trouble.value.proven

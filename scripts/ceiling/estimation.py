@@ -52,8 +52,14 @@ def estimate(counts, values, labelling, test, scale=None):
         more.append(Oracle(twice, again, test).accuracy())
         for name, rule in rules.items():
             found[name].append(scores[name][rule])
+    reaches = {"log_loss": np.log(len(test))}
+    if scale is not None:
+        reaches["mean_absolute_error"] = np.ptp(scale.values)
+        reaches["earth_movers_distance"] = np.ptp(scale.places)
     measures = {
-        name: correct(name, np.nanmean(final[name][rule]), np.array(found[name]), scale, random)
+        name: correct(
+            name, np.nanmean(final[name][rule]), np.array(found[name]), reaches.get(name, 1), random
+        )
         for name, rule in rules.items()
     }
     doubled = 2 * Oracle(twice, shares, test).accuracy() - np.mean(more)
@@ -61,14 +67,12 @@ def estimate(counts, values, labelling, test, scale=None):
     return measures | {"twice": float(np.clip(doubled, measures["accuracy"]["value"], 1))}
 
 
-def correct(name, value, samples, scale, random):
-    """Return {value, interval, band} of a measure; samples: (bootstraps, tests) scores."""
-    reach = {"mean_absolute_error": "values", "earth_movers_distance": "places"}.get(name)
-    reach = np.ptp(getattr(scale, reach)) if reach else 1
+def correct(name, value, samples, reach, random):
+    """Return {value, interval, band} of a measure; samples: (bootstraps, tests) scores; reach: of the measure's range."""
     low, high = (0, np.inf) if name in LOWER_IS_BETTER else (-1, 1)
     means = np.nanmean(samples, axis=1, keepdims=True)
     bias = means.mean() - value
-    error = random.normal(scale=MODEL_ERROR * reach, size=(len(samples), samples.shape[1]))
+    error = random.normal(scale=MODEL_ERROR * reach, size=samples.shape)
 
     def ends(scores):
         return np.clip(np.nanquantile(scores, [LEVEL / 2, 1 - LEVEL / 2]), low, high).tolist()

@@ -32,14 +32,17 @@ def predict_by_others(labels, others, test, scale: Scale | None):
     return {
         name: {
             "value": value[name],
-            "interval": np.nanquantile([one[name] for one in found], [LEVEL / 2, 1 - LEVEL / 2]).tolist(),
+            "interval": np.quantile(
+                [one[name] for one in found if name in one], [LEVEL / 2, 1 - LEVEL / 2]
+            ).tolist(),
         }
         for name in value
     }
 
 
 def _mean(scores):
-    return {name: float(np.nanmean(values)) for name, values in scores.items()}
+    """Return the mean of each measure that is defined."""
+    return {name: float(np.nanmean(values)) for name, values in scores.items() if np.isfinite(values).any()}
 
 
 def _score_others(labels, others, rows, test, scale, tests, random):

@@ -183,10 +183,10 @@ class Oracle:
 
 
 def choose_rules(scores):
-    """Return the rule that is best for each measure; scores: of Oracle.score."""
-
-    def choose(name, by_rule):
-        means = {rule: np.nanmean(values) for rule, values in by_rule.items()}
-        return (min if name in LOWER_IS_BETTER else max)(means, key=means.get)
-
-    return {name: choose(name, by_rule) for name, by_rule in scores.items()}
+    """Return the rule that is best for each measure that is defined; scores: of Oracle.score."""
+    rules = {}
+    for name, by_rule in scores.items():
+        means = {rule: np.nanmean(values) for rule, values in by_rule.items() if np.isfinite(values).any()}
+        if means:
+            rules[name] = (min if name in LOWER_IS_BETTER else max)(means, key=means.get)
+    return rules

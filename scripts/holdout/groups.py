@@ -18,11 +18,8 @@ SHARE = 5  # of a class's test images no group fills more than one in so many
 NODES = 200  # of the integer program's search
 
 
-class Group(NamedTuple):
-    """A group of images: its place in the random order, and how many images it has of each class, as (class, count)."""
-
-    place: str
-    counts: tuple[tuple[int, int], ...]
+# How many images a group has of each class: (class, count) of those that it has.
+Group = tuple[tuple[int, int], ...]
 
 
 class Drawn(NamedTuple):
@@ -45,9 +42,8 @@ class NoDraw(Exception):
 
 
 def draw_groups(groups, classes, validation, test):
-    """Return the Drawn of a list of Groups, for so many images of each of the `classes` (their number). Raises NoDraw."""
+    """Return the Drawn of Groups in random order, for so many images of each of the `classes` (their number). Raises NoDraw."""
     needed = {"validation": validation, "test": test}
-    order = sorted(range(len(groups)), key=lambda index: groups[index].place)
     most = max(1, test // SHARE)
     splits = ["train"] * len(groups)
     complete = True
@@ -55,10 +51,9 @@ def draw_groups(groups, classes, validation, test):
         missing = [needed[split]] * classes
         limit = most if split == "test" else needed[split]
         open_classes = classes if needed[split] else 0
-        for index in order:
+        for index, counts in enumerate(groups):
             if not open_classes:
                 break
-            counts = groups[index].counts
             if splits[index] == "train" and all(
                 count <= missing[label] and count <= limit for label, count in counts
             ):
@@ -69,14 +64,14 @@ def draw_groups(groups, classes, validation, test):
         complete = complete and not open_classes
     if complete:
         return Drawn(splits, "in order", False)
-    return _draw_by_program(groups, order, splits, classes, needed, most)
+    return _draw_by_program(groups, splits, classes, needed, most)
 
 
-def _draw_by_program(groups, order, taken, classes, needed, most):
+def _draw_by_program(groups, taken, classes, needed, most):
     """Return the Drawn that keeps as much as it can of what was taken in order."""
     kinds = defaultdict(list)  # counts: the groups of them, in order
-    for index in order:
-        kinds[groups[index].counts].append(index)
+    for index, counts in enumerate(groups):
+        kinds[counts].append(index)
     members = list(kinds.values())
     table = np.zeros((classes, len(kinds)))
     for kind, counts in enumerate(kinds):

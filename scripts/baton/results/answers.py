@@ -39,7 +39,12 @@ def against_answers(shares, means, labels, probabilities, classes, ordered, grou
         distances = abs((shares - probabilities)[:, order].cumsum(axis=1)[:, :-1]).sum(axis=1)
         found["earth_movers_distance"] = estimate(distances.mean(), np.mean, distances, groups=groups)
         if means is not None:
-            expected, means = probabilities @ np.array(scale["values"], float), means[there]
+            values, means = np.array(scale["values"], float), means[there]
+            expected = probabilities @ values
+            if (
+                spearman(values[labels[there]], means) < 0
+            ):  # classes that are listed from the high end to the low one
+                expected = -expected
             found["spearman_of_mean"] = estimate(
                 spearman(expected, means), spearman, expected, means, groups=groups
             )
