@@ -196,6 +196,20 @@ def test_errors_and_bands_over_many_studies(kind, test, record_property):
     assert np.mean(covered) >= 0.93
 
 
+@pytest.mark.soak
+@pytest.mark.parametrize("kind", ["humps", "careless"])
+def test_what_second_answers_to_200_images_give(kind):
+    """As the message to a study with one answer per image says: the ceiling to about 0.06 either way."""
+    label, _ = labelling("median", MERGED)
+    world = World(kind, 7, 2000, seed=7)
+    counts = world.answer(np.where(np.arange(2000) < 200, 2, 1))
+    found = estimate(counts, np.arange(1.0, 8), label, np.full(3, 50), Scale(np.arange(3), np.arange(3.0)))
+    low, high = found["accuracy"]["interval"]
+    print(kind, f"{found['accuracy']['value']:.3f}, {low:.3f} to {high:.3f}")
+    assert 0.045 < (high - low) / 2 < 0.075
+    assert "about 0.06 either way" in estimate_ceiling.NOTHING["one"]
+
+
 RATINGS = REPOSITORY.parent / "shared/data/ratings/annotations.csv"
 
 
