@@ -59,7 +59,8 @@ def score_perfect(world, low, high, label, test, rounds=400, splits=400):
     """Return {measure: (splits,)} of a model that knows each image's distribution, by plain simulation.
 
     label: takes counts, (images, categories), and returns class indices, -1 for none; test: images per class. The classes
-    are places on a scale, in their order.
+    are places on a scale, in their order; rounds: of answers to each image, by which the model knows it. Of few it would
+    know them by heart, and look better than it is.
     """
     classes = len(test)
     labels, shares, means = [], [], []

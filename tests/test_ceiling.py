@@ -103,7 +103,7 @@ class TestEstimate:
         found = estimate(
             counts, np.arange(1.0, 8), label, np.full(3, 40), Scale(np.arange(3), np.arange(3.0))
         )
-        truth = score_perfect(world, 2, 6, three_classes, [40] * 3, rounds=60)
+        truth = score_perfect(world, 2, 6, three_classes, [40] * 3, rounds=200)
         assert found["accuracy"]["value"] == pytest.approx(truth["accuracy"].mean(), abs=0.05)
         low, high = found["accuracy"]["band"]
         assert ((truth["accuracy"] >= low) & (truth["accuracy"] <= high)).mean() > 0.85
@@ -163,12 +163,12 @@ def test_errors_and_bands_over_many_studies(kind, test, record_property):
     scale = Scale(np.arange(classes), np.arange(classes, dtype=float))
     # Many more images than in a study, so that it is of the raters and not of these images.
     truth = score_perfect(
-        World(kind, categories, 6000, 0),
+        World(kind, categories, 3000, 0),
         2,
         6,
         nine_classes if nine else three_classes,
         [images] * classes,
-        rounds=100,
+        rounds=600,
     )
     errors, covered = {name: [] for name in REACHES}, []
     for seed in range(1, 13):
