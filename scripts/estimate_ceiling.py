@@ -14,7 +14,7 @@ from ceiling.estimation import estimate
 from ceiling.instead import bracket, predict_by_others
 from ceiling.labelling import Labelling
 from ceiling.oracle import Scale
-from ceiling.table import Table, list_few
+from ceiling.table import Table, keep_placed, list_few
 
 LEAST = 20  # images with two answers or more
 NOTHING = {
@@ -23,8 +23,8 @@ NOTHING = {
     "the images would give it to about 0.06 either way.",
     "few": f"Fewer than {LEAST} images have two answers or more: too few to tell how much of an answer is chance, so there is no "
     "ceiling. Second answers to 200 of the images would give it to about 0.06 either way.",
-    "alone": "The labels are those of one annotator, and nobody else answered as many as "
-    f"{LEAST} of these images: how well others predict them is not known.",
+    "alone": "The labels are those of one annotator, and nobody else gave answers to as many as "
+    f"{LEAST} of these images: how well others predict them is not known, and a model may learn the person.",
     "unlabelled": "The test split has no images.",
 }
 
@@ -84,10 +84,14 @@ def find_ceiling(answers, labelled, classes, test, scale, data):
         return {"reason": NOTHING["unlabelled"]}
     if data["annotator_column"] in data["where"]:
         return find_benchmark(answers, labelled, classes, test, scale, data)
+    if scale is not None:
+        answers = keep_placed(answers, data["classes"])
     several = answers["image"].duplicated(keep=False)
     number = answers.loc[several, "image"].nunique()
     if number < LEAST:
         return {"reason": NOTHING["few" if number else "one"]}
+    if answers["annotator"].nunique() == 1 and answers["annotator"].iloc[0] != "":
+        return {"reason": NOTHING["alone"]}
     table = Table(answers, data, scale is not None)
     chosen = Classes(data["classes"], answers["answer"])
     labelling = Labelling(data["combine"], chosen, classes, table.categories, table.values)
@@ -112,15 +116,19 @@ def find_benchmark(answers, labelled, classes, test, scale, data):
         (answers["annotator"].map(normalize_label) != own) & answers["image"].isin(labelled["image"])
     ]
     labels = labelled.set_index("image")["class"].map({label: index for index, label in enumerate(classes)})
-    if others["image"].nunique() < LEAST:
-        return {"reason": NOTHING["alone"]}
+    if scale is not None:
+        others = keep_placed(others, data["classes"])
     table = Table(others, data, scale is not None)
     if table.order is None:
         scale = None
-        theirs = others[others["class"] != ""].groupby(["image", "class"]).size().unstack(fill_value=0)
+        theirs = (
+            others[others["class"].isin(classes)].groupby(["image", "class"]).size().unstack(fill_value=0)
+        )
         theirs = theirs.reindex(columns=classes, fill_value=0)
     else:
         theirs = others.assign(value=table.place(others)).groupby("image")["value"].mean()
+    if len(theirs) < LEAST:
+        return {"reason": NOTHING["alone"]}
     labels = labels[theirs.index].to_numpy(int)
     there = np.bincount(labels, minlength=len(classes)) > 0
     measures = predict_by_others(labels, theirs.to_numpy(float), np.where(there, test, 0), scale)

@@ -114,6 +114,44 @@ class TestEstimate:
         for name, reach in REACHES.items():
             assert found[name]["value"] == pytest.approx(truth[name].mean(), abs=0.06 * reach(3))
 
+    def test_a_slip_of_the_pen_changes_little(self):
+        rows = rate(300, "pqr")
+        frames = [
+            pd.DataFrame(some, columns=["image", "annotator", "answer"])
+            for some in (rows, [*rows[:-1], ("299", "r", "55")])
+        ]
+        found = []
+        for frame in frames:
+            table = Table(frame, {"classes": None}, True)
+            label = Labelling(
+                "median", Classes(None, table.categories), list("12345"), table.categories, table.values
+            )
+            found.append(
+                estimate(table.count(frame), table.order, label, np.full(5, 10))["accuracy"]["value"]
+            )
+        assert found[1] == pytest.approx(found[0], abs=0.03)
+
+    def test_raters_who_nearly_always_agree_leave_room_for_a_perfect_model(self):
+        random = np.random.default_rng(1)
+        shapes = np.full((300, 5), 0.0125)
+        shapes[np.arange(300), random.integers(0, 5, 300)] = 0.95
+        label, _ = labelling("median", None, SEVEN[:5])
+        found = estimate(random.multinomial(3, shapes)[:, None], np.arange(1.0, 6), label, np.full(5, 10))[
+            "accuracy"
+        ]
+        assert found["value"] > 0.96 and found["interval"][1] == found["band"][1] == 1  # the truth is 0.99
+
+    def test_what_the_answers_leave_open_is_in_the_interval(self):
+        # Of three answers to yes or no, many mixtures say the same: half of .25 and half of .75, or all between.
+        random = np.random.default_rng(2)
+        yes = np.where(random.random(400) < 0.5, 0.25, 0.75)
+        counts = random.multinomial(3, np.stack([1 - yes, yes], axis=1))[:, None]
+        label, _ = labelling("majority", None, ["0", "1"])
+        found = estimate(counts, np.array([0.0, 1]), label, np.full(2, 20))["accuracy"]
+        truth = 0.75**3 + 3 * 0.75**2 * 0.25
+        low, high = found["interval"]
+        assert high - low > 0.15 and low < truth < high + 0.02
+
     def test_the_same_answers_give_the_same_numbers(self):
         world = World("humps", 7, 200, seed=1)
         counts = world.answer(world.numbers(2, 4))
@@ -330,12 +368,12 @@ class TestTable:
 class Found:
     """What main() makes of rows of (image, annotator, answer), each of whose images is of the class of its last answer."""
 
-    def __init__(self, folder, rows, test=None, ordered=None, classes=None, **data):
+    def __init__(self, folder, rows, ordered=None, classes=None, asked=None, **data):
         paths = [
             folder / name
             for name in ("answers.csv", "classes.csv", "images.csv", "class_weights.json", "ceiling.json")
         ]
-        data = {"combine": "median", "classes": None, "where": {}, "annotator_column": None} | data
+        data = {"combine": "median", "classes": asked, "where": {}, "annotator_column": None} | data
         chosen = Classes(data["classes"], [row[2] for row in rows])
         of = dict(
             zip(
@@ -396,8 +434,8 @@ class TestMain:
     def test_ordered_names_have_one_too_and_others_a_bracket(self, tmp_path):
         names = ["awful", "bad", "fair", "good", "great"]
         rows = rate(80, "pqr", names=names)
-        found = Found(tmp_path, rows, combine="majority", classes=names, ordered=True).json
-        assert found["kind"] is not None
+        found = Found(tmp_path, rows, combine="majority", classes=names, asked=names, ordered=True).json
+        assert found["kind"] == "ceiling"
         (tmp_path / "b").mkdir()
         found = Found(tmp_path / "b", rows, combine="majority").json
         assert found["kind"] == "bracket" and found["measures"] == {} and found["twice"] is None
@@ -421,7 +459,7 @@ class TestMain:
             (
                 rate(50, "p"),
                 {"where": {"who": "p"}, "annotator_column": "who"},
-                "nobody else answered as many as 20 of these images",
+                "nobody else gave answers to as many as 20 of these images",
             ),
         ],
         ids=["one", "few", "alone"],
@@ -430,6 +468,27 @@ class TestMain:
         found = Found(tmp_path, rows, **data).json
         assert found["kind"] is None and reason in found["reason"]
         assert found["measures"] == {}
+
+    def test_others_whose_answers_are_of_no_class_are_nobody(self, tmp_path):
+        rows = [(str(image), "me", "cat" if image % 2 else "dog") for image in range(40)]
+        rows = [(str(image), who, "fox") for image in range(40) for who in "pq"] + rows
+        data = {"where": {"who": "me"}, "annotator_column": "who", "combine": None}
+        assert (
+            "nobody else gave answers"
+            in Found(tmp_path, rows, classes=["cat", "dog"], asked=["cat", "dog"], **data).json["reason"]
+        )
+
+    def test_answers_twice_of_one_annotator_are_no_panel(self, tmp_path):
+        found = Found(tmp_path, rate(50, ["p", "p"])).json
+        assert found["kind"] is None and "a model may learn the person" in found["reason"]
+
+    def test_an_answer_without_a_place_leaves_the_order_of_the_others(self, tmp_path):
+        rows = rate(80, "pqr", names=["bad", "poor", "ok", "good", "dunno"])
+        classes = {"low": ["bad", "poor"], "high": ["ok", "good"]}
+        found = Found(
+            tmp_path, rows, combine="majority", classes=["low", "high"], ordered=True, asked=classes
+        ).json
+        assert found["kind"] == "ceiling"
 
     def test_folders_have_none(self, tmp_path):
         found = estimate_ceiling.find_ceiling(

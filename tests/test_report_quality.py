@@ -183,16 +183,20 @@ class TestCeiling:
         assert said in made.text and "cannot be told from a perfect one" not in said
         for one in made.numbers["runs"]:
             way, low, high = one["test"]["way"]["value"], *one["test"]["way"]["interval"]
-            assert way == pytest.approx((one["test"]["accuracy"] - 0.5) / 0.4) and low < way < high
-            # As wide as the accuracy's interval at least, in shares of the way.
-            ends = one["test"]["interval"]
-            assert high - low > 0.9 * (ends[1] - ends[0]) / 0.4
+            assert way == pytest.approx(max(one["test"]["accuracy"] - 0.5, 0) / 0.4) and low <= way < high
+            # As far up as the accuracy's interval goes at least, in shares of the way.
+            assert high > 0.9 * (one["test"]["interval"][1] - 0.5) / 0.4
 
     def test_none_is_above_the_ceiling(self, tmp_path):
         made = self.made(tmp_path, CEILING, accuracy=1.0)
         assert [one["test"]["way"]["value"] for one in made.numbers["runs"]] == [1, 1]
         said = made.numbers["verdict"]["ceiling"]
         assert "It cannot be told from a perfect one on so few images. That is 100 % of the way" in said
+
+    def test_below_chance_is_none_of_the_way(self, tmp_path):
+        made = self.made(tmp_path, CEILING, accuracy=0.3)
+        assert [one["test"]["way"]["value"] for one in made.numbers["runs"]] == [0, 0]
+        assert "It has gone none of the way from chance to the ceiling." in made.numbers["verdict"]["ceiling"]
 
     def test_a_ceiling_that_is_not_above_chance_has_no_way(self, tmp_path):
         low = CEILING | {"measures": {"accuracy": reached(0.55, 0.49, 0.61, [0.4, 0.7])}, "twice": 0.6}

@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from ceiling.mixture import estimate_shares, list_shapes_of_each
+from ceiling.mixture import Mixture, list_shapes_of_each
 from ceiling.oracle import LOWER_IS_BETTER, Oracle, Pool, choose_rules, draw_answers
 
 MOST_IMAGES = 3000  # that the mixture is fitted to, at random
 BOOTSTRAPS, TESTS = 40, 50  # of the whole estimate, and test splits for each
 SPLITS, MOST_SPLITS, ROWS = 200, 2000, 600_000  # test splits for the values, and their images in memory
-LEVEL, SEED = 0.05, 1
+LEVEL, SEED, WIDE = 0.05, 1, 1.96
 # How far the estimate is off where people answer otherwise than any shape says, as a standard deviation, in shares of the
 # measure's range: of the simulations in tests/test_ceiling.py.
 MODEL_ERROR = 0.015
@@ -31,23 +31,22 @@ def estimate(counts, values, labelling, test, scale=None):
     if len(counts) > MOST_IMAGES:
         counts = counts[random.choice(len(counts), MOST_IMAGES, replace=False)]
     shapes, numbers = list_shapes_of_each(values, counts), counts.sum(axis=2)
-    shares = estimate_shares(counts, shapes)
+    mixture = Mixture(counts, shapes)
+    shares = mixture.fit()
     pool, twice = (
         Pool(draw_answers(shapes, number, random), labelling, len(test), scale)
         for number in (numbers, 2 * numbers)
     )
-    final = Oracle(pool, shares, test).score(int(np.clip(ROWS // sum(test), SPLITS, MOST_SPLITS)), random)
+    splits = int(np.clip(ROWS // sum(test), SPLITS, MOST_SPLITS))
+    best = Oracle(pool, shares, test)
+    final = best.score(splits, random)
     rules = choose_rules(final)
+    ends = [
+        Oracle(pool, mixture.push(shares, best.gain(), sign), test).score(splits, random) for sign in (-1, 1)
+    ]
     found, more = {name: [] for name in rules}, []
     for _ in range(BOOTSTRAPS):
-        shape = random.choice(len(shares), len(counts), p=shares)
-        again = estimate_shares(
-            np.stack(
-                [random.multinomial(number, of[shape]) for number, of in zip(numbers.T, shapes, strict=True)],
-                1,
-            ),
-            shapes,
-        )
+        again = Mixture(imagine(shapes, shares, numbers, random), shapes).fit()
         scores = Oracle(pool, again, test).score(TESTS, random)
         more.append(Oracle(twice, again, test).accuracy())
         for name, rule in rules.items():
@@ -58,7 +57,12 @@ def estimate(counts, values, labelling, test, scale=None):
         reaches["earth_movers_distance"] = np.ptp(scale.places)
     measures = {
         name: correct(
-            name, np.nanmean(final[name][rule]), np.array(found[name]), reaches.get(name, 1), random
+            name,
+            np.nanmean(final[name][rule]),
+            [np.nanmean(end[name][rule]) for end in ends],
+            np.array(found[name]),
+            MODEL_ERROR * reaches.get(name, 1),
+            random,
         )
         for name, rule in rules.items()
     }
@@ -67,18 +71,35 @@ def estimate(counts, values, labelling, test, scale=None):
     return measures | {"twice": float(np.clip(doubled, measures["accuracy"]["value"], 1))}
 
 
-def correct(name, value, samples, reach, random):
-    """Return {value, interval, band} of a measure; samples: (bootstraps, tests) scores; reach: of the measure's range."""
+def imagine(shapes, shares, numbers, random):
+    """Return counts of answers to as many images as there are, drawn from the mixture, (images, annotators, categories)."""
+    shape = random.choice(len(shares), len(numbers), p=shares)
+    return np.stack(
+        [random.multinomial(number, of[shape]) for number, of in zip(numbers.T, shapes, strict=True)], axis=1
+    )
+
+
+def correct(name, value, ends, samples, model_error, random):
+    """Return {value, interval, band} of a measure.
+
+    ends: of the profile likelihood interval of the accuracy, the measure's value there; samples: (bootstraps, tests) scores;
+    model_error: see MODEL_ERROR.
+    """
     low, high = (0, np.inf) if name in LOWER_IS_BETTER else (-1, 1)
     means = np.nanmean(samples, axis=1, keepdims=True)
     bias = means.mean() - value
-    error = random.normal(scale=MODEL_ERROR * reach, size=samples.shape)
+    # What the bootstrap does not see: where the answers leave open which mixture it is, and where it is none.
+    ends = [end for end in ends if np.isfinite(end)]
+    down, up = (value - min([value, *ends])) / WIDE, (max([value, *ends]) - value) / WIDE
+    down, up = (np.sqrt(model_error**2 + max(0, open_ - means.var())) for open_ in (down**2, up**2))
+    error = random.normal(size=samples.shape)
+    error *= np.where(error < 0, down, up)
 
-    def ends(scores):
+    def quantiles(scores):
         return np.clip(np.nanquantile(scores, [LEVEL / 2, 1 - LEVEL / 2]), low, high).tolist()
 
     return {
         "value": float(np.clip(value - bias, low, high)),
-        "interval": ends(means + error - 2 * bias),
-        "band": ends(samples + error - 2 * bias),
+        "interval": quantiles(means + error - 2 * bias),
+        "band": quantiles(samples + error - 2 * bias),
     }

@@ -37,6 +37,7 @@ def predict_by_others(labels, others, test, scale: Scale | None):
             ).tolist(),
         }
         for name in value
+        if any(name in one for one in found)
     }
 
 

@@ -117,6 +117,10 @@ class Oracle:
         right = [self.of_class[best == label, label].sum() for label in range(len(self.test))]
         return float((np.array(right) * self.test).sum() / self.test.sum())
 
+    def gain(self):
+        """Return what an image of each shape adds to the accuracy, (shapes,), were the classes as frequent as they are."""
+        return (self.factor * self.pool.chances).max(axis=1) / self.test.sum()
+
     def _list_classes(self):
         """Return the class that is answered for each shape, (shapes,), by the rules of which one is best for a measure."""
         said = {"mode": self.posterior.argmax(axis=1)}

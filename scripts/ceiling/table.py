@@ -6,6 +6,9 @@ from baton.data.labels import normalize_label, sort_labels
 from baton.formatting import as_number
 
 MOST_CATEGORIES = 101  # of numbers: more are a continuous scale, and are binned
+TAIL = (
+    0.001  # of the answers at either end of such a scale share the last bin: one may be a slip of 550 for 55
+)
 # Annotators with a bias each: more are any of many, and the bias of one who answered few images cannot be told from chance.
 MOST_ANNOTATORS, LEAST_ANSWERS = 12, 30
 
@@ -16,6 +19,22 @@ def list_few(answers):
     if "" in counts.index or not 1 < len(counts) <= MOST_ANNOTATORS or counts.min() < LEAST_ANSWERS:
         return None
     return sorted(answers["annotator"].unique())
+
+
+def list_named(classes):
+    """Return the labels that data.classes names, in its order."""
+    named = (
+        classes if isinstance(classes, list) else [old for olds in (classes or {}).values() for old in olds]
+    )
+    return [normalize_label(label) for label in named]
+
+
+def keep_placed(answers, classes):
+    """Return the answers that have a place on a scale: numbers, or, where some are none, those that data.classes names."""
+    are_numbers = answers["answer"].map(as_number).notna()
+    if are_numbers.all():
+        return answers
+    return answers[answers["answer"].isin(list_named(classes)) if classes else are_numbers]
 
 
 class Table:
@@ -31,7 +50,8 @@ class Table:
         if None not in numbers:
             self.values = np.array(numbers, float)
             if len(numbers) > MOST_CATEGORIES:
-                self.values = np.linspace(self.values[0], self.values[-1], MOST_CATEGORIES)
+                ends = answers["answer"].map(as_number).astype(float).quantile([TAIL, 1 - TAIL])
+                self.values = np.linspace(*ends, MOST_CATEGORIES)
                 self.step = self.values[1] - self.values[0]
                 self.categories = [repr(float(value)) for value in self.values]
             self.order = self.values if ordered and len(numbers) > 1 else None
@@ -39,12 +59,7 @@ class Table:
             self._order_names(data["classes"])
 
     def _order_names(self, classes):
-        named = (
-            classes
-            if isinstance(classes, list)
-            else [old for olds in (classes or {}).values() for old in olds]
-        )
-        named = [normalize_label(label) for label in named]
+        named = list_named(classes)
         if set(self.categories) <= set(named) and len(self.categories) > 1:
             self.categories = [label for label in named if label in set(self.categories)]
             self.order = np.arange(len(self.categories), dtype=float)
@@ -53,7 +68,7 @@ class Table:
         """Return the category of each answer, (answers,)."""
         if self.step is not None:
             values = answers["answer"].map(as_number).to_numpy(float)
-            return np.rint((values - self.values[0]) / self.step).astype(int)
+            return np.rint((values - self.values[0]) / self.step).clip(0, MOST_CATEGORIES - 1).astype(int)
         return (
             answers["answer"].map({label: place for place, label in enumerate(self.categories)}).to_numpy(int)
         )

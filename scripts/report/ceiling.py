@@ -34,7 +34,8 @@ def measure_way(accuracy, interval, chance, ceiling):
     """Return {value, interval} of how far an accuracy is from chance to the ceiling, as a share; None where that is no way.
 
     interval: of the accuracy; ceiling: of ceiling.json. The interval is of draws of both, normal as their intervals are wide.
-    None where the ceiling itself is not shown to be above chance. The value is at most 1: none is above the ceiling.
+    None where the ceiling itself is not shown to be above chance. The value is from 0 to 1: none is above the ceiling, and what is
+    right less often than chance has gone none of the way.
     """
     if ceiling["kind"] != "ceiling":
         return None
@@ -51,8 +52,8 @@ def measure_way(accuracy, interval, chance, ceiling):
     ways = (draw(accuracy, interval) - chance) / np.maximum(high - chance, 1e-9)
     low, high = np.quantile(ways, [LEVEL / 2, 1 - LEVEL / 2])
     return {
-        "value": float(min((accuracy - chance) / (found["value"] - chance), 1)),
-        "interval": [float(min(low, 1)), float(min(high, 1))],
+        "value": float(np.clip((accuracy - chance) / (found["value"] - chance), 0, 1)),
+        "interval": np.clip([low, high], 0, 1).tolist(),
     }
 
 
@@ -88,8 +89,10 @@ def state_ceiling(done, compared, ceiling):
         sentences.append("That is too near to chance for these answers to show how much there is to learn.")
     elif best["accuracy"] >= accuracy["band"][0]:
         sentences.append("It cannot be told from a perfect one on so few images.")
-    if way is not None:
-        low, high = (percent(max(end, 0)) for end in way["interval"])
+    if way is not None and way["value"] <= 0:
+        sentences.append("It has gone none of the way from chance to the ceiling.")
+    elif way is not None:
+        low, high = (percent(end) for end in way["interval"])
         sentences.append(
             f"That is {percent(way['value'])} % of the way from chance to the ceiling ({low} to {high} %)."
         )
