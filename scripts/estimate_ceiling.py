@@ -7,7 +7,7 @@ from baton import console
 from baton.console import log
 from baton.data.labels import normalize_label
 from baton.files import read_json, write_json
-from baton.formatting import as_number, decimals
+from baton.formatting import as_number
 from baton.manifests import read_manifest
 from baton.results.scale import read_scale
 from ceiling.estimation import estimate
@@ -68,12 +68,12 @@ def say(result):
         low, high = accuracy["band"]
         log.info(
             "the best accuracy that any model could reach: about %s; on so few test images a perfect model is between %s and %s",
-            *(decimals(value, 2) for value in (accuracy["value"], low, high)),
+            *(f"{value:.2f}" for value in (accuracy["value"], low, high)),
         )
     elif result["kind"] == "benchmark":
-        log.info("the other annotators predict these labels with accuracy %s", decimals(accuracy["value"], 2))
+        log.info("the other annotators predict these labels with accuracy %.2f", accuracy["value"])
     else:
-        log.info("the best accuracy is between %s and %s", *(decimals(end, 2) for end in result["bracket"]))
+        log.info("the best accuracy is between about %.2f and %.2f", *result["bracket"])
 
 
 def find_ceiling(answers, labelled, classes, test, scale, data):

@@ -69,22 +69,24 @@ def state_ceiling(done, compared, ceiling):
     images, chance = number(runs[0]["test"]["images"]), guess(runs[0]["test"])
     where = f"{best['model']} is right about {decimals(best['accuracy'], 2)}; chance is {decimals(chance, 2)}"
     if ceiling["kind"] == "bracket":
-        low, high = (decimals(end, 2) for end in ceiling["bracket"])
+        low, high = (f"{end:.2f}" for end in ceiling["bracket"])
         return f"{where}, and the best that these answers allow lies about between {low} and {high} (leave-one-out to plug-in)."
     accuracy = ceiling["measures"]["accuracy"]
     if ceiling["kind"] == "benchmark":
-        low, high = (decimals(end, 2) for end in accuracy["interval"])
+        low, high = (f"{end:.2f}" for end in accuracy["interval"])
         return (
-            f"{where}, and the other annotators predict these labels with {decimals(accuracy['value'], 2)} ({low} to {high}): "
+            f"{where}, and the other annotators predict these labels with {accuracy['value']:.2f} ({low} to {high}): "
             "a benchmark and no ceiling, as a model may learn the person."
         )
-    low, high = (decimals(end, 2) for end in accuracy["band"])
+    low, high = (f"{end:.2f}" for end in accuracy["band"])
     sentences = [
-        f"{where}, the ceiling of these labels about {decimals(accuracy['value'], 2)}, and a perfect model would be between "
+        f"{where}, the ceiling of these labels about {accuracy['value']:.2f}, and a perfect model would be between "
         f"{low} and {high} on {images} test images."
     ]
     interval = np.mean([run["test"]["interval"] for run in runs], axis=0)
     way = measure_way(best["accuracy"], interval, chance, ceiling)
+    if accuracy["band"][0] <= chance:
+        sentences.append("On so few images even a perfect model may do no better than chance.")
     if way is None:
         sentences.append("That is too near to chance for these answers to show how much there is to learn.")
     elif best["accuracy"] >= accuracy["band"][0]:
@@ -96,7 +98,7 @@ def state_ceiling(done, compared, ceiling):
         sentences.append(
             f"That is {percent(way['value'])} % of the way from chance to the ceiling ({low} to {high} %)."
         )
-    sentences.append(f"With twice the answers, the ceiling would be about {decimals(ceiling['twice'], 2)}.")
+    sentences.append(f"With twice the answers, the ceiling would be about {ceiling['twice']:.2f}.")
     return " ".join(sentences)
 
 
