@@ -15,11 +15,13 @@ from scipy import stats
 CENTRES, MARGIN = 41, 1.5  # of the normals, and how far beyond the ends of the scale they reach, in steps
 SPREADS = (0.35, 0.5, 0.7, 0.9, 1.15, 1.45, 1.8, 2.3, 3.0, 4.5)  # in steps
 STEPS = 10  # of a scale at most: a finer one, of 0 to 100, has steps of ten
-# Shapes with heavier ends: a normal with this share of answers that could be any.
+# Shapes with heavier ends: a normal with this share of answers that are given without looking.
 CARELESS, CARELESS_SPREADS = (0.04, 0.15, 0.35), (0.3, 0.5, 0.8, 1.2, 1.7)
 HUMPS, HUMP_SPREADS, HUMP_SHARES = 7, (0.6, 1.1), (0.3, 0.5, 0.7)
 FAR = 2  # steps
-ROUNDS, SWEEPS = 300, 50
+# Of EM, one for so many images: few images bear few details, and more rounds would find them in chance.
+IMAGES_PER_ROUND, FEWEST_ROUNDS, MOST_ROUNDS = 10, 60, 300
+SWEEPS = 50
 DROP, PULLS, PULLED_ROUNDS = (
     1.92,
     7,
@@ -39,10 +41,11 @@ def place_steps(values):
     return steps / steps[-1] * min(len(steps) - 1, STEPS)
 
 
-def list_shapes(values, shift=0.0):
+def list_shapes(values, shift=0.0, anything=None):
     """Return the shapes, (shapes, categories), each a distribution over the categories; values: ascending, (categories,).
 
-    shift: of all of them along the scale, in steps.
+    shift: of all of them along the scale, in steps; anything: what is answered without looking, (categories,), None for each
+    category alike.
     """
     steps = place_steps(values)
     ends = np.concatenate([[-np.inf], (steps[1:] + steps[:-1]) / 2, [np.inf]]) - shift
@@ -53,8 +56,9 @@ def list_shapes(values, shift=0.0):
 
     centres = np.linspace(-MARGIN, steps[-1] + MARGIN, CENTRES)
     shapes = [normals(centres, SPREADS)]
-    plain, even = normals(centres[::2], CARELESS_SPREADS), np.full(len(steps), 1 / len(steps))
-    shapes += [(1 - share) * plain + share * even for share in CARELESS]
+    plain = normals(centres[::2], CARELESS_SPREADS)
+    anything = np.full(len(steps), 1 / len(steps)) if anything is None else anything
+    shapes += [(1 - share) * plain + share * anything for share in CARELESS]
     for spread in HUMP_SPREADS:
         humps = normals(np.linspace(0, steps[-1], HUMPS), (spread,))
         shapes += [
@@ -70,15 +74,16 @@ def list_shapes(values, shift=0.0):
 def list_shapes_of_each(values, counts):
     """Return the shapes as each annotator has them, (annotators, shapes, categories); counts: see above."""
     shifts = estimate_shifts(counts, place_steps(values))
+    anything = counts.sum(axis=(0, 1)) / counts.sum()  # who does not look answers as people do to all images
     if len(shifts) == 1:
-        return list_shapes(values)[None]
+        return list_shapes(values, anything=anything)[None]
     # An answer at the end of the scale hides a part of the bias: as much as the answers say is put back.
-    best = max(STRETCHES, key=lambda stretch: _log_likelihood(counts, values, stretch * shifts))
-    return np.stack([list_shapes(values, best * shift) for shift in shifts])
+    best = max(STRETCHES, key=lambda stretch: _log_likelihood(counts, values, stretch * shifts, anything))
+    return np.stack([list_shapes(values, best * shift, anything) for shift in shifts])
 
 
-def _log_likelihood(counts, values, shifts):
-    shapes = np.stack([list_shapes(values, shift) for shift in shifts])
+def _log_likelihood(counts, values, shifts, anything):
+    shapes = np.stack([list_shapes(values, shift, anything) for shift in shifts])
     logs = log_likelihoods(counts, shapes)
     most = logs.max(axis=1, keepdims=True)
     likelihood = np.exp(logs - most)
@@ -159,9 +164,13 @@ class Mixture:
         return shares
 
 
-def fit(likelihood, weights, rounds=ROUNDS):
-    """Return the share of images with each shape, (shapes,), by EM; likelihood: (images, shapes), each row up to a factor;
-    weights: of each row."""
+def fit(likelihood, weights, rounds=None):
+    """Return the share of images with each shape, (shapes,), by EM.
+
+    likelihood: (rows, shapes), each row up to a factor; weights: images of each row; rounds: None for as many as they bear.
+    """
+    if rounds is None:
+        rounds = int(np.clip(weights.sum() / IMAGES_PER_ROUND, FEWEST_ROUNDS, MOST_ROUNDS))
     likelihood = likelihood.astype(np.float32)
     shares = np.full(likelihood.shape[1], 1 / likelihood.shape[1], np.float32)
     weights = (weights / weights.sum()).astype(np.float32)
