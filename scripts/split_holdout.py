@@ -73,10 +73,10 @@ def draw_whole_groups(frame, validation, test, seed, splits=HELD_OUT):
     labels = sort_labels(good["class"].unique())
     rows = np.flatnonzero(~frame["damaged"].to_numpy())
     rows = rows[np.argsort(good["image"].to_numpy(object), kind="stable")]
-    good = frame.iloc[rows]
-    images = good["image"].to_numpy(object)
-    label = good["class"].map({name: place for place, name in enumerate(labels)}).to_numpy(int)
-    unit, _ = pd.factorize(good["group"].where(good["group"] != "", good["image"]))
+    # Arrays: a table of a million rows makes its texts anew at each step.
+    images, classes, given = (frame[name].to_numpy(object)[rows] for name in ("image", "class", "group"))
+    label = pd.Index(labels, dtype=object).get_indexer(classes)
+    unit, _ = pd.factorize(np.where(given == "", images, given))
     places = [place_in_draw(image, seed) for image in images[np.unique(unit, return_index=True)[1]]]
     order = np.array(sorted(range(len(places)), key=places.__getitem__))
     place_of = np.empty(len(order), int)
@@ -87,7 +87,7 @@ def draw_whole_groups(frame, validation, test, seed, splits=HELD_OUT):
         drawn = draw_groups(groups, len(labels), **needed)
     except NoDraw as trouble:
         raise UserError(explain_no_draw(trouble, groups, labels, needed)) from None
-    log.info("%d images in %d groups: drawn %s", len(good), len(groups), METHODS[drawn.method])
+    log.info("%d images in %d groups: drawn %s", len(rows), len(groups), METHODS[drawn.method])
     if drawn.unavoidably_large:
         log.warning(
             "some groups are more than a fifth of a class's test images, since no draw without was found"
@@ -96,7 +96,8 @@ def draw_whole_groups(frame, validation, test, seed, splits=HELD_OUT):
     order = np.full(len(frame), "", object)
     split[rows] = np.array(drawn.splits, object)[unit]
     by_place = np.argsort(unit, kind="stable")  # of a group by name
-    order[rows[by_place]] = pd.Series(label[by_place]).groupby(label[by_place]).cumcount().astype(str)
+    numbers = pd.Series(label[by_place]).groupby(label[by_place]).cumcount()
+    order[rows[by_place]] = [str(number) for number in numbers.tolist()]
     return frame.assign(split=split, draw=order)
 
 
