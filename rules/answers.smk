@@ -39,6 +39,7 @@ rule estimate_ceiling:
         classes="results/data/classes.csv",
         images="results/data/images.csv",
         weights="results/data/class_weights.json",
+        groups="results/data/groups.csv",
         parts=[
             STUDY.script(f"{name}.py")
             for name in (

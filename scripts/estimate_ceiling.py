@@ -5,6 +5,7 @@ import numpy as np
 from annotations.classes import Classes
 from baton import console
 from baton.console import log
+from baton.data.copies import name_groups
 from baton.data.labels import normalize_label
 from baton.files import read_json, write_json
 from baton.formatting import as_number
@@ -29,16 +30,20 @@ NOTHING = {
 }
 
 
-def main(answers_csv, classes_csv, images_csv, weights_json, ceiling_json, data, ordered):
+def main(answers_csv, classes_csv, images_csv, weights_json, groups_csv, ceiling_json, data, ordered):
     """Write ceiling.json, see data.ceiling in report.schema.json.
 
     data: of the config; ordered: whether the classes are places on a scale, None: if every one is a number.
     """
     answers = read_manifest(answers_csv)
     classes = read_json(weights_json)["classes"]
-    images = read_manifest(images_csv, ["class", "split"])
-    counts = images.loc[images["split"] == "test", "class"].value_counts()
-    test = counts.reindex(classes, fill_value=0).to_numpy(int)
+    images = read_manifest(images_csv, ["image", "class", "split"])
+    images = images[images["split"] == "test"]
+    test = images["class"].value_counts().reindex(classes, fill_value=0).to_numpy(int)
+    group = name_groups(images["image"], read_manifest(groups_csv))
+    together = None
+    if group.duplicated().any():
+        together = [group[(images["class"] == label).to_numpy()].factorize()[0] for label in classes]
     scale = None
     if ordered or (ordered is None and all(as_number(label) is not None for label in classes)):
         found = read_scale(classes)
@@ -53,7 +58,7 @@ def main(answers_csv, classes_csv, images_csv, weights_json, ceiling_json, data,
         "bracket": None,
     }
     result |= find_ceiling(
-        answers, read_manifest(classes_csv, ["image", "class"]), classes, test, scale, data
+        answers, read_manifest(classes_csv, ["image", "class"]), classes, test, scale, data, together
     )
     say(result)
     write_json(ceiling_json, result, ensure_ascii=False, allow_nan=False)
@@ -76,8 +81,8 @@ def say(result):
         log.info("the best accuracy is between about %.2f and %.2f", *result["bracket"])
 
 
-def find_ceiling(answers, labelled, classes, test, scale, data):
-    """Return what of ceiling.json there is to say; answers: answers.csv; labelled: image and class; test: see Oracle."""
+def find_ceiling(answers, labelled, classes, test, scale, data, together=None):
+    """Return what of ceiling.json there is to say; answers: answers.csv; labelled: image and class; test, together: see Oracle."""
     if answers.empty:
         return {"reason": NOTHING["folders"]}
     if not test.sum():
@@ -99,7 +104,7 @@ def find_ceiling(answers, labelled, classes, test, scale, data):
         low, high = bracket(table.count(answers)[:, 0], labelling, test)
         return {"kind": "bracket", "images": number, "bracket": [low, high]}
     annotators = list_few(answers)
-    measures = estimate(table.count(answers, annotators), table.order, labelling, test, scale)
+    measures = estimate(table.count(answers, annotators), table.order, labelling, test, scale, together)
     return {
         "kind": "ceiling",
         "images": answers["image"].nunique(),
@@ -142,7 +147,7 @@ def find_benchmark(answers, labelled, classes, test, scale, data):
 if __name__ == "__main__":
     console.start(snakemake.log[0])
     main(
-        *(snakemake.input[name] for name in ("answers", "classes", "images", "weights")),
+        *(snakemake.input[name] for name in ("answers", "classes", "images", "weights", "groups")),
         snakemake.output.ceiling,
         **snakemake.params,
     )

@@ -368,10 +368,17 @@ class TestTable:
 class Found:
     """What main() makes of rows of (image, annotator, answer), each of whose images is of the class of its last answer."""
 
-    def __init__(self, folder, rows, ordered=None, classes=None, asked=None, **data):
+    def __init__(self, folder, rows, ordered=None, classes=None, asked=None, in_groups=False, **data):
         paths = [
             folder / name
-            for name in ("answers.csv", "classes.csv", "images.csv", "class_weights.json", "ceiling.json")
+            for name in (
+                "answers.csv",
+                "classes.csv",
+                "images.csv",
+                "class_weights.json",
+                "groups.csv",
+                "ceiling.json",
+            )
         ]
         data = {"combine": "median", "classes": asked, "where": {}, "annotator_column": None} | data
         chosen = Classes(data["classes"], [row[2] for row in rows])
@@ -395,8 +402,10 @@ class Found:
             paths[2], ["image", "class", "split"], [(f"{row}", *one) for row, one in enumerate(placed)]
         )
         paths[3].write_text(json.dumps({"classes": names}))
+        groups = [(f"{row}", f"{row // 5}") for row in range(len(placed))] if in_groups else []
+        self._write(paths[4], ["image", "group"], groups)
         estimate_ceiling.main(*paths, data, ordered)
-        self.json = json.loads(paths[4].read_text())
+        self.json = json.loads(paths[5].read_text())
 
     def _write(self, path, header, rows):
         with open(path, "w", newline="", encoding="utf-8") as file:
@@ -426,6 +435,16 @@ class TestMain:
         low, high = accuracy["band"]
         said = f"about {accuracy['value']:.2f}; on so few test images a perfect model is between {low:.2f} and {high:.2f}"
         assert f"the best accuracy that any model could reach: {said}" in caplog.text
+
+    def test_test_images_in_groups_have_a_wider_band_about_the_same_value(self, tmp_path):
+        (tmp_path / "b").mkdir()
+        rows = rate(100, "pqr")
+        plain, grouped = (
+            Found(folder, rows, in_groups=groups).json["measures"]["accuracy"]
+            for folder, groups in ((tmp_path, False), (tmp_path / "b", True))
+        )
+        assert grouped["value"] == pytest.approx(plain["value"], abs=0.03)
+        assert np.ptp(grouped["band"]) > 1.1 * np.ptp(plain["band"])
 
     def test_answers_without_a_name_are_anybodys(self, tmp_path):
         rows = [(image, "", answer) for image, _, answer in rate(60, "pqr")]

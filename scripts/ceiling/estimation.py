@@ -14,12 +14,12 @@ LEVEL, SEED, WIDE = 0.05, 1, 1.96
 MODEL_ERROR = 0.022
 
 
-def estimate(counts, values, labelling, test, scale=None):
+def estimate(counts, values, labelling, test, scale=None, together=None):
     """Return {measure: {value, interval, band}} of a model that knows each image's distribution of answers, and `twice`.
 
     counts: (images, annotators, categories) answers, see ceiling.mixture; values: of the categories, ascending,
     (categories,), of names their places; labelling: a Labelling; test: images of each class in the test split, (classes,);
-    scale: a Scale of the classes, or None.
+    scale: a Scale of the classes, or None; together: see Oracle.
 
     value: on average of test splits like the study's; interval: of the value, at 95 %; band: into which 95 % of such models fall
     on one such test split, the error of the estimate with it; twice: the accuracy's value for labels of twice the answers.
@@ -38,16 +38,17 @@ def estimate(counts, values, labelling, test, scale=None):
         for number in (numbers, 2 * numbers)
     )
     splits = int(np.clip(ROWS // sum(test), SPLITS, MOST_SPLITS))
-    best = Oracle(pool, shares, test)
+    best = Oracle(pool, shares, test, together)
     final = best.score(splits, random)
     rules = choose_rules(final)
     ends = [
-        Oracle(pool, mixture.push(shares, best.gain(), sign), test).score(splits, random) for sign in (-1, 1)
+        Oracle(pool, mixture.push(shares, best.gain(), sign), test, together).score(splits, random)
+        for sign in (-1, 1)
     ]
     found, more = {name: [] for name in rules}, []
     for _ in range(BOOTSTRAPS):
         again = Mixture(imagine(shapes, shares, numbers, random), shapes).fit()
-        scores = Oracle(pool, again, test).score(TESTS, random)
+        scores = Oracle(pool, again, test, together).score(TESTS, random)
         more.append(Oracle(twice, again, test).accuracy())
         for name, rule in rules.items():
             found[name].append(scores[name][rule])

@@ -96,10 +96,13 @@ def share_classes(counts, of_answers, labels, classes):
 
 
 class Oracle:
-    """See above. pool: a Pool; shares: of images with each shape, (shapes,); test: images of each class in the test split."""
+    """See above. pool: a Pool; shares: of images with each shape, (shapes,); test: images of each class in the test split.
 
-    def __init__(self, pool, shares, test):
-        self.pool, self.scale = pool, pool.scale
+    together: of each class, the group of each test image, numbered from 0: those of a group have one shape. None: each its own.
+    """
+
+    def __init__(self, pool, shares, test, together=None):
+        self.pool, self.scale, self.together = pool, pool.scale, together
         joint = shares[:, None] * pool.chances
         found = joint.sum(axis=0)
         self.test = np.where(found > 0, test, 0)
@@ -134,15 +137,14 @@ class Oracle:
     def draw(self, tests, random):
         """Return of so many test splits the labels (images,), and shapes and draws of the pool, each (tests, images)."""
         labels = np.repeat(np.arange(len(self.test)), self.test)
+
+        def draw_shapes(label, count):
+            group = np.arange(count) if self.together is None else self.together[label]
+            places = random.random((tests, group.max() + 1))
+            return np.searchsorted(self.of_class[:, label].cumsum()[:-1], places, side="right")[:, group]
+
         shapes = np.concatenate(
-            [
-                np.searchsorted(
-                    self.of_class[:, label].cumsum()[:-1], random.random((tests, count)), side="right"
-                )
-                for label, count in enumerate(self.test)
-                if count
-            ],
-            axis=1,
+            [draw_shapes(label, count) for label, count in enumerate(self.test) if count], axis=1
         )
         numbers = (random.random(shapes.shape) * self.pool.counts[shapes, labels]).astype(int)
         return labels, shapes, self.pool.order[shapes, self.pool.starts[shapes, labels] + numbers]
