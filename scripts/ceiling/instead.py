@@ -3,6 +3,7 @@
 import numpy as np
 
 from baton.results.scale import quadratic_kappa, spearman
+from ceiling.labelling import sum_classes
 from ceiling.oracle import Oracle, Pool, Scale
 
 BOOTSTRAPS, TESTS, SPLITS = 200, 20, 400
@@ -86,10 +87,7 @@ def bracket(counts, labelling, test):
 
 def leave_one_out(counts, of_answers, test):
     """Return how often the others' answers to an image predict one that is left out, by class as often as in the test split."""
-    known = np.flatnonzero(of_answers >= 0)
-    of_class = np.zeros((len(of_answers), len(test)))
-    of_class[known, of_answers[known]] = 1
-    votes = counts @ of_class  # (images, classes)
+    votes = sum_classes(counts, of_answers, len(test)).astype(float)  # (images, classes)
     found = votes.sum(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
         weight = np.where(found > 0, np.asarray(test) / found, 0)

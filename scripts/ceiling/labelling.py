@@ -6,6 +6,14 @@ import numpy as np
 import pandas as pd
 
 
+def sum_classes(counts, of_answers, classes):
+    """Return how many answers are of each class, (..., classes); counts: (..., categories); of_answers: see Labelling."""
+    of_class = np.zeros((len(of_answers), classes), np.float32)
+    known = np.flatnonzero(of_answers >= 0)
+    of_class[known, of_answers[known]] = 1
+    return counts @ of_class
+
+
 class Labelling:
     """What data.combine and data.classes make of answers.
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from baton.results.scale import quadratic_kappa, spearman
+from ceiling.labelling import sum_classes
 
 DRAWS, FEWEST, CELLS = 2000, 200, 20_000_000  # of answers to an image of each shape; numbers in memory
 LOWER_IS_BETTER = ("mean_absolute_error", "log_loss", "earth_movers_distance")
@@ -84,10 +85,7 @@ def share_classes(counts, of_answers, labels, classes):
     counts: (..., categories); of_answers: the class index of each category, -1 for none; labels: (...), of each image. One none
     of whose answers is of a class, such as one between two ranges, is known by its label alone.
     """
-    of_class = np.zeros((len(of_answers), classes), np.float32)
-    known = np.flatnonzero(of_answers >= 0)
-    of_class[known, of_answers[known]] = 1
-    answers = counts @ of_class
+    answers = sum_classes(counts, of_answers, classes)
     with np.errstate(invalid="ignore"):
         answers /= answers.sum(axis=-1, keepdims=True)
     alone = np.isnan(answers[..., 0]) & (labels >= 0)
