@@ -2,25 +2,27 @@
 
 import os
 
+import pandas as pd
+
 from baton import console
 from baton.console import log
 from baton.data.copies import place_copies
-from baton.data.inspected import Deep, look_at_contrast, read_inspected, tell_warnings
+from baton.data.inspected import look_at_contrast, read_faults
 from baton.data.labels import sort_labels
 from baton.data.links import link_images
 from baton.errors import UserError
 from baton.files import read_json
-from baton.manifests import SPLITS, read_manifest, write_manifest
+from baton.manifests import SPLITS, open_manifest, read_manifest, stream_manifest
 
 
 def replace_held_out(frame):
     """Return `frame` with each damaged held-out image's place taken by the next of its class's draw.
 
-    frame: image, class, split, draw (as text), damage (None where readable). The damaged image keeps its
-    split, so that the manifest of damaged files says where it was. One without a place in a draw was not drawn.
+    frame: class, split, draw (missing: not drawn), damage (missing: readable). The damaged image keeps its split, so that the
+    manifest of damaged files says where it was.
     """
     split = frame["split"].copy()
-    drawn = frame[frame["draw"] != ""].astype({"draw": int})
+    drawn = frame[frame["draw"].notna()]
     for _, group in drawn.groupby("class"):
         group = group.sort_values("draw")
         readable = group["damage"].isna()
@@ -75,6 +77,13 @@ def warn_of_copies(placed):
                 log.warning("  %s and %s", image, twin)
 
 
+def read_draw(split_csv, damage):
+    """Return class, split, draw (missing: not drawn) and damage (missing: readable) of each row; damage: why, by row."""
+    frame = read_manifest(split_csv, ["class", "split", "draw"])
+    frame["draw"] = pd.to_numeric(frame["draw"])
+    return frame.assign(damage=pd.Series(damage, dtype=object).reindex(frame.index))
+
+
 def main(
     split_csv,
     inspected_csv,
@@ -91,29 +100,37 @@ def main(
     """Write images.csv (image, class, split, sha256), corrupt.csv and look_at.csv (file, class, split, reason), the links.
 
     grey_json: the ranges of grey images of more than 8 bits, by sample type; root: the folder of images; warned: see
-    judge_warnings.
+    Faults.judge_warnings.
     """
-    frame = read_manifest(split_csv)
-    inspected = read_inspected(inspected_csv, warned, ["look", *Deep._fields])
-    tell_warnings(inspected)
-    frame[["sha256", "damage"]] = inspected[["sha256", "damage"]]
-    frame["look"] = look_at_contrast(inspected, read_json(grey_json))
-    damaged = frame[frame["damage"].notna()]
-    for image, reason in zip(damaged["image"], damaged["damage"], strict=True):
-        log.warning("damaged: %s: %s", image, reason)
-    log.info("%d of %d images are damaged", len(damaged), len(frame))
-    drawn = set(frame.loc[frame["draw"] != "", "split"]) - {"train"}
-    frame = replace_held_out(frame)
-    check_enough(frame, {split: holdout[split] for split in SPLITS if split in drawn})
-    good = frame[frame["damage"].isna()]
-    warn_of_copies(place_copies(read_manifest(copies_csv), good))
-    write_manifest(good[["image", "class", "split", "sha256"]], images_csv)
-    for rows, reason, path in (
-        (damaged, "damage", corrupt_csv),
-        (good[good["look"].notna()], "look", look_at_csv),
+    faults, ranges = read_faults(inspected_csv), read_json(grey_json)
+    faults.tell_warnings()
+    damage = faults.judge_warnings(warned)
+    # Row by row, and only what the draw follows from in memory: of a million images names and digests would fill it.
+    frame = read_draw(split_csv, damage)
+    for row, one in enumerate(stream_manifest(split_csv)):
+        if row in damage:
+            log.warning("damaged: %s: %s", one["image"], damage[row])
+    log.info("%d of %d images are damaged", len(damage), len(frame))
+    drawn = set(frame.loc[frame["draw"].notna(), "split"]) - {"train"}
+    replaced = replace_held_out(frame)
+    check_enough(replaced, {split: holdout[split] for split in SPLITS if split in drawn})
+    named = ["file", "class", "split", "reason"]
+    with (
+        open_manifest(images_csv, ["image", "class", "split", "sha256"]) as write_good,
+        open_manifest(corrupt_csv, named) as write_damaged,
+        open_manifest(look_at_csv, named) as write_odd,
     ):
-        rows = rows.rename(columns={"image": "file", reason: "reason"})
-        write_manifest(rows[["file", "class", "split", "reason"]], path)
+        rows = zip(stream_manifest(split_csv), stream_manifest(inspected_csv), replaced["split"], strict=True)
+        for row, (one, inspected, split) in enumerate(rows):
+            place = [one["image"], one["class"], split]
+            if row in damage:
+                write_damaged([*place, damage[row]])
+                continue
+            write_good([*place, inspected["sha256"]])
+            if look := look_at_contrast(inspected, ranges):
+                write_odd([*place, look])
+    good = read_manifest(images_csv, ["image", "class", "split"])
+    warn_of_copies(place_copies(read_manifest(copies_csv), good))
     for split in SPLITS:
         part = good[good["split"] == split]
         link_images(os.path.join(folder, split), part["image"], part["class"], root, good["class"])

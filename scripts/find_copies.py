@@ -7,7 +7,7 @@ import pandas as pd
 
 from baton import console
 from baton.console import log
-from baton.data.inspected import read_inspected
+from baton.data.inspected import read_faults
 from baton.data.thumbnails import SIDE
 from baton.files import write_json
 from baton.manifests import read_manifest, write_manifest
@@ -122,8 +122,9 @@ def main(
     copies, or what is alike as well, as keep_together says.
     """
     classes = read_manifest(classes_csv)
-    inspected = read_inspected(inspected_csv, warned, ["width", "height"])
-    good = np.nonzero(inspected["damage"].isna())[0]
+    inspected = read_manifest(inspected_csv, ["sha256", "width", "height"])
+    damaged = list(read_faults(inspected_csv).judge_warnings(warned))
+    good = np.delete(np.arange(len(classes)), damaged)
     pixels = np.load(thumbnails)[good]
     sides = inspected.loc[good, ["width", "height"]].astype(int).min(axis=1).to_numpy()
     pixels[sides < SMALLEST] = 0  # of so few pixels all are alike

@@ -1,6 +1,5 @@
 """Decode every image once: what is wrong with it, what it is, and a thumbnail, by which copies are found."""
 
-import csv
 import hashlib
 import os
 from contextlib import suppress
@@ -17,7 +16,7 @@ from baton.data.images import DamagedImage, digest_file, map_images, open_image
 from baton.data.inspected import COLUMNS, Deep, Inspection
 from baton.data.thumbnails import COLOURS, GREY, SIDE, make_colours, make_thumbnail
 from baton.files import write_json
-from baton.manifests import stream_manifest
+from baton.manifests import open_manifest, stream_manifest
 
 SMALLEST = 2 * SIDE  # pixels of a side from which a thumbnail is made
 ORIENTATION = 0x0112  # EXIF
@@ -95,18 +94,16 @@ def main(classes_csv, inspected_csv, thumbnails, colours, grey_json, root, threa
     deep, damaged = [], 0
     # Row by row, and not kept: a million of them would fill the memory.
     with (
-        open(inspected_csv, "w", encoding="utf-8", errors="surrogateescape", newline="") as rows,
+        open_manifest(inspected_csv, COLUMNS) as write_row,
         open(thumbnails, "wb") as pixels,
         open(colours, "wb") as chroma,
     ):
-        writer = csv.writer(rows, lineterminator="\n")
-        writer.writerow(COLUMNS)
         for file, shape in ((pixels, (SIDE, SIDE)), (chroma, (COLOURS, COLOURS, 2))):
             header = {"descr": "|u1", "fortran_order": False, "shape": (count, *shape)}
             np.lib.format.write_array_header_1_0(file, header)
         inspected = show_progress(inspected, "decoding", count, "image")
         for row, (inspection, thumbnail, colour) in zip(stream_manifest(classes_csv), inspected, strict=True):
-            writer.writerow([row["image"], *inspection.cells()])
+            write_row([row["image"], *inspection.cells()])
             pixels.write(thumbnail.tobytes())
             chroma.write(colour.tobytes())
             damaged += inspection.damage is not None

@@ -12,7 +12,7 @@ from baton.console import log, show_progress
 from baton.data.images import DamagedImage, decode_resized, map_images
 from baton.errors import UserError
 from baton.files import read_json
-from baton.manifests import read_manifest, write_manifest
+from baton.manifests import open_manifest, read_manifest, stream_manifest
 from baton.study.identity import synthetic_batch
 
 # How often a synthetic image that came out as its parent is drawn again: some parents are symmetric.
@@ -80,24 +80,28 @@ def read_image(path, size, ranges):
         ) from None
 
 
-def pack_split(frame, parents, root, array, size, threads, augmentation, seed, ranges):
-    """Write the images of `frame` to the .npy file `array`, in its order, then a synthetic one of each of `parents`.
+def pack_split(images, count, rows, root, array, size, threads, augmentation, seed, ranges):
+    """Write the `count` images to the .npy file `array`, in their order, then a synthetic one of each of the `rows`.
 
-    ranges: of grey images of more than 8 bits, by sample type.
+    images: relative paths, as they come; ranges: of grey images of more than 8 bits, by sample type.
     """
-    paths = [os.path.join(root, image) for image in frame["image"]]
-    images = map_images(partial(read_image, size=size, ranges=ranges), paths, threads)
+    paths = (os.path.join(root, image) for image in images)
+    pixels = map_images(partial(read_image, size=size, ranges=ranges), paths, threads)
     name = os.path.basename(array)
     with open(array, "wb", buffering=BUFFER) as file:
-        write_header(file, len(frame) + len(parents), size)
-        for image in show_progress(images, f"packing {name}", len(paths), "image"):
+        write_header(file, count + len(rows), size)
+        for image in show_progress(pixels, f"packing {name}", count, "image"):
             file.write(np.ascontiguousarray(image).data)
-        if len(parents):
+        if len(rows):
             file.flush()  # what is written is read again
-            rows = parents.index.to_numpy()
             new = augment(lambda some: read_images(array, some, size), rows, size, augmentation, seed)
             for image in show_progress(new, f"augmenting {name}", len(rows), "image"):
                 file.write(image.data)
+
+
+def rows_of(manifest, split):
+    """Yield the rows of a split, one at a time: a million would fill the memory."""
+    return (row for row in stream_manifest(manifest) if row["split"] == split)
 
 
 def main(manifest, weights, root, arrays, manifests, threads, size, synthetic_fraction, augmentation, seed):
@@ -109,19 +113,25 @@ def main(manifest, weights, root, arrays, manifests, threads, size, synthetic_fr
     classes = read_json(weights)
     index = {label: number for number, label in enumerate(classes["classes"])}
     ranges = classes.get("grey", {})
-    images = read_manifest(manifest)
+    placed = read_manifest(manifest, ["class", "split"])
     for split, array in arrays.items():
-        frame = images[images["split"] == split].reset_index(drop=True)
-        frame = frame.assign(label=frame["class"].map(index), parent="")
-        parents = choose_parents(frame, synthetic_fraction if split == "train" else 0, seed)
-        pack_split(frame, parents, root, array, size, threads, augmentation, seed, ranges)
-        if len(parents):
-            log.info("%d synthetic images added to %d for training", len(parents), len(frame))
-            names = [f"synthetic {number}" for number in range(1, len(parents) + 1)]
-            rows = parents.assign(parent=parents["image"], image=names, sha256="")
-            frame = pd.concat([frame, rows], ignore_index=True)
-        write_manifest(frame[["image", "class", "label", "sha256", "parent"]], manifests[split])
-        log.info("%s: %d images of %d x %d px", split, len(frame), size, size)
+        labels = placed.loc[placed["split"] == split, "class"].map(index)
+        frame = pd.DataFrame({"label": labels}).reset_index(drop=True)
+        rows = choose_parents(frame, synthetic_fraction if split == "train" else 0, seed).index.to_numpy()
+        images = (one["image"] for one in rows_of(manifest, split))
+        pack_split(images, len(frame), rows, root, array, size, threads, augmentation, seed, ranges)
+        with open_manifest(manifests[split], ["image", "class", "label", "sha256", "parent"]) as write_row:
+            parents, chosen = {}, set(rows.tolist())
+            for row, one in enumerate(rows_of(manifest, split)):
+                write_row([one["image"], one["class"], index[one["class"]], one["sha256"], ""])
+                if row in chosen:
+                    parents[row] = one["image"], one["class"]
+            for number, row in enumerate(rows.tolist(), 1):
+                image, label = parents[row]
+                write_row([f"synthetic {number}", label, index[label], "", image])
+        if len(rows):
+            log.info("%d synthetic images added to %d for training", len(rows), len(frame))
+        log.info("%s: %d images of %d x %d px", split, len(frame) + len(rows), size, size)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from baton import console
 from baton.console import log
 from baton.data.images import name_files, rank_name, real_files
 from baton.data.labels import sort_labels
-from baton.data.links import link_images
+from baton.data.links import find_repeated, link_images
 from baton.data.passed_over import count_passed_over
 from baton.errors import UserError, some
 from baton.formatting import as_number
@@ -191,7 +191,9 @@ def take_files_once(frame, data, left_out):
     splits: who made them has to say which.
     """
     root = data["images"]
-    frame = frame.assign(file=real_files(root, frame["image"]))
+    repeated = find_repeated(real_files(root, frame["image"]), len(frame))
+    once, frame = frame[~repeated], frame[repeated]
+    frame = frame.assign(file=list(real_files(root, frame["image"])))
     ranks = [rank_name(root, *names) for names in zip(frame["image"], frame["file"], strict=True)]
     frame = frame.iloc[sorted(range(len(ranks)), key=ranks.__getitem__)]
     if are_splits_given(data):
@@ -206,15 +208,10 @@ def take_files_once(frame, data, left_out):
     classes = frame.groupby("file")["class"].transform("nunique")
     several = frame[classes > 1]
     left_out.add(len(several), "images", f"one file in several classes, through links{such_as(several)}")
-    repeated = frame[(classes == 1) & frame["file"].duplicated()]
-    left_out.add(
-        len(repeated), "images", f"a link to a file that is used under another name{such_as(repeated)}"
-    )
-    return (
-        frame[(classes == 1) & ~frame["file"].duplicated()]
-        .drop(columns="file")
-        .sort_values("image", ignore_index=True)
-    )
+    others = frame[(classes == 1) & frame["file"].duplicated()]
+    left_out.add(len(others), "images", f"a link to a file that is used under another name{such_as(others)}")
+    best = frame[(classes == 1) & ~frame["file"].duplicated()].drop(columns="file")
+    return pd.concat([once, best]).sort_values("image", ignore_index=True)
 
 
 def such_as(frame):

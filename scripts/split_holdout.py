@@ -8,22 +8,22 @@ import pandas as pd
 
 from baton import console
 from baton.console import log
-from baton.data.inspected import read_inspected
+from baton.data.inspected import read_faults
 from baton.data.labels import sort_labels
 from baton.errors import UserError, some
-from baton.manifests import SPLITS, read_manifest, write_manifest
+from baton.manifests import SPLITS, read_manifest, stream_manifest, write_manifest
 from filter_corrupt import replace_held_out
 from holdout.groups import HELD_OUT, METHODS, Group, NoDraw, draw_groups, find_smaller
 
 
-def place_in_draw(image, seed):
-    """Return a number that orders images at random: it follows from the seed and the name alone.
+def places_in_draw(images, seed):
+    """Return what orders images at random, an array of 32 bytes each: it follows from the seed and the name alone.
 
     So the draw depends on neither the order of the CSV nor the version of a random generator, and
     an image more or less leaves the others where they were.
     """
-    text = f"{seed}/{image}".encode("utf-8", "surrogateescape")
-    return hashlib.sha256(text).hexdigest()
+    texts = (f"{seed}/{image}".encode("utf-8", "surrogateescape") for image in images)
+    return np.fromiter((hashlib.sha256(text).digest() for text in texts), "S32", len(images))
 
 
 def draw_holdout(frame, validation, test, seed, splits=HELD_OUT):
@@ -34,12 +34,19 @@ def draw_holdout(frame, validation, test, seed, splits=HELD_OUT):
     """
     sizes = [size if split in splits else 0 for split, size in (("validation", validation), ("test", test))]
     refuse_small(frame["class"].value_counts(), *sizes)
-    hashes = frame["image"].map(lambda image: place_in_draw(image, seed))
-    draw = hashes.groupby(frame["class"]).rank().astype(int) - 1
-    split = draw.map(
-        lambda place: "validation" if place < sizes[0] else "test" if place < sum(sizes) else "train"
-    )
+    label, _ = pd.factorize(frame["class"])
+    order = np.lexsort((places_in_draw(frame["image"], seed), label))
+    draw = np.empty(len(frame), int)
+    draw[order] = number_within(label[order])
+    split = np.full(len(frame), "train", object)
+    split[draw < sum(sizes)] = "test"
+    split[draw < sizes[0]] = "validation"
     return frame.assign(split=split, draw=draw)
+
+
+def number_within(labels):
+    """Return the number of each row among those of its label, from 0."""
+    return pd.Series(labels).groupby(labels).cumcount().to_numpy()
 
 
 def refuse_small(counts, validation, test):
@@ -77,8 +84,8 @@ def draw_whole_groups(frame, validation, test, seed, splits=HELD_OUT):
     images, classes, given = (frame[name].to_numpy(object)[rows] for name in ("image", "class", "group"))
     label = pd.Index(labels, dtype=object).get_indexer(classes)
     unit, _ = pd.factorize(np.where(given == "", images, given))
-    places = [place_in_draw(image, seed) for image in images[np.unique(unit, return_index=True)[1]]]
-    order = np.array(sorted(range(len(places)), key=places.__getitem__))
+    places = places_in_draw(images[np.unique(unit, return_index=True)[1]], seed)
+    order = np.argsort(places, kind="stable")
     place_of = np.empty(len(order), int)
     place_of[order] = np.arange(len(order))
     unit = place_of[unit]  # from here on groups are numbered in their random order
@@ -93,22 +100,23 @@ def draw_whole_groups(frame, validation, test, seed, splits=HELD_OUT):
             "some groups are more than a fifth of a class's test images, since no draw without was found"
         )
     split = np.full(len(frame), "train", object)
-    order = np.full(len(frame), "", object)
+    places = pd.Series(pd.NA, frame.index, "Int64")
     split[rows] = np.array(drawn.splits, object)[unit]
     by_place = np.argsort(unit, kind="stable")  # of a group by name
-    numbers = pd.Series(label[by_place]).groupby(label[by_place]).cumcount()
-    order[rows[by_place]] = [str(number) for number in numbers.tolist()]
-    return frame.assign(split=split, draw=order)
+    places.iloc[rows[by_place]] = number_within(label[by_place])
+    return frame.assign(split=split, draw=places)
 
 
 def count_classes(unit, label, classes):
     """Return the Groups of images: unit: the number of each one's group, from 0; label: its class."""
     kinds, counts = np.unique(unit * classes + label, return_counts=True)
     groups: list[Group] = [()] * (int(unit.max()) + 1)
+    same: dict[Group, Group] = {}  # each of the few kinds is held once, not for each of a million groups
     for number, kind, count in zip(
         *(values.tolist() for values in (*divmod(kinds, classes), counts)), strict=True
     ):
-        groups[number] += ((kind, count),)
+        group = (*groups[number], (kind, count))
+        groups[number] = same.setdefault(group, group)
     return groups
 
 
@@ -146,7 +154,7 @@ def take_given_splits(frame, validation, seed):
     """
     if "split" not in frame:
         frame = frame.assign(split=frame["image"].str.split("/").str[0])
-    frame = frame.assign(draw="")
+    frame = frame.assign(draw=pd.Series(pd.NA, frame.index, "Int64"))
     labels = sort_labels(frame["class"])
     there = [split for split in SPLITS if (frame["split"] == split).any()]
     for split in SPLITS:
@@ -172,7 +180,8 @@ def take_given_splits(frame, validation, seed):
     train = frame[frame["split"] == "train"]
     drawn = draw(train, validation, 0, seed, ("validation",))
     return frame.assign(
-        **{key: drawn[key].astype(str).reindex(frame.index).fillna(frame[key]) for key in ("split", "draw")}
+        split=drawn["split"].reindex(frame.index).fillna(frame["split"]),
+        draw=drawn["draw"].astype("Int64").reindex(frame.index),
     )
 
 
@@ -194,7 +203,7 @@ def refuse_new_draw(frame, placed, damage, sizes, before):
     earlier = read_manifest(before, ["image", "split"])
     earlier = dict(zip(earlier["image"], earlier["split"], strict=True))
     plain = draw_holdout(frame, **sizes).assign(damage=damage)
-    plain = replace_held_out(plain.astype({"draw": str}))[damage.isna()]
+    plain = replace_held_out(plain)[damage.isna()]
     then = dict(zip(plain["image"], plain["split"], strict=True))
     if earlier != then or then == dict(zip(placed["image"], placed["split"], strict=True)):
         return
@@ -210,18 +219,24 @@ def refuse_new_draw(frame, placed, damage, sizes, before):
     )
 
 
+def read_groups(path, images):
+    """Return the group of each image, empty where it belongs to no other; each group's name is held once."""
+    names: dict[str, str] = {}
+    group_of = {row["image"]: names.setdefault(row["group"], row["group"]) for row in stream_manifest(path)}
+    return [group_of.get(image, "") for image in images]
+
+
 def main(classes_csv, inspected_csv, groups_csv, split_csv, holdout, given, warned, before):
     """Write split.csv: image, class, split, draw.
 
     groups_csv: image and group of images that are not to be parted; given: whether the splits are given; warned: see
-    judge_warnings; before: images.csv of the study as it was, which need not be there.
+    Faults.judge_warnings; before: images.csv of the study as it was, which need not be there.
     """
-    frame = read_manifest(classes_csv)
-    groups_are_given = "group" in frame
-    groups = read_manifest(groups_csv)
-    groups = dict(zip(groups["image"], groups["group"], strict=True))
-    damage = read_inspected(inspected_csv, warned)["damage"]
-    frame = frame.assign(group=[groups.get(image, "") for image in frame["image"]], damaged=damage.notna())
+    columns = list(read_manifest(classes_csv, rows=0))
+    groups_are_given = "group" in columns
+    frame = read_manifest(classes_csv, [name for name in columns if name != "group"])
+    damage = pd.Series(read_faults(inspected_csv).judge_warnings(warned), dtype=object).reindex(frame.index)
+    frame = frame.assign(group=read_groups(groups_csv, frame["image"]), damaged=damage.notna())
     sizes = {key: holdout[key] for key in ("validation", "test", "seed")}
     if given:
         placed = take_given_splits(frame, sizes["validation"], sizes["seed"])

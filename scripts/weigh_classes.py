@@ -1,6 +1,7 @@
 """Number the classes and weigh each by how rare it is in training."""
 
 import numpy as np
+import pandas as pd
 from sklearn.utils.class_weight import compute_class_weight
 
 from baton import console
@@ -34,11 +35,11 @@ def main(images_csv, grey_json, weights_json, classes):
     The weight of a class is n / (k * n_class), with n training images and k classes
     (King & Zeng 2001; scikit-learn's "balanced").
     """
-    frame = read_manifest(images_csv)
+    frame = read_manifest(images_csv, ["class", "split"])
     order = [label if label in set(frame["class"]) else normalize_label(label) for label in map(str, classes)]
     ordered = order_classes(frame, order)
-    labels = frame.loc[frame["split"] == "train", "class"].to_numpy(dtype=str)
-    weights = compute_class_weight("balanced", classes=np.array(ordered), y=labels)
+    numbers = pd.Index(ordered).get_indexer(frame.loc[frame["split"] == "train", "class"])
+    weights = compute_class_weight("balanced", classes=np.arange(len(ordered)), y=numbers)
     for label, weight in zip(ordered, weights, strict=True):
         log.info("class %s: weight %.4f", label, weight)
     ranges = {sample: limits for sample, limits in read_json(grey_json).items() if tuple(limits) != WHOLE}

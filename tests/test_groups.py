@@ -99,7 +99,7 @@ def test_groups_of_one_image_are_drawn_as_images_are():
     plain = split_holdout.draw_holdout(frame, 20, 30, 7)
     groups = split_holdout.draw_whole_groups(frame, 20, 30, 7)
     assert groups["split"].tolist() == plain["split"].tolist()
-    assert groups["draw"].tolist() == plain["draw"].astype(str).tolist()
+    assert groups["draw"].tolist() == plain["draw"].tolist()
 
 
 def test_the_order_of_the_images_does_not_change_the_draw():

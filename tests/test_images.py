@@ -423,7 +423,9 @@ def test_walk_of_twenty_folders_that_link_to_one_another(tmp_path):
     for number in range(20):
         for other in range(20):
             (tmp_path / f"{number}/to {other}").symlink_to(tmp_path / f"{other}")
-    assert len(walk(tmp_path)) == 20 * 20, "every file by its own name and by one link of each other folder"
+    assert len(list(walk(tmp_path))) == 20 * 20, (
+        "every file by its own name and by one link of each other folder"
+    )
     assert len(list_files(tmp_path)) == 20
 
 
@@ -444,7 +446,9 @@ def test_real_files_are_the_same_where_links_lead_to_one(tmp_path):
     (tmp_path / "linked").symlink_to("real")
     (tmp_path / "other").mkdir()
     os.link(tmp_path / "real/1.jpg", tmp_path / "other/1.jpg")  # a name of its own, as a copy has
-    found = real_files(tmp_path, ["real/1.jpg", "real/2.jpg", "linked/1.jpg", "linked/2.jpg", "other/1.jpg"])
+    found = list(
+        real_files(tmp_path, ["real/1.jpg", "real/2.jpg", "linked/1.jpg", "linked/2.jpg", "other/1.jpg"])
+    )
     assert found == [str(tmp_path / "real/1.jpg")] * 4 + [str(tmp_path / "other/1.jpg")]
 
 

@@ -5,7 +5,7 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from baton.data.images import SUFFIXES, walk
+from baton.data.images import SUFFIXES, real_files, walk
 from baton.data.passed_over import why_passed_over
 from baton.errors import UserError, some
 from baton.files import is_own_folder
@@ -16,7 +16,7 @@ def read_folders(data, left_out):
     """Return image and label of every image in SPLIT/CLASS/ (split_folders) or CLASS/ (class_folders), by every name."""
     depth = 2 if data["source"] == "split_folders" else 1
     shape = "train/CLASS/, validation/CLASS/ and test/CLASS/" if depth == 2 else "CLASS/"
-    images, others, outside, used_files, elsewhere = [], {}, set(), set(), set()
+    images, labels, others, outside, elsewhere = [], [], {}, set(), set()
     for path, real in walk(data["images"]):
         parts = PurePosixPath(path).parts
         if reason := why_passed_over(path):
@@ -25,12 +25,16 @@ def read_folders(data, left_out):
             outside.add(real)
             elsewhere |= {parts[0]} if len(parts) > depth else set()
         else:
-            images.append((path, parts[depth - 1]))
-            used_files.add(real)
-    for reason, count in sorted(Counter(others[real] for real in others.keys() - used_files).items()):
+            images.append(path)
+            labels.append(parts[depth - 1])
+    if others or outside:  # what is one of the images by another name is no other file
+        for real in real_files(data["images"], images):
+            others.pop(real, None)
+            outside.discard(real)
+    for reason, count in sorted(Counter(others.values()).items()):
         left_out.add(count, "files", reason)
-    left_out.add(len(outside - used_files - others.keys()), "files", f"not in a folder {shape}")
-    splits = {path.split("/")[0] for path, _ in images}
+    left_out.add(len(outside - others.keys()), "files", f"not in a folder {shape}")
+    splits = {path.split("/")[0] for path in images}
     # Validation is drawn from the training images where there is none, and nothing that may be meant for it.
     needed = set(SPLITS if elsewhere else ("train", "test")) if depth == 2 else set()
     if not images or not splits.issuperset(needed):
@@ -40,13 +44,13 @@ def read_folders(data, left_out):
             f"data.images: {data['images']} holds no images{' for ' + some(missing) if missing else ''}: "
             f"for source: {data['source']} they lie in {shape}.{also}"
         )
-    empty = sorted(class_folders(data["images"], depth) - {label for _, label in images})
+    empty = sorted(class_folders(data["images"], depth) - set(labels))
     if empty and data["classes"] is None:
         raise UserError(
             f"data.images: in {data['images']} there are no images of class {some(empty)}. Put some there, remove "
             "the folder, or name the classes to use in data.classes."
         )
-    return pd.DataFrame(images, columns=["image", "label"])
+    return pd.DataFrame({"image": images, "label": labels})
 
 
 def class_folders(root, depth):

@@ -1,6 +1,7 @@
 """Manifests: the small CSV files that the rules pass on, the same bytes from the same input."""
 
 import csv
+from contextlib import contextmanager
 
 import pandas as pd
 
@@ -33,3 +34,12 @@ def stream_manifest(path):
     """Yield the rows of the manifest at `path`, one at a time, as dictionaries of strings."""
     with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
         yield from csv.DictReader(file)
+
+
+@contextmanager
+def open_manifest(path, columns):
+    """Open a manifest for writing; yield what writes a row of it, for one that is not to be held in memory."""
+    with open(path, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        yield writer.writerow

@@ -41,14 +41,15 @@ class DamagedImage(Exception):
 
 
 def walk(folder):
-    """Return the files below `folder` by every name, as sorted pairs of path (relative, with "/") and real path.
+    """Yield the files below `folder` by every name, as sorted pairs of path (relative, with "/") and real path.
 
     Links to folders are followed, but not back up; and below a link that leads to what was read already, not to more of
     that: folders that link to one another would have names without end. What is no folder that can be entered, or is
     named like an image (x.jpg), is listed as a file, so that the filter can report it. Raises UserError for a folder that
     cannot be read.
     """
-    pairs, entered = [], set()
+    # Of a million files the names alone are held: the real path of one is that of its folder and its name, or a link's.
+    paths, folders, targets, entered = [], {}, {}, set()
     level = [(str(folder), "", False, False)]
     while level:
         below = []
@@ -65,6 +66,8 @@ def walk(folder):
                 continue
             repeated = repeated or (is_link and real in entered)
             entered.add(real)
+            relative = os.path.relpath(path, folder).replace(os.sep, "/")
+            folders["" if relative == "." else f"{relative}/"] = real
             try:
                 with os.scandir(path) as entries:
                     for entry in entries:
@@ -73,12 +76,16 @@ def walk(folder):
                         if _is_folder(entry):
                             below.append((entry.path, real, entry.is_symlink(), repeated))
                         else:
-                            target = os.path.realpath(entry.path) if entry.is_symlink() else None
-                            pairs.append((entry.path, target or os.path.join(real, entry.name)))
+                            paths.append(entry.name if relative == "." else f"{relative}/{entry.name}")
+                            if entry.is_symlink():
+                                targets[paths[-1]] = os.path.realpath(entry.path)
             except OSError as error:
                 raise MachineError(f"cannot read the folder {error.filename}: {error.strerror}") from error
         level = sorted(below)
-    return sorted((os.path.relpath(path, folder).replace(os.sep, "/"), real) for path, real in pairs)
+    paths.sort()
+    for path in paths:
+        above, slash, name = path.rpartition("/")
+        yield path, targets.get(path) or os.path.join(folders[above + slash], name)
 
 
 def _is_folder(entry):
@@ -95,7 +102,7 @@ def list_files(folder):
 
 def name_files(folder):
     """Return {path: the best of its file's names} for every path below `folder`, in order; see `walk`."""
-    pairs = walk(folder)
+    pairs = list(walk(folder))
     best: dict[str, str] = {}
     for path, real in pairs:
         if real not in best or rank_name(folder, path, real) < rank_name(folder, best[real], real):
@@ -110,7 +117,7 @@ def rank_name(folder, path, real):
 
 
 def real_files(folder, images):
-    """Return the real path of each of the `images` below `folder`: where two are the same, they are one file."""
+    """Yield the real path of each of the `images` below `folder`: where two are the same, they are one file."""
     folders = {}
 
     def real(path):
@@ -119,7 +126,7 @@ def real_files(folder, images):
             folders[parent] = os.path.realpath(parent)
         return os.path.realpath(path) if os.path.islink(path) else os.path.join(folders[parent], name)
 
-    return [real(os.path.join(folder, image)) for image in images]
+    return (real(os.path.join(folder, image)) for image in images)
 
 
 def decode_image(path, megapixels=MEGAPIXELS, ranges=None):

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from baton.console import log
 from baton.data import damage
 from baton.errors import UserError
-from baton.manifests import read_manifest
+from baton.manifests import stream_manifest
 
 JPEG = (".jpg", ".jpeg", ".jfif")
 MANY = 0.2  # share of a study's JPEGs with a warning from which on the user has to say what it means
@@ -55,49 +55,64 @@ class Inspection(NamedTuple):
 COLUMNS = ("image", *Inspection._fields[:-1], *Deep._fields)
 
 
-def read_inspected(path, warned, columns=()):
-    """Return inspected.csv: image, sha256, damage (as `images.warned` has it, missing where there is none), and `columns`."""
-    frame = read_manifest(path, ["image", "sha256", "damage", "warning", *columns])
-    frame = frame.assign(**{name: frame[name].where(frame[name] != "") for name in ("damage", "warning")})
-    return frame.assign(damage=judge_warnings(frame, warned))
+class Faults(NamedTuple):
+    """What is wrong with the images of inspected.csv, by row.
 
-
-def judge_warnings(frame, warned):
-    """Return `damage` of each image with the decoders' warnings as `images.warned` has it: leave_out, keep, or None.
-
-    frame: image, damage, warning. None leaves them out, but where more than a fifth of the JPEGs have one: a camera may
-    write what libjpeg grumbles about. Raises UserError there.
+    damage: what is; warnings: image, and what its decoder says; jpegs: how many JPEGs there are without damage.
     """
-    some_warned = frame["warning"].notna() & frame["damage"].isna()
-    jpegs = frame["image"].str.lower().str.endswith(JPEG) & frame["damage"].isna()
-    if warned is None and some_warned.sum() > MANY * jpegs.sum():
-        first = frame[some_warned].iloc[0]
-        raise UserError(
-            f"{some_warned.sum()} of {jpegs.sum()} JPEGs are read with a warning of the decoder, such as {first['image']}: "
-            f"{first['warning']}. Look at some of them. If they are as they should be, set images.warned: keep; if they are "
-            "damaged, images.warned: leave_out."
-        )
-    if warned == "keep":
-        return frame["damage"]
-    return frame["damage"].where(~some_warned, "the decoder warns: " + frame["warning"].fillna(""))
 
+    damage: dict[int, str]
+    warnings: dict[int, tuple[str, str]]
+    jpegs: int
 
-def look_at_contrast(frame, ranges):
-    """Return `look` of each image, of deep grey ones by their study's ranges; frame: look and the columns of Deep, as text."""
-    look = frame["look"].where(frame["look"] != "")
-    for row, one in frame[frame["sample"] != ""].iterrows():
-        lowest, highest = float(one["lowest"]), float(one["highest"])
-        own = one["declared"] == "True"
-        low, high = (float(one["low"]), float(one["high"])) if own else ranges[one["sample"]]
-        if highest - lowest < damage.CONTRAST / 255 * (high - low):
-            look[row] = (
-                f"next to no contrast: its values (one at either end aside) are from {lowest:g} to {highest:g}, where "
-                f"{low:g} is black and {high:g} white"
+    def judge_warnings(self, warned):
+        """Return the damage of each row, with the decoders' warnings as `images.warned` has it: leave_out, keep, or None.
+
+        None leaves these images out, but where more than a fifth of the JPEGs have one: a camera may write what libjpeg
+        grumbles about. Raises UserError there.
+        """
+        if warned is None and len(self.warnings) > MANY * self.jpegs:
+            image, warning = next(iter(self.warnings.values()))
+            raise UserError(
+                f"{len(self.warnings)} of {self.jpegs} JPEGs are read with a warning of the decoder, such as {image}: "
+                f"{warning}. Look at some of them. If they are as they should be, set images.warned: keep; if they are "
+                "damaged, images.warned: leave_out."
             )
-    return look
+        if warned == "keep":
+            return self.damage
+        return self.damage | {
+            row: f"the decoder warns: {warning}" for row, (_, warning) in self.warnings.items()
+        }
+
+    def tell_warnings(self):
+        """Log each image that is read with a warning."""
+        for image, warning in self.warnings.values():
+            log.warning("read with a warning of the decoder: %s: %s", image, warning)
 
 
-def tell_warnings(frame):
-    """Log each image that is read with a warning; frame: image, warning."""
-    for image, warning in frame.loc[frame["warning"].notna(), ["image", "warning"]].itertuples(index=False):
-        log.warning("read with a warning of the decoder: %s: %s", image, warning)
+def read_faults(path):
+    """Return the Faults of inspected.csv."""
+    damage, warnings, jpegs = {}, {}, 0
+    for row, one in enumerate(stream_manifest(path)):
+        if one["damage"]:
+            damage[row] = one["damage"]
+            continue
+        jpegs += one["image"].lower().endswith(JPEG)
+        if one["warning"]:
+            warnings[row] = one["image"], one["warning"]
+    return Faults(damage, warnings, jpegs)
+
+
+def look_at_contrast(one, ranges):
+    """Return `look` of an image, of a deep grey one by its study's ranges; one: its row of inspected.csv."""
+    if not one["sample"]:
+        return one["look"]
+    lowest, highest = float(one["lowest"]), float(one["highest"])
+    own = one["declared"] == "True"
+    low, high = (float(one["low"]), float(one["high"])) if own else ranges[one["sample"]]
+    if highest - lowest < damage.CONTRAST / 255 * (high - low):
+        return (
+            f"next to no contrast: its values (one at either end aside) are from {lowest:g} to {highest:g}, where "
+            f"{low:g} is black and {high:g} white"
+        )
+    return one["look"]
