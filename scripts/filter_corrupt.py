@@ -1,7 +1,9 @@
 """Set the damaged images aside, and keep the promised number held out."""
 
 import os
+from functools import partial
 
+import numpy as np
 import pandas as pd
 
 from baton import console
@@ -12,7 +14,7 @@ from baton.data.labels import sort_labels
 from baton.data.links import link_images
 from baton.errors import UserError
 from baton.files import read_json
-from baton.manifests import SPLITS, open_manifest, read_manifest, stream_manifest
+from baton.manifests import SPLITS, open_manifest, read_categories, read_manifest, stream_manifest
 
 
 def replace_held_out(frame):
@@ -42,7 +44,7 @@ def check_enough(frame, needed):
     counts = frame[frame["damage"].isna()].groupby(["class", "split"]).size()
     damaged = frame[frame["damage"].notna()].groupby("class").size()
     short = []
-    for label in sort_labels(frame["class"]):
+    for label in sort_labels(frame["class"].unique()):
         for split, least in {"train": 1, **needed}.items():
             count = counts.get((label, split), 0)
             if count < least:
@@ -79,8 +81,9 @@ def warn_of_copies(placed):
 
 def read_draw(split_csv, damage):
     """Return class, split, draw (missing: not drawn) and damage (missing: readable) of each row; damage: why, by row."""
-    frame = read_manifest(split_csv, ["class", "split", "draw"])
-    frame["draw"] = pd.to_numeric(frame["draw"])
+    frame = read_categories(split_csv, ["class", "split"])
+    places = (float(one["draw"] or "nan") for one in stream_manifest(split_csv))
+    frame["draw"] = np.fromiter(places, float, len(frame))
     return frame.assign(damage=pd.Series(damage, dtype=object).reindex(frame.index))
 
 
@@ -111,7 +114,7 @@ def main(
         if row in damage:
             log.warning("damaged: %s: %s", one["image"], damage[row])
     log.info("%d of %d images are damaged", len(damage), len(frame))
-    drawn = set(frame.loc[frame["draw"].notna(), "split"]) - {"train"}
+    drawn = set(frame.loc[frame["draw"].notna(), "split"].unique()) - {"train"}
     replaced = replace_held_out(frame)
     check_enough(replaced, {split: holdout[split] for split in SPLITS if split in drawn})
     named = ["file", "class", "split", "reason"]
@@ -129,11 +132,19 @@ def main(
             write_good([*place, inspected["sha256"]])
             if look := look_at_contrast(inspected, ranges):
                 write_odd([*place, look])
-    good = read_manifest(images_csv, ["image", "class", "split"])
-    warn_of_copies(place_copies(read_manifest(copies_csv), good))
+    copies = read_manifest(copies_csv)
+    named = {*copies["image"], *copies["twin"]}
+    good = [row for row in stream_manifest(images_csv) if row["image"] in named]
+    warn_of_copies(place_copies(copies, pd.DataFrame(good, columns=["image", "class", "split"])))
     for split in SPLITS:
-        part = good[good["split"] == split]
-        link_images(os.path.join(folder, split), part["image"], part["class"], root, good["class"])
+        link_images(
+            os.path.join(folder, split), partial(read_links, images_csv, split), root, frame["class"].unique()
+        )
+
+
+def read_links(images_csv, split):
+    """Yield image and class of the images of a split."""
+    return ((row["image"], row["class"]) for row in stream_manifest(images_csv) if row["split"] == split)
 
 
 if __name__ == "__main__":

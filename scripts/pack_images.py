@@ -12,7 +12,7 @@ from baton.console import log, show_progress
 from baton.data.images import DamagedImage, decode_resized, map_images
 from baton.errors import UserError
 from baton.files import read_json
-from baton.manifests import open_manifest, read_manifest, stream_manifest
+from baton.manifests import open_manifest, read_categories, stream_manifest
 from baton.study.identity import synthetic_batch
 
 # How often a synthetic image that came out as its parent is drawn again: some parents are symmetric.
@@ -113,9 +113,9 @@ def main(manifest, weights, root, arrays, manifests, threads, size, synthetic_fr
     classes = read_json(weights)
     index = {label: number for number, label in enumerate(classes["classes"])}
     ranges = classes.get("grey", {})
-    placed = read_manifest(manifest, ["class", "split"])
+    placed = read_categories(manifest, ["class", "split"])
     for split, array in arrays.items():
-        labels = placed.loc[placed["split"] == split, "class"].map(index)
+        labels = placed.loc[placed["split"] == split, "class"].map(index).astype(int)
         frame = pd.DataFrame({"label": labels}).reset_index(drop=True)
         rows = choose_parents(frame, synthetic_fraction if split == "train" else 0, seed).index.to_numpy()
         images = (one["image"] for one in rows_of(manifest, split))

@@ -191,7 +191,7 @@ def take_files_once(frame, data, left_out):
     splits: who made them has to say which.
     """
     root = data["images"]
-    repeated = find_repeated(real_files(root, frame["image"]), len(frame))
+    repeated = find_repeated(real_files(root, frame["image"]))
     once, frame = frame[~repeated], frame[repeated]
     frame = frame.assign(file=list(real_files(root, frame["image"])))
     ranks = [rank_name(root, *names) for names in zip(frame["image"], frame["file"], strict=True)]
@@ -275,7 +275,9 @@ def main(data, classes_csv, left_out_csv, notes_csv, answers_csv, folder, before
     write_manifest(left_out.to_frame(), left_out_csv)
     write_manifest(notes.to_frame(), notes_csv)
     write_manifest(answers.sort_values(["image", "annotator", "answer"]), answers_csv)
-    link_images(folder, frame["image"], frame["class"], data["images"])
+    link_images(
+        folder, lambda: zip(frame["image"], frame["class"], strict=True), data["images"], counts.index
+    )
 
 
 if __name__ == "__main__":

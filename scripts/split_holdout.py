@@ -1,6 +1,8 @@
 """Draw the images held out for validation and test, or take the splits that the folders give."""
 
 import hashlib
+import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -11,31 +13,31 @@ from baton.console import log
 from baton.data.inspected import read_faults
 from baton.data.labels import sort_labels
 from baton.errors import UserError, some
-from baton.manifests import SPLITS, read_manifest, stream_manifest, write_manifest
+from baton.manifests import SPLITS, open_manifest, read_categories, read_manifest, stream_manifest
 from filter_corrupt import replace_held_out
 from holdout.groups import HELD_OUT, METHODS, Group, NoDraw, draw_groups, find_smaller
 
 
-def places_in_draw(images, seed):
-    """Return what orders images at random, an array of 32 bytes each: it follows from the seed and the name alone.
+def place_in_draw(image, seed):
+    """Return a number below 2**64 that orders images at random: it follows from the seed and the name alone.
 
     So the draw depends on neither the order of the CSV nor the version of a random generator, and
     an image more or less leaves the others where they were.
     """
-    texts = (f"{seed}/{image}".encode("utf-8", "surrogateescape") for image in images)
-    return np.fromiter((hashlib.sha256(text).digest() for text in texts), "S32", len(images))
+    text = f"{seed}/{image}".encode("utf-8", "surrogateescape")
+    return int.from_bytes(hashlib.sha256(text).digest()[:8])
 
 
-def draw_holdout(frame, validation, test, seed, splits=HELD_OUT):
-    """Return `frame` with `split` and `draw`, an image's place in its class's draw (0, 1, ...).
+def draw_holdout(frame, validation, test, splits=HELD_OUT):
+    """Return `frame` with `split` and `draw`, an image's number in its class's draw (0, 1, ...).
 
-    The first `validation` of a class's draw are held out for validation, the next `test` for test, the rest is for training;
+    frame: class, place (see place_in_draw). The first `validation` of a class's draw are held out for validation, the next `test` for test, the rest is for training;
     splits: which of the two are drawn. Raises UserError naming every class that is too small.
     """
     sizes = [size if split in splits else 0 for split, size in (("validation", validation), ("test", test))]
     refuse_small(frame["class"].value_counts(), *sizes)
     label, _ = pd.factorize(frame["class"])
-    order = np.lexsort((places_in_draw(frame["image"], seed), label))
+    order = np.lexsort((frame["place"], label))
     draw = np.empty(len(frame), int)
     draw[order] = number_within(label[order])
     split = np.full(len(frame), "train", object)
@@ -51,6 +53,7 @@ def number_within(labels):
 
 def refuse_small(counts, validation, test):
     """Raise UserError naming every class that is too small; counts: images of each class."""
+    counts = counts[counts > 0]  # of categories, some may have none here
     least = validation + test + 1
     small = [f"{label} has {counts[label]}" for label in sort_labels(counts.index) if counts[label] < least]
     if small:
@@ -64,10 +67,11 @@ def refuse_small(counts, validation, test):
         )
 
 
-def draw_whole_groups(frame, validation, test, seed, splits=HELD_OUT):
+def draw_whole_groups(frame, validation, test, splits=HELD_OUT):
     """Return `frame` with `split` and `draw`, as draw_holdout does, with every group in one split.
 
-    frame: image, class, group (empty: of its own), damaged. The place of a group is that of its first image by name. Damaged
+    frame: class, place, group (empty: of its own), damaged, in the order of the images' names. The place of a group is that of
+    its first image. Damaged
     images are not drawn, as nothing would be left of a group that another takes the place of: they are listed for training,
     without a place.
     """
@@ -79,12 +83,10 @@ def draw_whole_groups(frame, validation, test, seed, splits=HELD_OUT):
     refuse_small(good["class"].value_counts(), **needed)
     labels = sort_labels(good["class"].unique())
     rows = np.flatnonzero(~frame["damaged"].to_numpy())
-    rows = rows[np.argsort(good["image"].to_numpy(object), kind="stable")]
-    # Arrays: a table of a million rows makes its texts anew at each step.
-    images, classes, given = (frame[name].to_numpy(object)[rows] for name in ("image", "class", "group"))
-    label = pd.Index(labels, dtype=object).get_indexer(classes)
-    unit, _ = pd.factorize(np.where(given == "", images, given))
-    places = places_in_draw(images[np.unique(unit, return_index=True)[1]], seed)
+    label = pd.Categorical(good["class"], categories=labels).codes.astype(int)
+    group, _ = pd.factorize(good["group"])
+    unit, _ = pd.factorize(np.where(good["group"] == "", len(rows) + np.arange(len(rows)), group))
+    places = good["place"].to_numpy()[np.unique(unit, return_index=True)[1]]
     order = np.argsort(places, kind="stable")
     place_of = np.empty(len(order), int)
     place_of[order] = np.arange(len(order))
@@ -145,17 +147,15 @@ def explain_no_draw(trouble, groups, labels, needed):
     )
 
 
-def take_given_splits(frame, validation, seed):
-    """Return `frame` with `split` and `draw`: the splits that a column or the first folder of each image's path gives.
+def take_given_splits(frame, validation):
+    """Return `frame` with `split` as given, and `draw`.
 
     Where none of the images is for validation, so many are drawn from those for training, and `draw` is their place; else it is
     empty. A class that misses from a split is logged; one that misses from training raises UserError, and so does a split
     without any images.
     """
-    if "split" not in frame:
-        frame = frame.assign(split=frame["image"].str.split("/").str[0])
     frame = frame.assign(draw=pd.Series(pd.NA, frame.index, "Int64"))
-    labels = sort_labels(frame["class"])
+    labels = sort_labels(frame["class"].unique())
     there = [split for split in SPLITS if (frame["split"] == split).any()]
     for split in SPLITS:
         classes = set(frame.loc[frame["split"] == split, "class"])
@@ -178,36 +178,34 @@ def take_given_splits(frame, validation, seed):
         return frame
     log.info("no images are given for validation: %d per class are drawn from those for training", validation)
     train = frame[frame["split"] == "train"]
-    drawn = draw(train, validation, 0, seed, ("validation",))
+    drawn = draw(train, validation, 0, ("validation",))
     return frame.assign(
         split=drawn["split"].reindex(frame.index).fillna(frame["split"]),
         draw=drawn["draw"].astype("Int64").reindex(frame.index),
     )
 
 
-def draw(frame, validation, test, seed, splits=HELD_OUT):
+def draw(frame, validation, test, splits=HELD_OUT):
     """Return `frame` with `split` and `draw`, with groups whole where there are any."""
     groups = frame["group"][~frame["damaged"] & (frame["group"] != "")]
     draw_them = draw_whole_groups if groups.duplicated().any() else draw_holdout
-    return draw_them(frame, validation, test, seed, splits)
+    return draw_them(frame, validation, test, splits)
 
 
-def refuse_new_draw(frame, placed, damage, sizes, before):
+def refuse_new_draw(images, frame, placed, damage, sizes, before):
     """Raise UserError where a study that was drawn without regard to copies would be drawn anew because of them.
 
-    frame, placed: image, class, ..., and as drawn now; damage: of each image; before: images.csv of the study as it was,
-    which need not be there.
+    images: their names; frame, placed: class, ..., and as drawn now; damage: of each image; before: images.csv of the study
+    as it was.
     """
-    if not Path(before).exists() or not (frame["group"] != "").any():
-        return
     earlier = read_manifest(before, ["image", "split"])
     earlier = dict(zip(earlier["image"], earlier["split"], strict=True))
     plain = draw_holdout(frame, **sizes).assign(damage=damage)
     plain = replace_held_out(plain)[damage.isna()]
-    then = dict(zip(plain["image"], plain["split"], strict=True))
-    if earlier != then or then == dict(zip(placed["image"], placed["split"], strict=True)):
+    then = dict(zip(images[damage.isna()], plain["split"], strict=True))
+    if earlier != then or then == dict(zip(images, placed["split"], strict=True)):
         return
-    splits = frame["image"].map(then).groupby(frame["group"].where(frame["group"] != "")).nunique()
+    splits = images.map(then).groupby(frame["group"].where(frame["group"] != "")).nunique()
     parted = (splits > 1).sum()
     trouble = f"{parted} groups of images that are copies of one another are in several splits of this study"
     if not parted:
@@ -219,11 +217,26 @@ def refuse_new_draw(frame, placed, damage, sizes, before):
     )
 
 
-def read_groups(path, images):
-    """Return the group of each image, empty where it belongs to no other; each group's name is held once."""
-    names: dict[str, str] = {}
-    group_of = {row["image"]: names.setdefault(row["group"], row["group"]) for row in stream_manifest(path)}
-    return [group_of.get(image, "") for image in images]
+def read_images(classes_csv, groups_csv, seed):
+    """Return class, group (empty: it belongs to no other), split (as given) and place of each image, in the order of the names.
+
+    split: by a column, else the first folder of the path; the index is the row in classes.csv. Names are not held: a million of
+    them take more memory than all that follows from them.
+    """
+    columns = read_manifest(classes_csv, rows=0)
+    categories = [name for name in ("class", "split") if name in columns]
+    frame = read_categories(classes_csv, categories)
+    images = (one["image"] for one in stream_manifest(classes_csv))
+    frame["place"] = np.fromiter((place_in_draw(image, seed) for image in images), np.uint64, len(frame))
+    if "split" not in frame:
+        images = (one["image"] for one in stream_manifest(classes_csv))
+        frame["split"] = pd.Categorical([sys.intern(image.split("/")[0]) for image in images])
+    group_of = {one["image"]: sys.intern(one["group"]) for one in stream_manifest(groups_csv)}
+    images = (one["image"] for one in stream_manifest(classes_csv))
+    frame["group"] = pd.Categorical([group_of.get(image, "") for image in images])
+    if any(one["image"] > other["image"] for one, other in pairwise(stream_manifest(classes_csv))):
+        frame = frame.loc[read_manifest(classes_csv, ["image"])["image"].sort_values(kind="stable").index]
+    return frame
 
 
 def main(classes_csv, inspected_csv, groups_csv, split_csv, holdout, given, warned, before):
@@ -232,21 +245,24 @@ def main(classes_csv, inspected_csv, groups_csv, split_csv, holdout, given, warn
     groups_csv: image and group of images that are not to be parted; given: whether the splits are given; warned: see
     Faults.judge_warnings; before: images.csv of the study as it was, which need not be there.
     """
-    columns = list(read_manifest(classes_csv, rows=0))
-    groups_are_given = "group" in columns
-    frame = read_manifest(classes_csv, [name for name in columns if name != "group"])
-    damage = pd.Series(read_faults(inspected_csv).judge_warnings(warned), dtype=object).reindex(frame.index)
-    frame = frame.assign(group=read_groups(groups_csv, frame["image"]), damaged=damage.notna())
-    sizes = {key: holdout[key] for key in ("validation", "test", "seed")}
-    if given:
-        placed = take_given_splits(frame, sizes["validation"], sizes["seed"])
-    else:
-        placed = draw(frame, **sizes)
-        if not groups_are_given:
-            refuse_new_draw(frame, placed, damage, sizes, before)
+    damage = read_faults(inspected_csv).judge_warnings(warned)
+    frame = read_images(classes_csv, groups_csv, holdout["seed"])
+    damage = pd.Series(damage, dtype=object).reindex(frame.index)
+    frame = frame.assign(damaged=damage.notna())
+    sizes = {key: holdout[key] for key in ("validation", "test")}
+    placed = take_given_splits(frame, sizes["validation"]) if given else draw(frame, **sizes)
+    groups_are_given = "group" in read_manifest(classes_csv, rows=0)
+    if not given and not groups_are_given and Path(before).exists() and (frame["group"] != "").any():
+        images = read_manifest(classes_csv, ["image"])["image"].reindex(frame.index)
+        refuse_new_draw(images, frame, placed, damage, sizes, before)
     for split in SPLITS:
         log.info("%s: %d images", split, (placed["split"] == split).sum())
-    write_manifest(placed[["image", "class", "split", "draw"]], split_csv)
+    placed = placed[["split", "draw"]].sort_index()
+    with open_manifest(split_csv, ["image", "class", "split", "draw"]) as write_row:
+        for one, split, number in zip(
+            stream_manifest(classes_csv), placed["split"], placed["draw"], strict=True
+        ):
+            write_row([one["image"], one["class"], split, "" if number is pd.NA else number])
 
 
 if __name__ == "__main__":

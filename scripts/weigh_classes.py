@@ -1,7 +1,6 @@
 """Number the classes and weigh each by how rare it is in training."""
 
 import numpy as np
-import pandas as pd
 from sklearn.utils.class_weight import compute_class_weight
 
 from baton import console
@@ -10,7 +9,7 @@ from baton.data.grey import WHOLE
 from baton.data.labels import normalize_label, sort_labels
 from baton.errors import UserError
 from baton.files import read_json, write_json
-from baton.manifests import read_manifest
+from baton.manifests import read_categories
 
 
 def order_classes(frame, order):
@@ -18,9 +17,9 @@ def order_classes(frame, order):
 
     Raises UserError when a split holds a class that training does not, whose index no model knows.
     """
-    classes = sort_labels(frame.loc[frame["split"] == "train", "class"])
+    classes = sort_labels(frame.loc[frame["split"] == "train", "class"].unique())
     for split in ("validation", "test"):
-        unknown = sorted(set(frame.loc[frame["split"] == split, "class"]) - set(classes))
+        unknown = sorted(set(frame.loc[frame["split"] == split, "class"].unique()) - set(classes))
         if unknown:
             raise UserError(f"{split} holds classes that training does not: {', '.join(unknown)}.")
     return sorted(classes, key=order.index) if order else classes
@@ -35,10 +34,11 @@ def main(images_csv, grey_json, weights_json, classes):
     The weight of a class is n / (k * n_class), with n training images and k classes
     (King & Zeng 2001; scikit-learn's "balanced").
     """
-    frame = read_manifest(images_csv, ["class", "split"])
-    order = [label if label in set(frame["class"]) else normalize_label(label) for label in map(str, classes)]
+    frame = read_categories(images_csv, ["class", "split"])
+    there = set(frame["class"].cat.categories)
+    order = [label if label in there else normalize_label(label) for label in map(str, classes)]
     ordered = order_classes(frame, order)
-    numbers = pd.Index(ordered).get_indexer(frame.loc[frame["split"] == "train", "class"])
+    numbers = frame.loc[frame["split"] == "train", "class"].cat.set_categories(ordered).cat.codes.to_numpy()
     weights = compute_class_weight("balanced", classes=np.arange(len(ordered)), y=numbers)
     for label, weight in zip(ordered, weights, strict=True):
         log.info("class %s: weight %.4f", label, weight)

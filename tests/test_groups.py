@@ -93,11 +93,18 @@ def test_both_answers_come_up_among_these():
     assert not exists([((0, 2), (1, 1))] * 9, 2, 3, 3)
 
 
+def with_place(frame, seed=1):
+    """The images in the order of their names, as split_holdout reads them."""
+    return frame.assign(
+        place=np.array([split_holdout.place_in_draw(image, seed) for image in frame["image"]], np.uint64)
+    ).sort_values("image")
+
+
 def test_groups_of_one_image_are_drawn_as_images_are():
     names = [f"{number}.jpg" for number in range(200)]
     frame = pd.DataFrame({"image": names, "class": ["a", "b"] * 100, "group": "", "damaged": False})
-    plain = split_holdout.draw_holdout(frame, 20, 30, 7)
-    groups = split_holdout.draw_whole_groups(frame, 20, 30, 7)
+    plain = split_holdout.draw_holdout(with_place(frame, 7), 20, 30)
+    groups = split_holdout.draw_whole_groups(with_place(frame, 7), 20, 30)
     assert groups["split"].tolist() == plain["split"].tolist()
     assert groups["draw"].tolist() == plain["draw"].tolist()
 
@@ -107,7 +114,7 @@ def test_the_order_of_the_images_does_not_change_the_draw():
     frame = pd.DataFrame(rows, columns=["image", "class"])
     frame = frame.assign(group=frame["image"].map(dict(pairs)).fillna(""), damaged=False)
     drawn, other = (
-        split_holdout.draw_whole_groups(one, 4, 4, 1).set_index("image")["split"].to_dict()
+        split_holdout.draw_whole_groups(with_place(one), 4, 4).set_index("image")["split"].to_dict()
         for one in (frame, frame.sample(frac=1, random_state=3))
     )
     assert drawn == other and set(drawn.values()) == {"train", "validation", "test"}
@@ -138,8 +145,9 @@ def test_a_million_images_take_under_two_seconds_of_processor_time():
     _, starts, index = np.unique(units, return_index=True, return_inverse=True)
     label = np.array(["a", "b", "c"])[starts[index] % 3]
     frame = pd.DataFrame({"image": names, "class": label, "group": names[starts[index]], "damaged": False})
+    frame = with_place(frame)
     begun = time.process_time()
-    placed = split_holdout.draw_whole_groups(frame, 1000, 1000, 1)
+    placed = split_holdout.draw_whole_groups(frame, 1000, 1000)
     seconds = time.process_time() - begun
     counts = placed.groupby(["split", "class"]).size()
     assert {counts[split, label] for split, label in itertools.product(("validation", "test"), "abc")} == {
@@ -164,7 +172,7 @@ def test_a_refusal_names_what_is_missing_and_what_can_be_drawn():
     frame = pd.DataFrame(rows, columns=["image", "class"])
     frame = frame.assign(group=frame["image"].map(dict(pairs)).fillna(""), damaged=False)
     with pytest.raises(UserError) as refusal:
-        split_holdout.draw_whole_groups(frame, 4, 4, 1)
+        split_holdout.draw_whole_groups(with_place(frame), 4, 4)
     said = str(refusal.value)
     assert "There is no such draw: that is proven" in said
     assert "3 of 4 for validation of class a, 3 of 4 for test of class a" in said

@@ -456,17 +456,21 @@ def test_two_images_of_one_name_stay_two(tmp_path):
     assert len(set(names)) == 3
 
 
+def link(tmp_path, images, labels):
+    link_images(tmp_path / "links", lambda: zip(images, labels, strict=True), tmp_path, labels)
+
+
 def test_two_images_of_one_very_long_name_stay_two(tmp_path):
     images = [f"{folder}/{'n' * 250}.jpg" for folder in "xy"]
     touch(tmp_path, *images)
-    link_images(tmp_path / "links", images, ["1", "1"], tmp_path)
+    link(tmp_path, images, ["1", "1"])
     assert sorted(link.read_text() for link in (tmp_path / "links" / "1").iterdir()) == images
 
 
 def test_links_of_a_run_before_are_gone(tmp_path):
     touch(tmp_path, "a.jpg", "b.jpg")
-    link_images(tmp_path / "links", ["a.jpg", "b.jpg"], ["1", "2"], tmp_path)
-    link_images(tmp_path / "links", ["a.jpg"], ["3"], tmp_path)
+    link(tmp_path, ["a.jpg", "b.jpg"], ["1", "2"])
+    link(tmp_path, ["a.jpg"], ["3"])
     assert [path.relative_to(tmp_path / "links").as_posix() for path in (tmp_path / "links").rglob("*")] == [
         "3",
         "3/a.jpg",
@@ -721,7 +725,7 @@ def test_classes_that_some_disks_take_for_one_have_folders_of_their_own(tmp_path
     labels = ["Cat", "cat", "CAT", "dog", "Stra\u00dfe", "strasse", "e\u0301", "\u00e9"]
     images = [f"{number}.jpg" for number in range(len(labels))]
     touch(tmp_path, *images)
-    link_images(tmp_path / "links", images, labels, tmp_path)
+    link(tmp_path, images, labels)
     folders = [path.name for path in (tmp_path / "links").iterdir()]
     assert "dog" in folders and len(folders) == len(labels)
     seen = {unicodedata.normalize("NFD", unicodedata.normalize("NFD", name).casefold()) for name in folders}

@@ -49,6 +49,10 @@ def split(tmp_path, rows, holdout=HOLDOUT, groups=(), damaged=(), before="images
     return {row["image"]: row for row in rows}
 
 
+def with_place(frame):
+    return frame.assign(place=[split_holdout.place_in_draw(image, 1) for image in frame["image"]])
+
+
 def held_out(placed, label=None):
     return {
         image: row["split"]
@@ -125,7 +129,7 @@ def test_a_further_image_leaves_the_order_of_its_own_class(tmp_path):
 def test_the_draw_is_no_list_of_the_first_names():
     """500 of 1000 drawn: were they the first or last by name, one half would be all or nothing."""
     frame = pd.DataFrame(manifest({"1": 1000, "2": 1000}), columns=["image", "class"])
-    drawn = split_holdout.draw_holdout(frame, validation=250, test=250, seed=1)
+    drawn = split_holdout.draw_holdout(with_place(frame), validation=250, test=250)
     first_half = drawn["image"].str.extract(r"-(\d+)")[0].astype(int) < 500
     for label in ("1", "2"):
         in_half = (drawn["split"] != "train") & first_half & (drawn["class"] == label)
@@ -246,7 +250,7 @@ class TestGivenSplits:
         assert alone == placed
         # As a holdout without test images would be drawn.
         frame = pd.DataFrame(rows[:12], columns=["image", "class"])
-        drawn = split_holdout.draw_holdout(frame, 2, 0, 1)
+        drawn = split_holdout.draw_holdout(with_place(frame), 2, 0)
         assert dict(zip(drawn["image"], drawn["split"], strict=True)) == {
             row[0]: placed[row[0]]["split"] for row in rows[:12]
         }

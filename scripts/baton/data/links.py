@@ -38,39 +38,34 @@ def name_folders(labels):
     }
 
 
-def link_images(folder, images, labels, root, classes=None):
+def link_images(folder, read, root, classes):
     """Fill `folder` with CLASS/NAME links to the files `root`/image; where no link can be made, a copy.
 
-    images: relative paths; labels: the class of each; classes: those of all folders that are filled in this way, None
-    for these alone: so a class has one folder's name in each. Images of one name in different folders get
-    different link names. What the folder held is removed first.
+    read: a function that gives the images anew, pairs of relative path and class; a folder is made for each of their classes.
+    classes: those of all folders that are filled in this way, so that a class has one folder's name in each. Images of one
+    name in different folders get different link names. What the folder held is removed first.
     """
-    folder = Path(folder)
+    folder, root = Path(folder), os.path.abspath(root)
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
-    folders = name_folders(labels if classes is None else classes)
-    for label in sorted(set(labels)):
+    folders = name_folders(classes)
+    for label in sorted({label for _, label in read()}):
         (folder / folders[label]).mkdir()
-    names = (
-        f"{label}/{as_some_disks_see(os.path.basename(image))}"
-        for image, label in zip(images, labels, strict=True)
-    )
-    root = os.path.abspath(root)
-    for image, label, is_shared in zip(images, labels, find_repeated(names, len(images)), strict=True):
+    names = (f"{label}/{as_some_disks_see(os.path.basename(image))}" for image, label in read())
+    for (image, label), is_shared in zip(read(), find_repeated(names), strict=True):
         name = os.path.basename(image)
         if is_shared:
             name = f"{_shorten(PurePosixPath(name).stem)} {short_digest(image)}{PurePosixPath(name).suffix}"
         _link(os.path.join(root, image), folder / folders[label] / name)
 
 
-def find_repeated(texts, count):
-    """Return which of `count` texts are there more than once, as an array of bool: by eight bytes of each in memory."""
+def find_repeated(texts):
+    """Return which of the texts are there more than once, an array of bool; of a million, eight bytes each are held."""
     digests = (hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()[:8] for text in texts)
-    _, which, times = np.unique(
-        np.fromiter(digests, "V8", count).view(np.uint64), return_inverse=True, return_counts=True
-    )
-    return times[which] > 1
+    numbers = np.fromiter(digests, "V8").view(np.uint64)
+    in_order = np.sort(numbers)
+    return np.isin(numbers, in_order[1:][in_order[1:] == in_order[:-1]])
 
 
 def _link(target, link):
