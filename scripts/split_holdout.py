@@ -31,24 +31,28 @@ def place_in_draw(image, seed):
 def draw_holdout(frame, validation, test, splits=HELD_OUT):
     """Return `frame` with `split` and `draw`, an image's number in its class's draw (0, 1, ...).
 
-    frame: class, place (see place_in_draw). The first `validation` of a class's draw are held out for validation, the next `test` for test, the rest is for training;
-    splits: which of the two are drawn. Raises UserError naming every class that is too small.
+    frame: class, place (see place_in_draw). The first `validation` of a class's draw are held out for validation, the next
+    `test` for test, the rest is for training; splits: which of the two are drawn. Raises UserError naming every class that is
+    too small.
     """
     sizes = [size if split in splits else 0 for split, size in (("validation", validation), ("test", test))]
     refuse_small(frame["class"].value_counts(), *sizes)
     label, _ = pd.factorize(frame["class"])
-    order = np.lexsort((frame["place"], label))
-    draw = np.empty(len(frame), int)
-    draw[order] = number_within(label[order])
-    split = np.full(len(frame), "train", object)
-    split[draw < sum(sizes)] = "test"
-    split[draw < sizes[0]] = "validation"
-    return frame.assign(split=split, draw=draw)
+    draw = number_in_class(label, frame["place"])
+    code = (draw >= sizes[0]).astype(np.int8) + (draw >= sum(sizes))
+    return frame.assign(split=pd.Categorical.from_codes(code, [*HELD_OUT, "train"]), draw=draw)
 
 
-def number_within(labels):
-    """Return the number of each row among those of its label, from 0."""
-    return pd.Series(labels).groupby(labels).cumcount().to_numpy()
+def number_in_class(label, place):
+    """Return the number of each row in its class's draw, from 0, by `place`, and where that is the same by row.
+
+    label: of the class, from 0.
+    """
+    order = np.lexsort((place, label))
+    numbers = np.empty(len(label), int)
+    for rows in np.split(order, np.cumsum(np.bincount(label))[:-1]):
+        numbers[rows] = np.arange(len(rows))
+    return numbers
 
 
 def refuse_small(counts, validation, test):
@@ -104,8 +108,7 @@ def draw_whole_groups(frame, validation, test, splits=HELD_OUT):
     split = np.full(len(frame), "train", object)
     places = pd.Series(pd.NA, frame.index, "Int64")
     split[rows] = np.array(drawn.splits, object)[unit]
-    by_place = np.argsort(unit, kind="stable")  # of a group by name
-    places.iloc[rows[by_place]] = number_within(label[by_place])
+    places.iloc[rows] = number_in_class(label, unit)  # of a group by name
     return frame.assign(split=split, draw=places)
 
 
@@ -180,7 +183,7 @@ def take_given_splits(frame, validation):
     train = frame[frame["split"] == "train"]
     drawn = draw(train, validation, 0, ("validation",))
     return frame.assign(
-        split=drawn["split"].reindex(frame.index).fillna(frame["split"]),
+        split=drawn["split"].astype(str).reindex(frame.index).fillna(frame["split"].astype(str)),
         draw=drawn["draw"].astype("Int64").reindex(frame.index),
     )
 
@@ -192,17 +195,17 @@ def draw(frame, validation, test, splits=HELD_OUT):
     return draw_them(frame, validation, test, splits)
 
 
-def refuse_new_draw(images, frame, placed, damage, sizes, before):
+def refuse_new_draw(images, frame, placed, sizes, before):
     """Raise UserError where a study that was drawn without regard to copies would be drawn anew because of them.
 
-    images: their names; frame, placed: class, ..., and as drawn now; damage: of each image; before: images.csv of the study
-    as it was.
+    images: their names; frame, placed: class, ..., and as drawn now; before: images.csv of the study as it was.
     """
+    good = ~frame["damaged"]
     earlier = read_manifest(before, ["image", "split"])
     earlier = dict(zip(earlier["image"], earlier["split"], strict=True))
-    plain = draw_holdout(frame, **sizes).assign(damage=damage)
-    plain = replace_held_out(plain)[damage.isna()]
-    then = dict(zip(images[damage.isna()], plain["split"], strict=True))
+    plain = draw_holdout(frame, **sizes).assign(damage=frame["damaged"].where(frame["damaged"]))
+    plain = replace_held_out(plain)[good]
+    then = dict(zip(images[good], plain["split"], strict=True))
     if earlier != then or then == dict(zip(images, placed["split"], strict=True)):
         return
     splits = images.map(then).groupby(frame["group"].where(frame["group"] != "")).nunique()
@@ -217,24 +220,24 @@ def refuse_new_draw(images, frame, placed, damage, sizes, before):
     )
 
 
-def read_images(classes_csv, groups_csv, seed):
+def read_images(classes_csv, groups_csv, seed, splits_are_given):
     """Return class, group (empty: it belongs to no other), split (as given) and place of each image, in the order of the names.
 
-    split: by a column, else the first folder of the path; the index is the row in classes.csv. Names are not held: a million of
-    them take more memory than all that follows from them.
+    split: where it is given, by a column, else the first folder of the path; the index is the row in classes.csv. Names are
+    not held: a million of them take more memory than all that follows from them.
     """
+
+    def images():
+        return (one["image"] for one in stream_manifest(classes_csv))
+
     columns = read_manifest(classes_csv, rows=0)
-    categories = [name for name in ("class", "split") if name in columns]
-    frame = read_categories(classes_csv, categories)
-    images = (one["image"] for one in stream_manifest(classes_csv))
-    frame["place"] = np.fromiter((place_in_draw(image, seed) for image in images), np.uint64, len(frame))
-    if "split" not in frame:
-        images = (one["image"] for one in stream_manifest(classes_csv))
-        frame["split"] = pd.Categorical([sys.intern(image.split("/")[0]) for image in images])
+    frame = read_categories(classes_csv, [name for name in ("class", "split") if name in columns])
+    frame["place"] = np.fromiter((place_in_draw(image, seed) for image in images()), np.uint64, len(frame))
+    if splits_are_given and "split" not in frame:
+        frame["split"] = pd.Categorical([sys.intern(image.split("/")[0]) for image in images()])
     group_of = {one["image"]: sys.intern(one["group"]) for one in stream_manifest(groups_csv)}
-    images = (one["image"] for one in stream_manifest(classes_csv))
-    frame["group"] = pd.Categorical([group_of.get(image, "") for image in images])
-    if any(one["image"] > other["image"] for one, other in pairwise(stream_manifest(classes_csv))):
+    frame["group"] = pd.Categorical([group_of.get(image, "") for image in images()])
+    if any(one > other for one, other in pairwise(images())):
         frame = frame.loc[read_manifest(classes_csv, ["image"])["image"].sort_values(kind="stable").index]
     return frame
 
@@ -246,15 +249,14 @@ def main(classes_csv, inspected_csv, groups_csv, split_csv, holdout, given, warn
     Faults.judge_warnings; before: images.csv of the study as it was, which need not be there.
     """
     damage = read_faults(inspected_csv).judge_warnings(warned)
-    frame = read_images(classes_csv, groups_csv, holdout["seed"])
-    damage = pd.Series(damage, dtype=object).reindex(frame.index)
-    frame = frame.assign(damaged=damage.notna())
+    frame = read_images(classes_csv, groups_csv, holdout["seed"], given)
+    frame["damaged"] = np.isin(frame.index, list(damage))
     sizes = {key: holdout[key] for key in ("validation", "test")}
     placed = take_given_splits(frame, sizes["validation"]) if given else draw(frame, **sizes)
     groups_are_given = "group" in read_manifest(classes_csv, rows=0)
     if not given and not groups_are_given and Path(before).exists() and (frame["group"] != "").any():
         images = read_manifest(classes_csv, ["image"])["image"].reindex(frame.index)
-        refuse_new_draw(images, frame, placed, damage, sizes, before)
+        refuse_new_draw(images, frame, placed, sizes, before)
     for split in SPLITS:
         log.info("%s: %d images", split, (placed["split"] == split).sum())
     placed = placed[["split", "draw"]].sort_index()

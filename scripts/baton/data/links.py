@@ -49,11 +49,12 @@ def link_images(folder, read, root, classes):
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
-    folders = name_folders(classes)
-    for label in sorted({label for _, label in read()}):
-        (folder / folders[label]).mkdir()
+    folders, made = name_folders(classes), set()
     names = (f"{label}/{as_some_disks_see(os.path.basename(image))}" for image, label in read())
     for (image, label), is_shared in zip(read(), find_repeated(names), strict=True):
+        if label not in made:
+            (folder / folders[label]).mkdir()
+            made.add(label)
         name = os.path.basename(image)
         if is_shared:
             name = f"{_shorten(PurePosixPath(name).stem)} {short_digest(image)}{PurePosixPath(name).suffix}"
@@ -65,7 +66,8 @@ def find_repeated(texts):
     digests = (hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()[:8] for text in texts)
     numbers = np.fromiter(digests, "V8").view(np.uint64)
     in_order = np.sort(numbers)
-    return np.isin(numbers, in_order[1:][in_order[1:] == in_order[:-1]])
+    repeated = in_order[1:][in_order[1:] == in_order[:-1]]
+    return np.isin(numbers, repeated) if len(repeated) else np.zeros(len(numbers), bool)
 
 
 def _link(target, link):
