@@ -1,14 +1,21 @@
 """What grows with a study: classes, pairs of models, the size of images. The figures of whole stages are `make bench`'s."""
 
+import csv
 import json
 import threading
+import tracemalloc
 
 import numpy as np
 import pytest
 from report_builder import LABELS, VEGETABLES, Made, answers, problems, run
 
+import filter_corrupt
+import sort_into_classes
+import split_holdout
+import weigh_classes
 import write_report
 from baton.data.images import map_images
+from baton.data.inspected import COLUMNS
 from baton.formatting import decimals, p_value, percent
 from baton.results import figures
 from baton.study import memory
@@ -194,9 +201,9 @@ class TestMemory:
         assert memory.of_packing(224, 0.2, 4, 1000) < memory.of_packing(2048, 0.2, 4, 1000) < 4900
 
     def test_what_decoding_asks_for_grows_with_threads_and_images(self):
-        # 8 threads took 2,166 MB for 24 megapixels; 1,000,000 rows of a manifest 510.
+        # 8 threads took 2,166 MB for 24 megapixels; 900,000 images more 48.
         assert memory.of_decoding(8, 1000) > 2166 + memory.SNAKEMAKES
-        assert memory.of_decoding(4, 1_000_000) > memory.of_decoding(4, 1000) + 510
+        assert memory.of_decoding(4, 1_000_000) > memory.of_decoding(4, 1000) + 60
 
     def test_what_the_report_asks_for_grows_with_models_classes_and_images(self):
         small = memory.of_report(6, 6, 9, 4000, 450)
@@ -219,3 +226,72 @@ class TestMemory:
     )
     def test_kills_count_until_a_session_ended_well(self, reasons, count):
         assert count_unended([{"reason": reason} for reason in reasons]) == count
+
+
+class TestImagesOfALargeStudy:
+    """What a stage holds of each image, by which its memory grows.
+
+    The names of these take 61 bytes each, eight more in a list, and digests 113: only sorting holds the names.
+    """
+
+    def run(self, folder, count, stage):
+        """Return the most bytes that a stage holds at a time, of `count` images."""
+        made = folder / f"{stage} {count}"
+        root = made / "images"
+        names = [f"{number % 2}/{number:07}.jpg" for number in range(count)]
+
+        def write(name, header, rows):
+            with open(made / name, "w", newline="") as file:
+                csv.writer(file, lineterminator="\n").writerows([header, *rows])
+            return made / name
+
+        for label in "01":
+            (root / label).mkdir(parents=True)
+        calls = {
+            "sort": lambda: sort_into_classes.main(data, *outputs, made / "none"),
+            "split": lambda: split_holdout.main(
+                *tables, made / "split.csv", sizes, False, None, made / "none"
+            ),
+            "filter": lambda: filter_corrupt.main(*filtered, root, sizes, None),
+            "weigh": lambda: weigh_classes.main(split, grey, made / "weights.json", []),
+        }
+        data = {"source": "class_folders", "images": str(root), "classes": None, "split_column": None}
+        data |= {"group_pattern": None, "ordered": None}
+        outputs = [
+            made / name for name in ("classes.csv", "left_out.csv", "notes.csv", "answers.csv", "links")
+        ]
+        if stage == "sort":
+            for name in names:
+                (root / name).touch()
+        sizes = {"validation": 20, "test": 30, "seed": 1}
+        classes = write("c.csv", ("image", "class"), ((name, name[0]) for name in sorted(names)))
+        digest = "".join("0123456789abcdef"[n % 16] for n in range(64))
+        rest = [""] * (len(COLUMNS) - 2)
+        inspected = write(
+            "i.csv", COLUMNS, ([name, f"{digest[:-7]}{name[2:9]}", *rest] for name in sorted(names))
+        )
+        tables = [classes, inspected, write("groups.csv", ("image", "group"), [])]
+        rows = (
+            (name, name[0], ("train", "validation", "test")[n // 2 % 3], n)
+            for n, name in enumerate(sorted(names))
+        )
+        split = write("s.csv", ("image", "class", "split", "draw"), rows)
+        grey = made / "grey.json"
+        grey.write_text("{}")
+        copies = write("copies.csv", ("image", "twin", "kind"), [])
+        written = [made / name for name in ("images.csv", "corrupt.csv", "look_at.csv", "links")]
+        filtered = [split, inspected, grey, copies, *written]
+        tracemalloc.start()
+        try:
+            calls[stage]()
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    @pytest.mark.parametrize(
+        ("stage", "most"), [("sort", 160), ("split", 100), ("filter", 100), ("weigh", 60)]
+    )
+    def test_a_stage_holds_no_more_than_this_of_an_image(self, tmp_path, stage, most):
+        few, many = 10_000, 20_000
+        held = [self.run(tmp_path, count, stage) for count in (few, many)]
+        assert (held[1] - held[0]) / (many - few) < most

@@ -1,7 +1,8 @@
 """Images and labels from the folders that images lie in."""
 
+import sys
 from collections import Counter
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import pandas as pd
 
@@ -18,7 +19,7 @@ def read_folders(data, left_out):
     shape = "train/CLASS/, validation/CLASS/ and test/CLASS/" if depth == 2 else "CLASS/"
     images, labels, others, outside, elsewhere = [], [], {}, set(), set()
     for path, real in walk(data["images"]):
-        parts = PurePosixPath(path).parts
+        parts = path.split("/")
         if reason := why_passed_over(path):
             others[real] = reason
         elif len(parts) <= depth or (depth == 2 and parts[0] not in SPLITS):
@@ -26,7 +27,7 @@ def read_folders(data, left_out):
             elsewhere |= {parts[0]} if len(parts) > depth else set()
         else:
             images.append(path)
-            labels.append(parts[depth - 1])
+            labels.append(sys.intern(parts[depth - 1]))
     if others or outside:  # what is one of the images by another name is no other file
         for real in real_files(data["images"], images):
             others.pop(real, None)

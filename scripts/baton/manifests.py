@@ -8,6 +8,7 @@ import pandas as pd
 from pandas.api.types import union_categoricals
 
 SPLITS = ("train", "validation", "test")
+CHUNK = 10_000  # rows that are held as text at a time
 FORMAT: dict[str, Any] = {
     "lineterminator": "\n",
     "dtype": str,
@@ -27,14 +28,16 @@ def read_manifest(path, columns=None, rows=None):
 
 def read_categories(path, columns):
     """Return these columns of the manifest as a DataFrame of categories (strings), which take a byte or two a row."""
-    with pd.read_csv(path, usecols=columns, chunksize=100_000, **FORMAT) as chunks:
+    with pd.read_csv(path, usecols=columns, chunksize=CHUNK, **FORMAT) as chunks:
         parts = [chunk.astype("category") for chunk in chunks]
     return pd.DataFrame({name: union_categoricals([part[name] for part in parts]) for name in columns})
 
 
 def write_manifest(frame, path):
     """Write a DataFrame to `path`; file names that are not UTF-8 survive the way there and back."""
-    frame.to_csv(path, index=False, lineterminator="\n", encoding="utf-8", errors="surrogateescape")
+    frame.to_csv(
+        path, index=False, chunksize=CHUNK, lineterminator="\n", encoding="utf-8", errors="surrogateescape"
+    )
 
 
 def stream_manifest(path):

@@ -6,7 +6,7 @@ import re
 import shutil
 import unicodedata
 from collections import Counter
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 import numpy as np
 
@@ -45,20 +45,20 @@ def link_images(folder, read, root, classes):
     classes: those of all folders that are filled in this way, so that a class has one folder's name in each. Images of one
     name in different folders get different link names. What the folder held is removed first.
     """
-    folder, root = Path(folder), os.path.abspath(root)
-    if folder.exists():
+    root = os.path.abspath(root)
+    if os.path.exists(folder):
         shutil.rmtree(folder)
-    folder.mkdir(parents=True)
+    os.makedirs(folder)
     folders, made = name_folders(classes), set()
     names = (f"{label}/{as_some_disks_see(os.path.basename(image))}" for image, label in read())
     for (image, label), is_shared in zip(read(), find_repeated(names), strict=True):
         if label not in made:
-            (folder / folders[label]).mkdir()
+            os.mkdir(os.path.join(folder, folders[label]))
             made.add(label)
         name = os.path.basename(image)
         if is_shared:
             name = f"{_shorten(PurePosixPath(name).stem)} {short_digest(image)}{PurePosixPath(name).suffix}"
-        _link(os.path.join(root, image), folder / folders[label] / name)
+        _link(os.path.join(root, image), os.path.join(folder, folders[label], name))
 
 
 def find_repeated(texts):
@@ -71,8 +71,8 @@ def find_repeated(texts):
 
 
 def _link(target, link):
-    try:
-        link.symlink_to(target)
+    try:  # no Path: Python keeps a place for each name that one had
+        os.symlink(target, link)
     except OSError:  # no right to make links (Windows), or a file system without them
         try:
             os.link(target, link)

@@ -35,14 +35,14 @@ KINDS |= dict.fromkeys(
 
 
 def why_passed_over(path: str) -> str | None:
-    """Return why a file is no image to be read, in words for many; None for an image."""
-    parts = PurePosixPath(path).parts
+    """Return why a file is no image to be read, in words for many; None for an image. path: relative, as walk() gives it."""
+    parts = path.split("/")
     for part in parts:
         if kind := CACHES.get(part.lower()):
             return f"{kind} ({part})"
     if any(part.startswith(".") for part in parts):
         return "hidden, or in a hidden folder"
-    name = parts[-1].lower() if parts else ""
+    name = parts[-1].lower()
     if name.endswith(SUFFIXES):
         return None
     return KINDS.get(PurePosixPath(name).suffix, "not named like an image")

@@ -22,7 +22,7 @@ CGROUPS, OWN_CGROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 def of_decoding(threads: int, images: int) -> float:
     """Return about what it takes to decode photos: of 24 megapixels, 400 MB per thread (290 for JPEG, 385 for PNG)."""
-    return SNAKEMAKES + 300 + 400 * threads + 0.001 * images
+    return SNAKEMAKES + 300 + 400 * threads + 0.0001 * images
 
 
 def of_agreement(answers: int) -> float:
