@@ -1,11 +1,10 @@
-"""Print what the data stages and training do where the data are large: linear time, flat memory, a file larger than memory.
+"""Print what packing and training do where the data are large: at the decoder's speed, and from a file larger than memory.
 
-    PYTHONPATH=scripts:tests python tests/benchmark_scale.py [packing] [memory] [photos] [small]
+    PYTHONPATH=scripts:tests python tests/benchmark_scale.py [packing] [memory]
 
-A hundred thousand photos at 150 px and a million small images at 32 px (links to a few thousand files), and a tenth of each:
-the time and memory of each stage. Packing against the same decoder in a bare loop. Training model_3 from a packed file of
-ten times the memory that a control group allows, against one that fits; as root, with control groups of version 1. Half an hour,
-and 45 GB of disk in the temporary folder.
+Packing against the same decoder in a bare loop. Training model_3 from a packed file of ten times the memory that a control
+group allows, against one batch in memory; as root, with control groups of version 1. Ten minutes, and 30 GB of disk in the
+temporary folder.
 """
 
 import csv
@@ -20,78 +19,13 @@ from pathlib import Path
 
 import numpy as np
 from benchmark import make_trainer, pack, save_photos, seconds_for
-from conftest import Study
-from PIL import Image
 
 from baton.training.splits import Split
 from pack_images import read_image
 
 GROUP = Path("/sys/fs/cgroup/memory/baton_benchmark")
-CLASSES = 4
-STAGES = (
-    "sort_into_classes",
-    "inspect_images",
-    "find_copies",
-    "split_holdout",
-    "filter_corrupt",
-    "weigh_classes",
-    "pack_images",
-)
 LIMIT = 1_500_000_000  # bytes of memory, of which TensorFlow takes half
 TIMES = 10  # as large is the packed file
-
-
-# --- The data stages
-
-
-def link_images(folder, size, distinct, count):
-    """Make `count` names in class folders for `distinct` JPEGs of this (width, height)."""
-    draw = np.random.default_rng(1)
-    (folder / "files").mkdir(parents=True)
-    for number in range(distinct):
-        rough = Image.fromarray(draw.integers(0, 256, (12, 16, 3), np.uint8))
-        rough.resize(size, Image.Resampling.BICUBIC).save(folder / f"files/{number}.jpg", quality=90)
-    for label in range(CLASSES):
-        (folder / f"photos/{label}").mkdir(parents=True)
-    for number in range(count):
-        os.link(folder / f"files/{number % distinct}.jpg", folder / f"photos/{number % CLASSES}/{number}.jpg")
-
-
-def run_stages(what, file_size, size, distinct, count):
-    """Run the stages on a tenth of the images and on all; print time and memory of each."""
-    found = []
-    for images in (count // 10, count):
-        with tempfile.TemporaryDirectory(prefix="baton-scale-") as folder:
-            folder = Path(folder)
-            link_images(folder, file_size, distinct, images)
-            config = {
-                "data": {"source": "class_folders", "images": "photos"},
-                "holdout": {"validation": 50, "test": 50},
-                "images": {"size": size},
-            }
-            study = Study(folder, config)
-            with open(folder / "output.txt", "w") as output:
-                subprocess.run(
-                    study.command("pack", cores=os.cpu_count()),
-                    cwd=folder,
-                    stdout=output,
-                    stderr=output,
-                    check=True,
-                )
-            rows = {}
-            for path in (study / "benchmarks").rglob("*.tsv"):
-                with open(path, newline="") as file:
-                    (row,) = csv.DictReader(file, delimiter="\t")
-                stage = path.relative_to(study / "benchmarks").parts[0].removesuffix(".tsv")
-                rows[stage] = float(row["s"]), float(row["max_rss"])
-            found.append(rows)
-    for stage in STAGES:
-        (few_s, few_mb), (s, mb) = (rows[stage] for rows in found)
-        print(
-            f"{count:,} {what} at {size} px: {stage} {s:.0f} s, {mb:.0f} MB; "
-            f"with a tenth of them {few_s:.1f} s, {few_mb:.0f} MB",
-            flush=True,
-        )
 
 
 def decode_all(paths):
@@ -179,16 +113,12 @@ def main():
     if sys.argv[1:2] == ["train"]:
         train_from(Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
         return
-    parts = sys.argv[1:] or ["packing", "memory", "photos", "small"]
+    parts = sys.argv[1:] or ["packing", "memory"]
     if "packing" in parts:
         packing_speed()
     if "memory" in parts:
         larger_than_memory(150, steps=40)
         larger_than_memory(32, steps=400)
-    if "photos" in parts:
-        run_stages("photos of 640 x 480", (640, 480), 150, 2000, 100_000)
-    if "small" in parts:
-        run_stages("images of 32 x 32", (32, 32), 32, 5000, 1_000_000)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,128 @@
+"""Print the time and memory of each data stage, of a hundred thousand photos and a million small images, and of a tenth of each.
+
+    PYTHONPATH=scripts:tests python tests/benchmark_stages.py [photos] [small]
+
+The stages should be linear, and their memory flat. Links to a few thousand files, which the stages take for images of their
+own; finding copies takes the square of their number and is benchmark_copies.py's. Half an hour, and 15 GB of disk in the
+temporary folder.
+"""
+
+import importlib
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import yaml
+from PIL import Image
+
+CONFIG = yaml.safe_load((Path(__file__).parents[1] / "config.yaml").read_text())
+CLASSES = 4
+STAGES = (
+    "sort_into_classes",
+    "inspect_images",
+    "split_holdout",
+    "filter_corrupt",
+    "weigh_classes",
+    "pack_images",
+)
+
+
+def link_images(folder, size, distinct, count):
+    """Make `count` names in class folders for `distinct` JPEGs of this (width, height)."""
+    draw = np.random.default_rng(1)
+    (folder / "files").mkdir(parents=True)
+    for number in range(distinct):
+        rough = Image.fromarray(draw.integers(0, 256, (12, 16, 3), np.uint8))
+        rough.resize(size, Image.Resampling.BICUBIC).save(folder / f"files/{number}.jpg", quality=90)
+    for label in range(CLASSES):
+        (folder / f"photos/{label}").mkdir(parents=True)
+    for number in range(count):
+        os.link(folder / f"files/{number % distinct}.jpg", folder / f"photos/{number % CLASSES}/{number}.jpg")
+
+
+def call_stage(stage, folder, size):
+    """Call a stage's program on the study in `folder`; print seconds and MB. No image is a copy of another, as it is said here."""
+    made, root = folder / "made", folder / "photos"
+    made.mkdir(exist_ok=True)
+
+    def paths(*names):
+        return [made / name for name in names]
+
+    data = CONFIG["data"] | {"source": "class_folders", "images": str(root)}
+    sizes = {"validation": 50, "test": 50, "seed": 1}
+    inspected = paths("inspected.csv", "thumbnails.npy", "colours.npy", "grey.json")
+    splits = ("train", "validation", "test")
+    packed, manifests = ({split: made / f"{split}.{end}" for split in splits} for end in ("npy", "csv"))
+    cores = os.cpu_count()
+    arguments = {
+        "sort_into_classes": [
+            data,
+            *paths("classes.csv", "left_out.csv", "notes.csv", "answers.csv", "classes", "none"),
+        ],
+        "inspect_images": [*paths("classes.csv"), *inspected, root, cores, 250],
+        "split_holdout": [
+            *paths("classes.csv", "inspected.csv", "groups.csv", "split.csv"),
+            sizes,
+            False,
+            None,
+            made / "none",
+        ],
+        "filter_corrupt": [
+            *paths("split.csv", "inspected.csv", "grey.json", "copies.csv"),
+            *paths("images.csv", "corrupt.csv", "look_at.csv", "dataset"),
+            root,
+            sizes,
+            None,
+        ],
+        "weigh_classes": [*paths("images.csv", "grey.json", "weights.json"), []],
+        "pack_images": [*paths("images.csv", "weights.json"), root, packed, manifests, cores, size, 0, {}, 1],
+    }
+    (made / "copies.csv").write_text("image,twin,kind,likeness\n")
+    (made / "groups.csv").write_text("image,group\n")
+    program = importlib.import_module(stage)
+    start = time.perf_counter()
+    program.main(*arguments[stage])
+    print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000)
+
+
+def run_stages(what, file_size, size, distinct, count):
+    """Call the stages on a tenth of the images and on all; print time and memory of each."""
+    found = {stage: [] for stage in STAGES}
+    for images in (count // 10, count):
+        with tempfile.TemporaryDirectory(prefix="baton-scale-") as folder:
+            link_images(Path(folder), file_size, distinct, images)
+            for stage in STAGES:
+                done = subprocess.run(
+                    [sys.executable, __file__, "stage", stage, folder, str(size)],
+                    check=True,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                    text=True,
+                )
+                found[stage].append([float(value) for value in done.stdout.split()])
+    for stage, ((few_s, few_mb), (s, mb)) in found.items():
+        print(
+            f"{count:,} {what} at {size} px: {stage} {s:.1f} s, {mb:.0f} MB; "
+            f"with a tenth of them {few_s:.1f} s, {few_mb:.0f} MB",
+            flush=True,
+        )
+
+
+def main():
+    if sys.argv[1:2] == ["stage"]:
+        call_stage(sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]))
+        return
+    parts = sys.argv[1:] or ["photos", "small"]
+    if "photos" in parts:
+        run_stages("photos of 640 x 480", (640, 480), 150, 2000, 100_000)
+    if "small" in parts:
+        run_stages("images of 32 x 32", (32, 32), 32, 5000, 1_000_000)
+
+
+if __name__ == "__main__":
+    main()
