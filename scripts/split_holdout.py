@@ -75,9 +75,8 @@ def draw_whole_groups(frame, validation, test, splits=HELD_OUT):
     """Return `frame` with `split` and `draw`, as draw_holdout does, with every group in one split.
 
     frame: class, place, group (empty: of its own), damaged, in the order of the images' names. The place of a group is that of
-    its first image. Damaged
-    images are not drawn, as nothing would be left of a group that another takes the place of: they are listed for training,
-    without a place.
+    its first image. Damaged images are not drawn, as nothing would be left of a group that another takes the place of: they
+    are listed for training, without a place.
     """
     needed = {
         "validation": validation if "validation" in splits else 0,
