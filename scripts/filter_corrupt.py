@@ -117,11 +117,11 @@ def main(
     drawn = set(frame.loc[frame["draw"].notna(), "split"].unique()) - {"train"}
     replaced = replace_held_out(frame)
     check_enough(replaced, {split: holdout[split] for split in SPLITS if split in drawn})
-    named = ["file", "class", "split", "reason"]
+    columns = ["file", "class", "split", "reason"]
     with (
         open_manifest(images_csv, ["image", "class", "split", "sha256"]) as write_good,
-        open_manifest(corrupt_csv, named) as write_damaged,
-        open_manifest(look_at_csv, named) as write_odd,
+        open_manifest(corrupt_csv, columns) as write_damaged,
+        open_manifest(look_at_csv, columns) as write_odd,
     ):
         rows = zip(stream_manifest(split_csv), stream_manifest(inspected_csv), replaced["split"], strict=True)
         for row, (one, inspected, split) in enumerate(rows):
@@ -133,8 +133,8 @@ def main(
             if look := look_at_contrast(inspected, ranges):
                 write_odd([*place, look])
     copies = read_manifest(copies_csv)
-    named = {*copies["image"], *copies["twin"]}
-    good = [row for row in stream_manifest(images_csv) if row["image"] in named]
+    have_copies = {*copies["image"], *copies["twin"]}
+    good = [row for row in stream_manifest(images_csv) if row["image"] in have_copies]
     warn_of_copies(place_copies(copies, pd.DataFrame(good, columns=["image", "class", "split"])))
     for split in SPLITS:
         link_images(
@@ -144,7 +144,7 @@ def main(
 
 def read_links(images_csv, split):
     """Yield image and class of the images of a split."""
-    return ((row["image"], row["class"]) for row in stream_manifest(images_csv) if row["split"] == split)
+    return ((row["image"], row["class"]) for row in stream_manifest(images_csv, split))
 
 
 if __name__ == "__main__":

@@ -99,11 +99,6 @@ def pack_split(images, count, rows, root, array, size, threads, augmentation, se
                 file.write(image.data)
 
 
-def rows_of(manifest, split):
-    """Yield the rows of a split, one at a time: a million would fill the memory."""
-    return (row for row in stream_manifest(manifest) if row["split"] == split)
-
-
 def main(manifest, weights, root, arrays, manifests, threads, size, synthetic_fraction, augmentation, seed):
     """Write SPLIT.npy and SPLIT.csv (image, class, label, sha256, parent) for each split.
 
@@ -118,11 +113,11 @@ def main(manifest, weights, root, arrays, manifests, threads, size, synthetic_fr
         labels = placed.loc[placed["split"] == split, "class"].map(index).astype(int)
         frame = pd.DataFrame({"label": labels}).reset_index(drop=True)
         rows = choose_parents(frame, synthetic_fraction if split == "train" else 0, seed).index.to_numpy()
-        images = (one["image"] for one in rows_of(manifest, split))
+        images = (one["image"] for one in stream_manifest(manifest, split))
         pack_split(images, len(frame), rows, root, array, size, threads, augmentation, seed, ranges)
         with open_manifest(manifests[split], ["image", "class", "label", "sha256", "parent"]) as write_row:
             parents, chosen = {}, set(rows.tolist())
-            for row, one in enumerate(rows_of(manifest, split)):
+            for row, one in enumerate(stream_manifest(manifest, split)):
                 write_row([one["image"], one["class"], index[one["class"]], one["sha256"], ""])
                 if row in chosen:
                     parents[row] = one["image"], one["class"]

@@ -193,9 +193,8 @@ def take_files_once(frame, data, left_out):
     root = data["images"]
     repeated = find_repeated(real_files(root, frame["image"]))
     if not repeated.any() and frame["image"].is_monotonic_increasing:
-        return frame.reset_index(
-            drop=True
-        )  # not sorted anew, which takes three more copies of a million names' places
+        # Not put together and sorted anew: each is another copy of a table of a million rows.
+        return frame.reset_index(drop=True)
     once, frame = frame[~repeated], frame[repeated]
     frame = frame.assign(file=list(real_files(root, frame["image"])))
     ranks = [rank_name(root, *names) for names in zip(frame["image"], frame["file"], strict=True)]

@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 
 import yaml
+from own_process import read_output
 
 ROOT = Path(__file__).parents[1]
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
@@ -176,10 +177,7 @@ def time_way(way, name, size, epochs, folder):
         found = run_baton(name, size, epochs, folder)
     else:
         command = [sys.executable, __file__, "--notebook", way, name, str(size), str(epochs), str(folder)]
-        done = subprocess.run(
-            command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
-        found = json.loads(done.stdout.splitlines()[-1])
+        found = json.loads(read_output(command).splitlines()[-1])
     return found | {"whole": time.perf_counter() - start}
 
 

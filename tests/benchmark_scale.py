@@ -10,7 +10,6 @@ temporary folder.
 import csv
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -19,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 from benchmark import make_trainer, pack, save_photos, seconds_for
+from own_process import read_output
 
 from baton.training.splits import Split
 from pack_images import read_image
@@ -93,18 +93,12 @@ def larger_than_memory(size, steps):
             (GROUP / "memory.limit_in_bytes").write_text(str(LIMIT))
             enter = f'echo $$ > {GROUP}/cgroup.procs; exec "$@"'
             command = [sys.executable, __file__, "train", folder, str(size), str(steps)]
-            done = subprocess.run(
-                ["sh", "-c", enter, "sh", *command],
-                check=True,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                text=True,
-            )
+            ratio = float(read_output(["sh", "-c", enter, "sh", *command]))
         finally:
             GROUP.rmdir()
     print(
         f"training model_3 at {size} px from a packed file of {TIMES * LIMIT / 1e9:.0f} GB with {LIMIT / 1e9:.1f} GB of memory: "
-        f"{float(done.stdout):.2f} of the speed from one batch in memory",
+        f"{ratio:.2f} of the speed from one batch in memory",
         flush=True,
     )
 

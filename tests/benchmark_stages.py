@@ -10,7 +10,6 @@ temporary folder.
 import importlib
 import os
 import resource
-import subprocess
 import sys
 import tempfile
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import yaml
+from own_process import read_output
 from PIL import Image
 
 CONFIG = yaml.safe_load((Path(__file__).parents[1] / "config.yaml").read_text())
@@ -97,14 +97,8 @@ def run_stages(what, file_size, size, distinct, count):
         with tempfile.TemporaryDirectory(prefix="baton-scale-") as folder:
             link_images(Path(folder), file_size, distinct, images)
             for stage in STAGES:
-                done = subprocess.run(
-                    [sys.executable, __file__, "stage", stage, folder, str(size)],
-                    check=True,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.DEVNULL,
-                    text=True,
-                )
-                found[stage].append([float(value) for value in done.stdout.split()])
+                printed = read_output([sys.executable, __file__, "stage", stage, folder, str(size)])
+                found[stage].append([float(value) for value in printed.split()])
     for stage, ((few_s, few_mb), (s, mb)) in found.items():
         print(
             f"{count:,} {what} at {size} px: {stage} {s:.1f} s, {mb:.0f} MB; "

@@ -15,7 +15,6 @@ Four minutes.
 
 import re
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 from benchmark import CONFIG, make_trainer, seconds_for, settings_of
+from own_process import read_output
 
 from baton.training import networks
 from baton.training.trainer import Trainer
@@ -151,10 +151,7 @@ def main():
     medians = []
     for name in sys.argv[1:] or [model["name"] for model in CONFIG["models"]]:
         command = [sys.executable, __file__, "describe", name]
-        printed = subprocess.run(
-            command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        ).stdout
-        step, ratio = printed.splitlines()
+        step, ratio = read_output(command).splitlines()
         spread, median = ratio.rsplit(" ", 1)
         medians.append(float(median))
         print(

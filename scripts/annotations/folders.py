@@ -19,7 +19,7 @@ def read_folders(data, left_out):
     shape = "train/CLASS/, validation/CLASS/ and test/CLASS/" if depth == 2 else "CLASS/"
     images, labels, others, outside, elsewhere = [], [], {}, set(), set()
     for path, real in walk(data["images"]):
-        parts = path.split("/")
+        parts = path.split("/")  # not by pathlib, which interns them: see baton.data.links
         if reason := why_passed_over(path):
             others[real] = reason
         elif len(parts) <= depth or (depth == 2 and parts[0] not in SPLITS):

@@ -40,10 +40,10 @@ def write_manifest(frame, path):
     )
 
 
-def stream_manifest(path):
-    """Yield the rows of the manifest at `path`, one at a time, as dictionaries of strings."""
+def stream_manifest(path, split=None):
+    """Yield the rows of the manifest at `path`, or those of a split, one at a time, as dictionaries of strings."""
     with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
-        yield from csv.DictReader(file)
+        yield from (row for row in csv.DictReader(file) if split is None or row["split"] == split)
 
 
 @contextmanager

@@ -71,7 +71,7 @@ def find_repeated(texts):
 
 
 def _link(target, link):
-    try:  # no Path: Python keeps a place for each name that one had
+    try:  # os and not pathlib, which interns the parts of each path: a million names leave a large table behind
         os.symlink(target, link)
     except OSError:  # no right to make links (Windows), or a file system without them
         try:
