@@ -25,7 +25,7 @@ from baton.files import read_json, write_json
 from baton.manifests import read_manifest
 from baton.study import cost, memory
 from baton.study.gpus import announced, has_cuda
-from baton.study.identity import IN_ONE_PASS, UPDATE
+from baton.study.identity import COMPILED, UPDATE
 from baton.study.progress import read_progress
 from baton.study.runs import Run
 from baton.study.status import how_far
@@ -49,7 +49,7 @@ runpy.run_module("try_model", run_name="__main__")
 def measure(arguments):
     """Return what `try_out` says, from a trial now or one that was kept; raises UserError where it fails."""
     kind = arguments | {"settings": cost_settings(arguments["settings"]), "machine": platform.node()}
-    text = json.dumps(kind | {"python": sys.version, UPDATE: IN_ONE_PASS}, sort_keys=True)
+    text = json.dumps(kind | {"python": sys.version, UPDATE: COMPILED}, sort_keys=True)
     path = MEASUREMENTS / f"{hashlib.sha256(text.encode()).hexdigest()[:12]}.json"
     with contextlib.suppress(OSError, ValueError):
         return read_json(path)

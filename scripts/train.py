@@ -16,7 +16,7 @@ from baton.files import read_json, write_json, written_aside
 from baton.manifests import read_manifest
 from baton.study import finished
 from baton.study.gpus import announced
-from baton.study.identity import UPDATE, digest_data, identify, learns_answers
+from baton.study.identity import COMPILED, UPDATE, digest_data, identify, learns_answers
 from baton.study.session import Session, find_snakemake, session_end
 from baton.training import networks, prediction
 from baton.training.gpus import take_gpus
@@ -105,13 +105,13 @@ class TrainingSession:
         )
 
 
-def prepare(packed, weights, threads, settings, augmentation, seed, precision, gpus=0, in_one_pass=True):
+def prepare(packed, weights, threads, settings, augmentation, seed, precision, gpus=0, update=COMPILED):
     """Return the Training at its start, and what it was set up with: precision, threads, devices, ...
 
     packed: arrays and manifests of train and validation (train, train_manifest, ...), and the answers where it learns them
     (answers_learned.csv); weights:
     class_weights.json; settings: the model's architecture and training settings; precision: in force; gpus: of
-    this job, more than one train together; in_one_pass: see baton.training.optimizers.
+    this job, more than one train together; update: see Trainer.
     """
     networks.set_up(threads, precision, seed)
     classes = read_json(weights)
@@ -129,7 +129,7 @@ def prepare(packed, weights, threads, settings, augmentation, seed, precision, g
     with strategy.scope():
         network = networks.build_network(settings, augmentation, len(classes["classes"]), seed)
     trainer = Trainer(
-        network, settings["learning_rate"], strategy, in_one_pass, learns_answers=learns_answers(settings)
+        network, settings["learning_rate"], strategy, update, learns_answers=learns_answers(settings)
     )
     training = Training(trainer, train_split, validation_split, settings, seed)
     return training, {
@@ -207,7 +207,7 @@ def main(
         )
     choice = networks.choose_precision(settings["precision"])
     identity = take_way(state, identity, settings["precision"], choice)
-    precision, in_one_pass = identity["precision"], UPDATE in identity
+    precision, update = identity["precision"], identity.get(UPDATE)
     folder = Path(outputs["model"]).parent
     keeper = Keeper(state, identity, saving_share, study)
     with keeper.only_writer(lambda: is_job_lost(session)):
@@ -216,7 +216,7 @@ def main(
             log.info("trained already: the finished model is restored from %s", place)
             return
         training, set_up = prepare(
-            packed, weights, threads, settings, augmentation, seed, precision, gpus, in_one_pass
+            packed, weights, threads, settings, augmentation, seed, precision, gpus, update
         )
         training.precision_reason = choice.reason
         resume(training, keeper)

@@ -101,7 +101,7 @@ def make_earlier_trainer(name):
     """Return the Trainer with the step of earlier versions."""
     settings = settings_of(name) | {"size": SIZE}
     network = networks.build_network(settings, CONFIG["augmentation"], 9, seed=1)
-    return Trainer(relu_before_pooling(network), settings["learning_rate"], in_one_pass=False)
+    return Trainer(relu_before_pooling(network), settings["learning_rate"], update=None)
 
 
 def compare_steps(trainers, batch):

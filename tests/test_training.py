@@ -448,7 +448,7 @@ def test_the_layers_are_named_as_the_states_that_there_are_name_them():
 # --- Precision
 
 
-def run_main(folder, precision, epochs, threads=1, **settings):
+def run_main(folder, precision, epochs, threads=1, augmentation=OFF, **settings):
     """Train with train.main in `folder` on images whose class is their brightness; return training.json and history."""
     draw = np.random.default_rng(4)
     packed = {}
@@ -480,7 +480,7 @@ def run_main(folder, precision, epochs, threads=1, **settings):
         settings=SETTINGS
         | {"size": 8, "dense": 16, "kernels": 4, "precision": precision, "epochs": epochs, "l2": 0.001}
         | settings,
-        augmentation=OFF,
+        augmentation=augmentation,
         seed=1,
     )
     return json.loads((out / "training.json").read_text())
@@ -796,12 +796,13 @@ def test_the_two_flips_have_seeds_and_names_of_their_own():
     ],
     ids=lambda changes: " ".join(map(str, changes)) or "none",
 )
-def test_flips_and_rotation_in_one_transform_are_one_after_the_other(changes):
+@pytest.mark.parametrize("compiled", [True, False])
+def test_flips_and_rotation_in_one_transform_are_one_after_the_other(changes, compiled):
     networks.set_up(1, "float32", 1)
     small = SETTINGS | {"size": 9, "layers": 1}
     network, same = (networks.build_network(small, OFF | changes, 3, seed=4) for _ in range(2))
     images = np.random.default_rng(5).integers(0, 256, (40, 9, 9, 3)).astype(np.uint8)
-    augment, apart = augment_in_one_pass(network), []
+    augment, apart = augment_in_one_pass(network, compiled), []
     for _ in range(3):  # each draws anew
         found = augment(images).numpy()
         expected = tf.cast(images, tf.float32)

@@ -41,9 +41,10 @@ Identity = dict[str, Any]
 # are the same; once finished, it is the same training wherever it is looked at.
 OF_THE_MACHINE = ("threads", "devices")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
-# How a step is computed: the update of the weights in one pass over them, flips and rotation in one over the images. A
-# training run goes on as it began, and those of earlier versions began without this.
-UPDATE, IN_ONE_PASS = "update", "in one pass"
+# How a step is computed: the update of the weights in one pass over them, flips and rotation in one over the images; and
+# compiled, where it pays. A training run goes on as it began: those of earlier versions began without the second, or without
+# either.
+UPDATE, IN_ONE_PASS, COMPILED = "update", "in one pass", "in one pass, compiled"
 MEANING = "the meaning of augmentation"
 SYNTHETIC = f"{MEANING} synthetic images"
 SYNTHETIC_BATCH, SYNTHETIC_BYTES = 256, 256 * 224 * 224 * 12  # images, and bytes of them in float32
@@ -90,7 +91,7 @@ def list_ways(identity: Identity, precisions: Iterable[str]) -> list[Identity]:
     return [
         identity | {"precision": precision} | update
         for precision in precisions
-        for update in ({UPDATE: IN_ONE_PASS}, {})
+        for update in ({UPDATE: COMPILED}, {UPDATE: IN_ONE_PASS}, {})
     ]
 
 

@@ -3,27 +3,31 @@
 import keras
 import tensorflow as tf
 
+from baton.study.identity import COMPILED
 from baton.training.augmentation import logits_in_training
-from baton.training.networks import to_logits
+from baton.training.networks import sees_gpu, to_logits
 from baton.training.optimizers import make_optimizer
 
 
 class Trainer:
     """A network, its optimizer and metrics, and the compiled steps on a batch."""
 
-    def __init__(self, network, learning_rate, strategy=None, in_one_pass=True, learns_answers=False):
+    def __init__(self, network, learning_rate, strategy=None, update=COMPILED, learns_answers=False):
         """strategy: the `tf.distribute` strategy that the network was built under; None for one device.
 
-        in_one_pass: see `make_optimizer` and `logits_in_training`; False for the step of earlier versions; learns_answers:
-        whether batches have the shares of the answers, which the cross-entropy is taken against instead of the labels.
+        update: COMPILED, IN_ONE_PASS, or None for the step of the earliest versions: see `make_optimizer` and
+        `logits_in_training`; learns_answers: whether batches have the shares of the answers, which the cross-entropy is
+        taken against instead of the labels.
         """
-        self.network, self.in_one_pass = network, in_one_pass
+        self.network, self.in_one_pass = network, update is not None
         self.strategy = strategy or tf.distribute.get_strategy()
+        # On a GPU, or several devices, it was not measured.
+        compiled = update == COMPILED and self.strategy.num_replicas_in_sync == 1 and not sees_gpu()
         with self.strategy.scope():
             self.logits = to_logits(network)
-            self.logits_in_training = logits_in_training(network, in_one_pass)
+            self.logits_in_training = logits_in_training(network, self.in_one_pass, compiled)
             self.weights = self.logits.trainable_variables
-            self.optimizer = make_optimizer(self.logits, learning_rate, in_one_pass)
+            self.optimizer = make_optimizer(self.logits, learning_rate, self.in_one_pass, compiled)
         self.training_metrics = Metrics()
         self.validation_metrics = Metrics()
         size = network.input.shape[1]
