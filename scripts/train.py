@@ -208,6 +208,9 @@ def main(
     choice = networks.choose_precision(settings["precision"])
     identity = take_way(state, identity, settings["precision"], choice)
     precision, update = identity["precision"], identity.get(UPDATE)
+    if update != COMPILED:
+        networks.need_earlier_kernels()
+        log.info("begun by an earlier version of Baton: it resumes with the steps of that version")
     folder = Path(outputs["model"]).parent
     keeper = Keeper(state, identity, saving_share, study)
     with keeper.only_writer(lambda: is_job_lost(session)):

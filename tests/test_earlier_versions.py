@@ -2,7 +2,11 @@
 
 import csv
 import json
+import os
+import platform
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import keras
@@ -26,7 +30,8 @@ every_version = pytest.mark.parametrize("version, update, how", LEFT, ids=[left[
 
 
 @pytest.fixture(autouse=True)
-def float32():
+def float32(monkeypatch):
+    monkeypatch.setenv(networks.EARLIER_KERNELS, "1")  # or the tests would start anew in their place
     yield
     keras.config.set_dtype_policy("float32")
 
@@ -93,6 +98,33 @@ def test_to_the_bits_of_one_that_was_not_interrupted_by_the_update(update, tmp_p
     assert not all(np.array_equal(expected[name], other[name]) for name in weights)
     for name in weights:
         np.testing.assert_allclose(other[name], expected[name], atol=1e-3, err_msg=name)
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="oneDNN is left as it is elsewhere")
+@pytest.mark.parametrize("set_before", [None, "0"])
+def test_with_the_kernels_that_tensorflow_takes_by_itself(set_before):
+    program = """
+import os, sys
+sys.path[:0] = sys.argv[1].split(os.pathsep)
+print(os.getpid(), flush=True)
+from baton.training import networks
+print(os.environ.get(networks.ONEDNN), sys.argv[2], flush=True)
+networks.need_earlier_kernels()
+networks.need_earlier_kernels()
+print("ready")
+"""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("TF_", "BATON_"))}
+    if set_before:
+        environment[networks.ONEDNN] = set_before
+    done = subprocess.run(
+        [sys.executable, "-c", program, os.pathsep.join(sys.path), "a word"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    first, second, again, third, ready = done.stdout.splitlines()
+    assert first == again and (second, third, ready) == ("1 a word", f"{set_before} a word", "ready")
 
 
 @every_version

@@ -16,7 +16,7 @@ from filelock import FileLock, SoftFileLock, Timeout
 from baton.console import log
 from baton.errors import MachineError
 from baton.formatting import file_size
-from baton.study.identity import COMPILED, PRECISIONS, UPDATE, Identity, fingerprint, list_changes, list_ways
+from baton.study.identity import PRECISIONS, UPDATE, Identity, fingerprint, list_changes, list_ways
 from baton.study.progress import NEWEST, PREVIOUS, PROGRESS, Progress, read_progress, write_progress
 from baton.training.precision import Choice
 from baton.training.state import load_state, save_state
@@ -195,8 +195,6 @@ def take_way(state: str | Path, identity: Identity, setting: str, choice: Choice
     begun = next((way for way in (today, *earlier) if Keeper(state, way).begun), today)
     if begun["precision"] != choice.precision:
         log.info("begun in %s, which precision: auto chose there: it resumes in it", begun["precision"])
-    if begun.get(UPDATE) != COMPILED:
-        log.info("begun by an earlier version of Baton: it resumes with the steps of that version")
     return begun
 
 
