@@ -2,23 +2,27 @@
 
     PYTHONPATH=scripts:tests python tests/benchmark_step.py [MODEL ...]
 
-For each model of the study at 150 px, or for those named, in a process of its own:
+For each model of the study at 150 px, or for those named:
 
 - a step of 32 images beside one as Baton took it up to commit 5a87b6d and as plain Keras does: ReLU before pooling, flip and
-  rotation one after the other, Keras' Adam, the L2 penalty in the loss. In turns, in one process; the median of the ratios.
+  rotation one after the other, Keras' Adam, the L2 penalty in the loss, and the kernels that TensorFlow takes by itself. In
+  turns, each in its own process, since kernels are chosen for a whole process; the median of the ratios.
 - by TensorFlow's profiler, milliseconds of each kind of op in a step (ops run beside each other, so they add up to more than
   the step). The convolutions' multiplications by their time, and by that of the whole step, as a share of what a product of
   two 2048 x 2048 matrices reaches in the same number format: a step that did nothing else would reach what they do at most.
 
-Four minutes.
+Ten minutes.
 """
 
+import os
 import re
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -33,8 +37,10 @@ import keras
 import tensorflow as tf
 from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
-SIZE, PAIRS, STEPS, MATRIX, SHOWN = 150, 9, 4, 2048, 9
-EXECUTOR = ("Process", "Run")  # what runs the ops, and is none
+SIZE, PAIRS, STEPS, MATRIX, SHOWN = 150, 7, 3, 2048, 9
+EXECUTOR = ("Process", "Run", "Start")  # what runs the ops, and is none
+
+XLA = {"ExecuteAsyncOnStream": "compiled by XLA"}
 
 
 def matrix_peak(precision):
@@ -80,7 +86,7 @@ def profile(trainer, batch):
         for event in (event for line in plane.lines for event in line.events):
             kind = re.fullmatch(r".*:(\w+)", names[event.metadata_id])  # NAME:KIND
             if kind and kind[1] not in EXECUTOR:
-                ops[kind[1].removeprefix("_Mkl")] += event.duration_ps / 1e9 / STEPS
+                ops[XLA.get(kind[1], kind[1].removeprefix("_Mkl"))] += event.duration_ps / 1e9 / STEPS
     return ops, 1000 * seconds / STEPS
 
 
@@ -104,62 +110,98 @@ def make_earlier_trainer(name):
     return Trainer(relu_before_pooling(network), settings["learning_rate"], update=None)
 
 
-def compare_steps(trainers, batch):
-    """Return the ratios of the second trainer's time to the first's, and the first's milliseconds, of steps in turns."""
-    for trainer in trainers:
-        seconds_for(trainer, [batch] * 3)
-    ratios, milliseconds = [], []
-    for number in range(PAIRS):
-        seconds = {
-            place: seconds_for(trainers[place], [batch] * STEPS)
-            for place in ((1, 0) if number % 2 else (0, 1))
-        }
-        ratios.append(seconds[1] / seconds[0])
-        milliseconds.append(1000 * seconds[0] / STEPS)
-    return ratios, milliseconds
-
-
-def describe(name):
-    """Print what is said above of a model; the last word is the ratio."""
-    batch = (
+def draw_batch():
+    return (
         np.random.default_rng(1).integers(0, 256, (32, SIZE, SIZE, 3), np.uint8),
         np.arange(32, dtype=np.int32) % 9,
         np.ones(32, np.float32),
     )
+
+
+def serve(trainer):
+    """Take STEPS steps for each line of the standard input, and print how long they took."""
+    batch = draw_batch()
+    seconds_for(trainer, [batch] * 3)
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        print(seconds_for(trainer, [batch] * STEPS), flush=True)
+
+
+@contextmanager
+def serving(kind, name):
+    """Start a process that takes steps of a kind, "today" or "earlier"; yield a function that has it take some, in seconds."""
+    environment = dict(os.environ)
+    if kind == "earlier":
+        environment = environment | {networks.EARLIER_KERNELS: "1"}
+        environment.pop(networks.ONEDNN, None)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    command = [sys.executable, __file__, kind, name]
+    with subprocess.Popen(command, env=environment, text=True, **pipes) as process:
+
+        def take_steps():
+            process.stdin.write("go\n")
+            process.stdin.flush()
+            return float(process.stdout.readline())
+
+        assert process.stdout.readline() == "ready\n", f"{kind} steps of {name} cannot be taken"
+        yield take_steps
+        process.stdin.close()
+
+
+def compare_steps(name):
+    """Return the ratios of an earlier step's time to today's, and today's milliseconds, of steps in turns."""
+    ratios, milliseconds = [], []
+    with serving("today", name) as today, serving("earlier", name) as earlier:
+        for number in range(PAIRS):
+            order = (earlier, today) if number % 2 else (today, earlier)
+            seconds = {take_steps: take_steps() for take_steps in order}
+            ratios.append(seconds[earlier] / seconds[today])
+            milliseconds.append(1000 * seconds[today] / STEPS)
+    return ratios, milliseconds
+
+
+def describe(name):
+    """Print where the time of a model's step goes."""
     precision = networks.choose_precision("auto").precision
-    trainer = make_trainer(name, SIZE, "auto")
-    ratios, milliseconds = compare_steps([trainer, make_earlier_trainer(name)], batch)
-    ops, step = profile(trainer, batch)
+    ops, step = profile(make_trainer(name, SIZE, "auto"), draw_batch())
     convolving = sum(value for kind, value in ops.items() if "Conv2D" in kind)
     peak = matrix_peak(precision)
     share = 1000 * convolution_multiplications(settings_of(name), SIZE, 32) / peak
     longest = ", ".join(f"{kind} {value:.0f}" for kind, value in ops.most_common(SHOWN))
     print(
-        f"{name} at {SIZE} px, {precision}: a step in {statistics.median(milliseconds):.0f} ms; convolutions {convolving:.0f} "
-        f"ms, at {share / convolving:.2f} of the matrix peak of {2 * peak / 1e9:.0f} GFLOP/s ({share / step:.2f} by the whole "
-        f"step). {longest}"
-    )
-    print(
-        f"{min(ratios):.2f} to {max(ratios):.2f}, {PAIRS} pairs; times as fast as the earlier step: {statistics.median(ratios)}"
+        f"convolutions {convolving:.0f} ms, at {share / convolving:.2f} of the matrix peak of {2 * peak / 1e9:.0f} GFLOP/s "
+        f"({share / step:.2f} by the whole step). {longest}"
     )
 
 
-def main():
-    if sys.argv[1:2] == ["describe"]:
-        describe(sys.argv[2])
-        return
+def compare(names):
+    """Print what is said above of each model, and the geometric mean of all."""
+    precision = networks.choose_precision("auto").precision
     medians = []
-    for name in sys.argv[1:] or [model["name"] for model in CONFIG["models"]]:
-        command = [sys.executable, __file__, "describe", name]
-        step, ratio = read_output(command).splitlines()
-        spread, median = ratio.rsplit(" ", 1)
-        medians.append(float(median))
+    for name in names:
+        ratios, milliseconds = compare_steps(name)
+        medians.append(statistics.median(ratios))
         print(
-            f"{step}\n{name}: {medians[-1]:.2f} times as fast as the earlier step ({spread.split(';')[0]})",
+            f"{name} at {SIZE} px, {precision}: a step in {statistics.median(milliseconds):.0f} ms, {medians[-1]:.2f} times as "
+            f"fast as the earlier one ({min(ratios):.2f} to {max(ratios):.2f}, {PAIRS} pairs); "
+            + read_output([sys.executable, __file__, "describe", name]).strip(),
             flush=True,
         )
     print(f"times as fast as the earlier step, geometric mean: {statistics.geometric_mean(medians):.2f}")
 
 
+def main(*words):
+    match words:
+        case ["describe", name]:
+            describe(name)
+        case ["today", name]:
+            serve(make_trainer(name, SIZE, "auto"))
+        case ["earlier", name]:
+            networks.set_up(2, networks.choose_precision("auto").precision, seed=1)
+            serve(make_earlier_trainer(name))
+        case names:
+            compare(names or [model["name"] for model in CONFIG["models"]])
+
+
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])
