@@ -108,6 +108,9 @@ import os, sys
 sys.path[:0] = sys.argv[1].split(os.pathsep)
 print(os.getpid(), flush=True)
 from baton.training import networks
+from tensorflow.python.util import _pywrap_util_port
+if os.environ.get(networks.ONEDNN) == "1":
+    assert _pywrap_util_port.IsMklEnabled()
 print(os.environ.get(networks.ONEDNN), sys.argv[2], flush=True)
 networks.need_earlier_kernels()
 networks.need_earlier_kernels()
