@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
 from baton import console
 from baton.console import log
@@ -26,6 +25,8 @@ TOLERANCE = 1e-4  # between probabilities in float32, from another order of summ
 
 
 def run_saved_model(path, images):
+    import tensorflow as tf
+
     loaded = tf.saved_model.load(path)
     return loaded.serve(images).numpy()
 

@@ -137,6 +137,9 @@ def receive(connection, count):
 
 
 def serve(path):
+    os.environ["TF_ENABLE_ONEDNN_OPTS"] = (
+        "1"  # as baton.training.networks does, before TensorFlow is imported
+    )
     for name in PRELOADED.split():
         __import__(name, fromlist=["_"])
     __import__("snakemake.cli")
