@@ -11,9 +11,9 @@ from baton.data.inspected import read_faults
 from baton.data.thumbnails import SIDE
 from baton.files import write_json
 from baton.manifests import read_manifest, write_manifest
-from copies.candidates import MOST_APART, find_candidates, hash_thumbnails
+from copies.candidates import MOST_APART, find_candidates
 from copies.chains import group_images, split_chains
-from copies.registration import compare_all, cut_edges, have_same_colours
+from copies.registration import DESCRIBED, compare_all, describe, have_same_colours
 
 # Correlations (see copies.registration.Match) from which on two images are copies, and from which on they are alike: bursts,
 # shots of one scene. Measured on planted changes and on unrelated photos by tests/benchmark_copies.py.
@@ -30,40 +30,44 @@ MOST_PAIRED = 20  # identical files that are listed in all pairs
 ALL_ALIKE = 2  # of 63 signs: what is then still compared
 
 
-def choose_candidates(thumbnails, threads):
+def choose_candidates(described, threads):
     """Return the pairs that may be copies, (n, 3), see find_candidates, and how far apart they may be, None for no pairs at all.
 
     Where nearly all images are alike, only those are taken that are the same but for encoding, or none.
     """
-    whole, cut = hash_thumbnails(thumbnails), hash_thumbnails(cut_edges(thumbnails))
-    limit = max(MOST_CANDIDATES, PER_IMAGE * len(thumbnails))
+    limit = max(MOST_CANDIDATES, PER_IMAGE * len(described.cut))
     for most_apart in (MOST_APART, ALL_ALIKE):
-        found, count = [], 0
-        for pairs in find_candidates(whole, cut, most_apart, threads):
-            found.append(pairs)
-            count += len(pairs)
-            if count > limit:
-                break
-        else:
-            pairs = np.concatenate([np.empty((0, 3), np.int64), *found])
-            return np.unique(pairs, axis=0), most_apart
+        pairs = find_candidates(described.hashes, described.cut, most_apart, limit, threads)
+        if pairs is not None:
+            return pairs, most_apart
     return np.empty((0, 3), np.int64), None
 
 
-def find_pairs(thumbnails, threads, colours=None):
+def find_usable(thumbnails):
+    """Return the places of thumbnails that are not flat."""
+    found = [np.empty(0, np.int64)]
+    for start in range(0, len(thumbnails), DESCRIBED):
+        some = thumbnails[start : start + DESCRIBED].reshape(-1, SIDE**2)
+        contrast = some.max(axis=1).astype(int) - some.min(axis=1)
+        found.append(start + np.flatnonzero(contrast >= LEAST_CONTRAST))
+    return np.concatenate(found)
+
+
+def find_pairs(thumbnails, threads, colours=None, left_out=()):
     """Return one, other (places), kind (copy or alike) and likeness of the pairs that are so, and the least of a copy.
 
-    thumbnails: (n, SIDE, SIDE) uint8; colours: (n, COLOURS, COLOURS, 2) uint8, None where all are grey. Likeness is the correlation of detail. The least is None where so
-    many images are alike that they were not compared.
+    thumbnails: (n, SIDE, SIDE) uint8; colours: (n, COLOURS, COLOURS, 2) uint8, None where all are grey; left_out: places that
+    are not compared. Likeness is the correlation of detail. The least is None where so many images are alike that they were
+    not compared.
     """
-    contrast = thumbnails.reshape(len(thumbnails), SIDE**2)
-    usable = np.nonzero(contrast.max(axis=1).astype(int) - contrast.min(axis=1) >= LEAST_CONTRAST)[0]
-    pairs, most_apart = choose_candidates(thumbnails[usable], threads)
-    pairs, match = compare_all(thumbnails[usable], pairs, threads)
+    usable = np.setdiff1d(find_usable(thumbnails), left_out)
+    described = describe(thumbnails, usable)
+    pairs, most_apart = choose_candidates(described, threads)
+    pairs, match = compare_all(thumbnails, usable, described.low, pairs, threads)
     near = match.whole >= ALIKE_WHOLE
     same_colour = np.ones(len(pairs), bool)
     if colours is not None:
-        same_colour = have_same_colours(colours[usable], pairs)
+        same_colour = have_same_colours(colours, pairs)
     copies = near & (match.detail >= COPY) & same_colour
     alike = (near & (match.detail >= ALIKE_DETAIL)) | (match.trimmed >= ALIKE_TRIMMED)
     nearly = int((near & (match.detail >= ALIKE_DETAIL) & ~copies).sum())
@@ -74,8 +78,8 @@ def find_pairs(thumbnails, threads, colours=None):
     copies &= match.detail >= least
     frame = pd.DataFrame(
         {
-            "one": usable[pairs[:, 0]],
-            "other": usable[pairs[:, 1]],
+            "one": pairs[:, 0],
+            "other": pairs[:, 1],
             "kind": np.where(copies, "copy", "alike"),
             "likeness": match.detail,
         }
@@ -88,7 +92,11 @@ def find_pairs(thumbnails, threads, colours=None):
 
 def add_identical(frame, digests):
     """Return pairs with those whose files are byte for byte the same as kind identical; digests: SHA-256 of each image."""
-    same = pd.Series(digests).groupby(np.asarray(digests), sort=False).indices.values()
+    digests = np.asarray(digests)
+    shared = np.flatnonzero(pd.Series(digests).duplicated(keep=False))
+    same = [
+        shared[places] for places in pd.Series(shared).groupby(digests[shared], sort=False).indices.values()
+    ]
     # All pairs of a few; of many each with the first, which ties them together as well.
     rows = [
         pair
@@ -99,7 +107,6 @@ def add_identical(frame, digests):
     ]
     identical = pd.DataFrame(rows, columns=["one", "other"]).assign(kind="identical", likeness=1.0)
     frame = pd.concat([part.astype({"one": int, "other": int}) for part in (identical, frame)])
-    digests = np.asarray(digests)
     frame.loc[digests[frame["one"]] == digests[frame["other"]], "kind"] = "identical"
     return frame.drop_duplicates(["one", "other"]).sort_values(["one", "other"], ignore_index=True)
 
@@ -125,10 +132,11 @@ def main(
     inspected = read_manifest(inspected_csv, ["sha256", "width", "height"])
     damaged = list(read_faults(inspected_csv).judge_warnings(warned))
     good = np.delete(np.arange(len(classes)), damaged)
-    pixels = np.load(thumbnails)[good]
     sides = inspected.loc[good, ["width", "height"]].astype(int).min(axis=1).to_numpy()
-    pixels[sides < SMALLEST] = 0  # of so few pixels all are alike
-    pairs, least = find_pairs(pixels, threads, np.load(colours)[good])
+    left_out = [*damaged, *good[sides < SMALLEST]]  # of so few pixels all are alike
+    pixels, chroma = (np.load(path, mmap_mode="r") for path in (thumbnails, colours))
+    pairs, least = find_pairs(pixels, threads, chroma, left_out)
+    pairs[["one", "other"]] = np.searchsorted(good, pairs[["one", "other"]])
     pairs = add_identical(pairs, inspected["sha256"].to_numpy()[good])
     names = classes["image"].to_numpy()[good]
     counts = pairs["kind"].value_counts()

@@ -13,9 +13,9 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
 import find_copies
 from baton.data.thumbnails import SIDE, make_colours, make_thumbnail
-from copies.candidates import ORIENTATIONS, find_candidates, hash_thumbnails, invert, turn
+from copies.candidates import INVERSE, ORIENTATIONS, find_candidates, hash_frequencies, transform, turn
 from copies.chains import group_images, split_chains
-from copies.registration import compare_all, cut, cut_edges
+from copies.registration import compare_all, cut, cut_edges, describe
 
 SHARED = REPOSITORY.parent / "shared/data"
 
@@ -78,30 +78,43 @@ def test_planted_copies_are_found_and_no_others(change, tmp_path):
 
 def test_hashes_are_those_of_the_turned_pictures():
     thumbnails = np.stack([make_thumbnail(image) for image in SCENES])
-    hashes = hash_thumbnails(thumbnails)
+    hashes = hash_frequencies(transform(thumbnails))
     for orientation in range(ORIENTATIONS):
         turned = turn(thumbnails, orientation)
         # But for a frequency that is exactly 0, which has no sign.
-        assert (np.bitwise_count(hash_thumbnails(turned)[0] ^ hashes[orientation]) <= 1).all()
-        assert (turn(turned, invert(orientation)) == thumbnails).all()
+        assert (np.bitwise_count(hash_frequencies(transform(turned))[0] ^ hashes[orientation]) <= 1).all()
+        assert (turn(turned, INVERSE[orientation]) == thumbnails).all()
 
 
-def test_all_pairs_are_compared_whatever_the_threads():
-    """Against every pair's distance, computed one by one."""
+@pytest.mark.parametrize("most_apart", [12, 3, 2])
+@pytest.mark.parametrize("many", [10**6, 1])
+def test_all_near_pairs_are_found_whatever_the_threads(many, most_apart, monkeypatch):
+    """By their parts and without, against every pair's distance, computed one by one."""
+    monkeypatch.setattr("copies.candidates.MANY", many)
     random = np.random.default_rng(1)
-    hashes = random.integers(0, 2**16, (ORIENTATIONS, 300), dtype=np.uint64)
-    none = np.full_like(hashes, 2**63 - 1)
-    found = {tuple(row) for row in np.concatenate(list(find_candidates(hashes, none, 3, 1)))}
-    expected = {
+    hashes = random.integers(0, 2**63, (ORIENTATIONS, 150), dtype=np.uint64)
+    cut = random.integers(0, 2**63, 150, dtype=np.uint64)
+    for image in range(50, 150):  # each near an earlier one: up to 14 signs differ
+        flips = np.bitwise_or.reduce(np.uint64(1) << random.integers(0, 63, image % 15, dtype=np.uint64))
+        hashes[image % 8, image] = hashes[0, image - 50] ^ flips
+        cut[image - 50] = hashes[image % 2, image] ^ flips
+    expected = [
         (i, j, turned)
-        for i in range(300)
-        for j in range(i + 1, 300)
+        for i in range(150)
+        for j in range(i + 1, 150)
         for turned in range(ORIENTATIONS)
-        if int(hashes[0, i] ^ hashes[turned, j]).bit_count() <= 3
-    }
-    assert found == expected and len(expected) > 100
-    again = list(find_candidates(hashes, none, 3, 2))
-    assert {tuple(row) for row in np.concatenate(again)} == found
+        if int(hashes[0, i] ^ hashes[turned, j]).bit_count() <= most_apart
+    ] + [
+        (min(i, j), max(i, j), turned)
+        for i in range(150)
+        for j in range(150)
+        for turned in (0, 1)
+        if i != j and int(cut[i] ^ hashes[turned, j]).bit_count() <= most_apart
+    ]
+    for threads in (1, 2):
+        found = find_candidates(hashes, cut, most_apart, len(expected), threads)
+        assert [tuple(pair) for pair in found.tolist()] == sorted(set(expected)) and len(expected) > 20
+    assert find_candidates(hashes, cut, most_apart, len(expected) - 1, 2) is None
 
 
 def test_a_cut_is_the_linear_one():
@@ -124,7 +137,8 @@ def test_no_images_and_no_candidates_are_no_pairs():
     for thumbnails in (np.empty((0, SIDE, SIDE), np.uint8), make_thumbnail(SCENES[0])[None]):
         frame, least = find_copies.find_pairs(thumbnails, 1)
         assert frame.empty and least == find_copies.COPY
-    pairs, match = compare_all(np.empty((0, SIDE, SIDE), np.uint8), np.empty((0, 3), int), 1)
+    nothing, none = np.empty((0, SIDE, SIDE), np.uint8), np.empty(0, int)
+    pairs, match = compare_all(nothing, none, describe(nothing, none).low, np.empty((0, 3), int), 1)
     assert len(pairs) == len(match.whole) == 0
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from baton.data.thumbnails import GREY, SIDE
-from copies.candidates import COLUMNS, CUT, ORIENTATIONS, transform, turn, turn_frequencies
+from copies.candidates import CUT, ORIENTATIONS, hash_frequencies, transform, turn, turn_frequencies
 
 STEPS = 128  # of a side, in which it is cut
 LEAST_CUT, MOST_CUT = -2, 20  # steps
@@ -24,6 +24,7 @@ TRIMMED = 0.15  # of the pixels: a text over an image may cover so many
 DETAIL = 5  # pixels: side of the square whose mean is taken off, so that detail is left
 FAINT, SAME_COLOUR = 4, 0.7  # chroma, of 128, that is no colour; the cosine between two images' colours
 CHUNK = 512  # pairs at a time
+DESCRIBED = 4096  # thumbnails at a time
 
 
 class Match(NamedTuple):
@@ -80,11 +81,7 @@ def cut(thumbnails, cuts):
 
 def cut_edges(thumbnails):
     """Return thumbnails without CUT of each side, as uint8."""
-    parts = [np.empty((0, SIDE, SIDE), np.uint8)]
-    for start in range(0, len(thumbnails), COLUMNS):
-        larger = cut(thumbnails[start : start + COLUMNS], (round(CUT * STEPS),) * 4)
-        parts.append(((larger + 128) >> 8).astype(np.uint8))
-    return np.concatenate(parts)
+    return ((cut(thumbnails, (round(CUT * STEPS),) * 4) + 128) >> 8).astype(np.uint8)
 
 
 def _flatten(images):
@@ -160,23 +157,45 @@ def _register(one, other, cuts, best):
                 break
 
 
-def describe(thumbnails):
-    """Return the lowest frequencies of thumbnails, and of these without their edges: (2, n, frequencies) int32."""
-    both = [transform(images) // 2**20 for images in (thumbnails, cut_edges(thumbnails))]
-    return np.stack(both).astype(np.int32)
+class Described(NamedTuple):
+    """What is known of n thumbnails in some 600 bytes each.
+
+    hashes: (ORIENTATIONS, n), see hash_frequencies; cut: (n,), of the thumbnails without their edges; low: (2, n, FREQUENCIES,
+    FREQUENCIES) int16, the lowest frequencies of both.
+    """
+
+    hashes: np.ndarray
+    cut: np.ndarray
+    low: np.ndarray
 
 
-def are_near(frequencies, pairs):
-    """Return which pairs are as alike in their lowest frequencies as copies are; frequencies: see `describe`."""
-    whole, edgeless = (both[pairs[:, 0]] for both in frequencies)
-    turned = [both[pairs[:, 1]] for both in frequencies]
+def describe(thumbnails, places):
+    """Return the Described of the thumbnails at these places."""
+    found = [_describe(np.empty((0, SIDE, SIDE), np.uint8))]
+    for start in range(0, len(places), DESCRIBED):
+        found.append(_describe(thumbnails[places[start : start + DESCRIBED]]))
+    hashes, cut_hashes, low = zip(*found, strict=True)
+    return Described(np.concatenate(hashes, axis=1), np.concatenate(cut_hashes), np.concatenate(low, axis=1))
+
+
+def _describe(thumbnails):
+    whole, edgeless = (transform(images) for images in (thumbnails, cut_edges(thumbnails)))
+    # All but the mean, which nothing needs, fit into 16 bits.
+    low = np.clip(np.stack([whole, edgeless]) // 2**22, -(2**15), 2**15 - 1).astype(np.int16)
+    return Described(hash_frequencies(whole), hash_frequencies(edgeless)[0], low)
+
+
+def are_near(low, pairs):
+    """Return which pairs are as alike in their lowest frequencies as copies are; low: see Described."""
+    whole, edgeless = (both[pairs[:, 0]] for both in low)
+    turned = [both[pairs[:, 1]] for both in low]
     for orientation in range(ORIENTATIONS):
         rows = pairs[:, 2] == orientation
         for both in turned:
             both[rows] = turn_frequencies(both[rows], orientation)
     compared = ((whole, turned[0]), (whole, turned[1]), (edgeless, turned[0]))
-    low = [correlate(*(_flatten(images)[:, 1:] for images in two)) for two in compared]
-    return np.max(low, axis=0) >= LOW
+    likeness = [correlate(*(_flatten(images)[:, 1:] for images in two)) for two in compared]
+    return np.max(likeness, axis=0) >= LOW
 
 
 def take_pairs(images, pairs):
@@ -201,7 +220,7 @@ def have_same_colours(colours, pairs):
 
 
 def compare_pairs(thumbnails, pairs):
-    """Return the Match of pairs, (n, 3), as find_candidates yields them: of either image cut, whichever is more alike."""
+    """Return the Match of pairs, (n, 3), of two places and an orientation: of either image cut, whichever is more alike."""
     one, other = take_pairs(thumbnails, pairs)
     best, cuts, swapped = (
         np.full(len(pairs), -1.0),
@@ -230,13 +249,17 @@ def compare_pairs(thumbnails, pairs):
     return match
 
 
-def compare_all(thumbnails, pairs, threads):
-    """Return which of many pairs are near one another, and the Match of these; see are_near and compare_pairs."""
+def compare_all(thumbnails, places, low, pairs, threads):
+    """Return which of many pairs are near one another, and the Match of these; see are_near and compare_pairs.
+
+    low: of the thumbnails at `places`, see Described; pairs: (n, 3) as find_candidates returns them, of numbers in `places`;
+    those that are returned are of places themselves.
+    """
+    chunks = [pairs[start : start + CHUNK] for start in range(0, len(pairs), CHUNK)]
     with ThreadPoolExecutor(threads) as pool:
-        frequencies = describe(thumbnails)
-        chunks = [pairs[start : start + CHUNK] for start in range(0, len(pairs), CHUNK)]
-        near = [chunk[are_near(frequencies, chunk)] for chunk in chunks]
+        near = pool.map(lambda chunk: chunk[are_near(low, chunk)], chunks)
         pairs = np.concatenate([np.empty((0, 3), np.int64), *near])
+        pairs[:, :2] = places[pairs[:, :2]]
         chunks = [pairs[start : start + CHUNK] for start in range(0, len(pairs), CHUNK)]
         matches = list(pool.map(lambda chunk: compare_pairs(thumbnails, chunk), chunks))
     empty = Match(*(np.empty(0) for _ in Match._fields))
