@@ -14,8 +14,8 @@ from baton.formatting import MOST_NUMBERED, as_number, decimals
 from baton.manifests import read_manifest, write_manifest
 from baton.results import clusters, guessing, metrics, scale
 from baton.results.answers import against_answers
-from baton.study.identity import training_of
-from baton.training import prediction
+from baton.study.identity import COMPILED, UPDATE, training_of
+from baton.training import kernels, prediction
 from evaluation.card import write_card
 
 
@@ -79,14 +79,14 @@ def main(
 
     groups_csv: which images belong together; answers_csv: answers_tested.csv, None where each image has one answer; summary:
     training.json, of which metrics.json says which training it is of. A model that diverged gives no probabilities; what it predicted is then empty. kept_prediction: where training keeps its prediction, which is taken
-    where it is of this model and these images; else it is predicted now, with as many threads as it was trained with.
+    where it is of this model and these images; else it is predicted now, with the threads and kernels it was trained with.
     """
     manifest = read_manifest(test_manifest)
     classes = read_json(weights)["classes"]
     training = read_json(summary)
     labels = manifest["label"].to_numpy(int)
     probabilities, milliseconds = find_or_predict(
-        model, test, test_manifest, weights, training["threads"], kept_prediction, (len(labels), len(classes))
+        model, test, test_manifest, weights, training, kept_prediction, (len(labels), len(classes))
     )
     groups = clusters.number_groups(name_groups(manifest["image"], read_manifest(groups_csv)))
     answered = read_shares(answers_csv, manifest, len(classes)) if answers_csv else None
@@ -112,15 +112,20 @@ def main(
     write_manifest(table, predictions_csv)
 
 
-def find_or_predict(model, test, test_manifest, weights, threads, kept_prediction, shape):
-    """Return probabilities, of this shape, and milliseconds: those that training kept, or made now."""
+def find_or_predict(model, test, test_manifest, weights, training, kept_prediction, shape):
+    """Return probabilities, of this shape, and milliseconds: those that training kept, or made now.
+
+    training: training.json, whose threads and kernels the bits follow from.
+    """
     if kept_prediction is not None:
         found = prediction.find(kept_prediction, prediction.describe(model, test_manifest, weights))
         if found and found[0].shape == shape:
             return found
+    if training.get("identity", {}).get(UPDATE) != COMPILED:
+        kernels.take_earlier()
     from baton.training import networks  # only here: importing TensorFlow takes longer than all the rest
 
-    networks.set_up(threads, "float32", seed=0)  # the model brings its own precision
+    networks.set_up(training["threads"], "float32", seed=0)  # the model brings its own precision
     return prediction.predict_test(model, test)
 
 

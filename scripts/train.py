@@ -17,8 +17,8 @@ from baton.manifests import read_manifest
 from baton.study import finished
 from baton.study.gpus import announced
 from baton.study.identity import COMPILED, UPDATE, digest_data, identify, learns_answers
-from baton.study.session import Session, find_snakemake, session_end
-from baton.training import networks, prediction
+from baton.study.session import Session, find_snakemake, process_age, session_end
+from baton.training import kernels, networks, prediction
 from baton.training.gpus import take_gpus
 from baton.training.keeper import SAVING_SHARE, Keeper, now, take_way
 from baton.training.splits import Split
@@ -109,9 +109,8 @@ def prepare(packed, weights, threads, settings, augmentation, seed, precision, g
     """Return the Training at its start, and what it was set up with: precision, threads, devices, ...
 
     packed: arrays and manifests of train and validation (train, train_manifest, ...), and the answers where it learns them
-    (answers_learned.csv); weights:
-    class_weights.json; settings: the model's architecture and training settings; precision: in force; gpus: of
-    this job, more than one train together; update: see Trainer.
+    (answers_learned.csv); weights: class_weights.json; settings: the model's architecture and training settings; precision:
+    in force; gpus: of this job, more than one train together; update: see Trainer.
     """
     networks.set_up(threads, precision, seed)
     classes = read_json(weights)
@@ -209,7 +208,9 @@ def main(
     identity = take_way(state, identity, settings["precision"], choice)
     precision, update = identity["precision"], identity.get(UPDATE)
     if update != COMPILED:
-        networks.need_earlier_kernels()
+        if reason := session.reason_to_stop(0):  # a signal that was noted would be lost
+            raise SessionEnded(f"not trained: {reason}.")
+        kernels.start_anew_with_earlier()
         log.info("begun by an earlier version of Baton: it resumes with the steps of that version")
     folder = Path(outputs["model"]).parent
     keeper = Keeper(state, identity, saving_share, study)
@@ -283,7 +284,7 @@ def resume(training, keeper):
 
 if __name__ == "__main__":
     console.start(snakemake.log[0])
-    session = Session(snakemake.resources.get("runtime"), session_end(), find_snakemake())
+    session = Session(snakemake.resources.get("runtime"), session_end(), find_snakemake(), age=process_age())
     session.catch_signals()
     gpus = snakemake.resources.get("gpu", 0)
     with take_gpus(gpus, lambda: refuse_to_wait(session)):

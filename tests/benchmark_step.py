@@ -29,7 +29,7 @@ import numpy as np
 from benchmark import CONFIG, make_trainer, seconds_for, settings_of
 from own_process import read_output
 
-from baton.training import networks
+from baton.training import kernels, networks
 from baton.training.trainer import Trainer
 
 # isort: split
@@ -132,8 +132,8 @@ def serving(kind, name):
     """Start a process that takes steps of a kind, "today" or "earlier"; yield a function that has it take some, in seconds."""
     environment = dict(os.environ)
     if kind == "earlier":
-        environment = environment | {networks.EARLIER_KERNELS: "1"}
-        environment.pop(networks.ONEDNN, None)
+        environment = environment | {kernels.EARLIER: "1"}
+        environment.pop(kernels.ONEDNN, None)
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     command = [sys.executable, __file__, kind, name]
     with subprocess.Popen(command, env=environment, text=True, **pipes) as process:

@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -15,10 +14,12 @@ import pytest
 from conftest import newest_states
 from test_training import OFF, SETTINGS, run_main
 
+from baton.errors import SessionEnded
 from baton.study import status
 from baton.study.identity import COMPILED, IN_ONE_PASS, UPDATE, identify, list_ways
 from baton.study.runs import Run
-from baton.training import keeper, networks, optimizers
+from baton.study.session import Session
+from baton.training import keeper, kernels, networks, optimizers
 from baton.training.state import load_state
 
 EARLIER = Path(__file__).parent / "earlier"
@@ -31,7 +32,7 @@ every_version = pytest.mark.parametrize("version, update, how", LEFT, ids=[left[
 
 @pytest.fixture(autouse=True)
 def float32(monkeypatch):
-    monkeypatch.setenv(networks.EARLIER_KERNELS, "1")  # or the tests would start anew in their place
+    monkeypatch.setenv(kernels.EARLIER, "1")  # or the tests would start anew in their place
     yield
     keras.config.set_dtype_policy("float32")
 
@@ -100,25 +101,25 @@ def test_to_the_bits_of_one_that_was_not_interrupted_by_the_update(update, tmp_p
         np.testing.assert_allclose(other[name], expected[name], atol=1e-3, err_msg=name)
 
 
-@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="oneDNN is left as it is elsewhere")
+@pytest.mark.skipif(not kernels.X86, reason="oneDNN is left as it is elsewhere")
 @pytest.mark.parametrize("set_before", [None, "0"])
 def test_with_the_kernels_that_tensorflow_takes_by_itself(set_before):
     program = """
 import os, sys
 sys.path[:0] = sys.argv[1].split(os.pathsep)
-print(os.getpid(), flush=True)
-from baton.training import networks
+from baton.study.session import process_age
+from baton.training import kernels, networks
 from tensorflow.python.util import _pywrap_util_port
-if os.environ.get(networks.ONEDNN) == "1":
+if os.environ.get(kernels.ONEDNN) == "1":
     assert _pywrap_util_port.IsMklEnabled()
-print(os.environ.get(networks.ONEDNN), sys.argv[2], flush=True)
-networks.need_earlier_kernels()
-networks.need_earlier_kernels()
+print(os.getpid(), process_age(), os.environ.get(kernels.ONEDNN), sys.argv[2], flush=True)
+kernels.start_anew_with_earlier()
+kernels.start_anew_with_earlier()
 print("ready")
 """
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("TF_", "BATON_"))}
+    environment = own_environment()
     if set_before:
-        environment[networks.ONEDNN] = set_before
+        environment[kernels.ONEDNN] = set_before
     done = subprocess.run(
         [sys.executable, "-c", program, os.pathsep.join(sys.path), "a word"],
         env=environment,
@@ -126,8 +127,60 @@ print("ready")
         text=True,
         check=True,
     )
-    first, second, again, third, ready = done.stdout.splitlines()
-    assert first == again and (second, third, ready) == ("1 a word", f"{set_before} a word", "ready")
+    first, second, ready = done.stdout.splitlines()
+    (pid, young, *words), (again, old, *others) = (line.split(" ", 3) for line in (first, second))
+    assert words == ["1", "a word"] and others == [str(set_before), "a word"] and ready == "ready"
+    assert pid == again and float(old) > float(young)
+
+
+def own_environment():
+    return {key: value for key, value in os.environ.items() if not key.startswith(("TF_", "BATON_"))}
+
+
+@every_version
+def test_a_signal_that_came_before_it_would_start_anew_ends_it(
+    left_behind, version, update, how, monkeypatch
+):
+    monkeypatch.delenv(kernels.EARLIER)
+    session = Session()
+    session.signal = "SIGTERM"
+    monkeypatch.setattr("test_training.Session", lambda: session)
+    with pytest.raises(SessionEnded, match="not trained: it received SIGTERM"):
+        run_main(left_behind, epochs=4, **how)
+
+
+@every_version
+def test_a_finished_model_is_evaluated_with_the_kernels_it_was_trained_with(version, update, how, tmp_path):
+    program = """
+import json, os, sys
+sys.path[:0] = sys.argv[1].split(os.pathsep)
+import evaluate
+training = json.loads(sys.argv[3])
+evaluate.find_or_predict(sys.argv[2], sys.argv[4], None, None, training, None, None)
+from baton.training import kernels
+print(os.environ.get(kernels.ONEDNN))
+"""
+    kept = finished_of(version)
+    run_main(tmp_path, epochs=1, **how)  # whose images these are
+    training = json.loads((kept / "training.json").read_text())
+    found = []
+    for update_of_it in (training["identity"].get(UPDATE), COMPILED):
+        training["identity"][UPDATE] = update_of_it
+        words = [
+            os.pathsep.join(sys.path),
+            kept / "model.keras",
+            json.dumps(training),
+            tmp_path / "validation.npy",
+        ]
+        done = subprocess.run(
+            [sys.executable, "-c", program, *words],
+            env=own_environment(),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        found.append(done.stdout.strip())
+    assert found == ["None", "1" if kernels.X86 else "None"]
 
 
 @every_version

@@ -178,10 +178,17 @@ def describe(thumbnails, places):
     return Described(np.concatenate(hashes, axis=1), np.concatenate(cut_hashes), np.concatenate(low, axis=1))
 
 
+def _shorten(frequencies):
+    """Return frequencies but for the mean in 16 bits, each image's divided by a power of two; no correlation needs the mean."""
+    frequencies = frequencies.copy()
+    frequencies[:, 0, 0] = 0
+    _, bits = np.frexp(np.abs(frequencies).max(axis=(1, 2), keepdims=True))
+    return np.floor(np.ldexp(frequencies, 15 - bits)).astype(np.int16)
+
+
 def _describe(thumbnails):
     whole, edgeless = (transform(images) for images in (thumbnails, cut_edges(thumbnails)))
-    # All but the mean, which nothing needs, fit into 16 bits.
-    low = np.clip(np.stack([whole, edgeless]) // 2**22, -(2**15), 2**15 - 1).astype(np.int16)
+    low = np.stack([_shorten(whole), _shorten(edgeless)])
     return Described(hash_frequencies(whole), hash_frequencies(edgeless)[0], low)
 
 

@@ -23,12 +23,13 @@ class Session:
     """Tells a training when to stop: before its time is up, after a signal, or without its Snakemake.
 
     runtime: minutes this job has, None for no limit; ends: when the session ends, by the clock, None for never;
-    parent: the process without which to stop; clock: seconds, which nobody sets back or forward.
+    parent: the process without which to stop; clock: seconds, which nobody sets back or forward; age: seconds of the job that
+    are over.
     """
 
-    def __init__(self, runtime=None, ends=None, parent=None, clock=time.monotonic):
+    def __init__(self, runtime=None, ends=None, parent=None, clock=time.monotonic, age=0.0):
         self.clock, self.parent = clock, parent
-        job_ends = math.inf if runtime is None else clock() + 60 * runtime
+        job_ends = math.inf if runtime is None else clock() + 60 * runtime - age
         session_ends = math.inf if ends is None else ends
         self.ends = min(job_ends, session_ends)
         self.limit = "the job's runtime" if job_ends <= session_ends else "session_minutes"
@@ -81,6 +82,11 @@ def session_end():
     if here and here[1] == machine():
         return float(here[0])
     return time.monotonic() + float(day) - time.time()
+
+
+def process_age():
+    """Return for how many seconds this process has been, those before it started anew (os.execv) included."""
+    return max(0.0, time.time() - psutil.Process().create_time())
 
 
 def announce_snakemake():

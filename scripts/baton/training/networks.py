@@ -2,7 +2,6 @@
 
 import gc
 import os
-import platform
 import sys
 from contextlib import contextmanager
 from typing import Any
@@ -11,18 +10,11 @@ import numpy as np
 
 from baton.errors import MachineError
 from baton.study.identity import Settings
-from baton.training import precision
+from baton.training import kernels, precision
 from baton.training.batches import PREDICTION_BATCH
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
-# oneDNN, Intel's library, has the faster convolutions and matrix products. TensorFlow takes it by itself only on processors
-# with instructions for neural networks, from AVX-512 VNNI on; on an EPYC of the third generation, which has none, a step is
-# 1.5 to 2 times as fast with it. It is read when TensorFlow is imported.
-ONEDNN, EARLIER_KERNELS = "TF_ENABLE_ONEDNN_OPTS", "BATON_EARLIER_KERNELS"
-_onednn_before = os.environ.get(ONEDNN)
-if EARLIER_KERNELS not in os.environ and platform.machine() in ("x86_64", "AMD64"):
-    os.environ[ONEDNN] = "1"
+kernels.choose()
 
 
 @contextmanager
@@ -68,22 +60,6 @@ with _hushed(), _absent("sklearn"), _uncollected():
     import keras
     import tensorflow as tf
     from keras import layers
-
-
-def need_earlier_kernels() -> None:
-    """Have the kernels that earlier versions trained with: those that TensorFlow takes by itself, and the bits follow from.
-
-    This process starts anew where it has others. What it had begun is lost: to be called before anything was.
-    """
-    if EARLIER_KERNELS in os.environ:
-        return
-    environment = os.environ | {EARLIER_KERNELS: "1"}
-    environment.pop(ONEDNN, None)
-    if _onednn_before is not None:
-        environment[ONEDNN] = _onednn_before
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
 
 
 def choose_precision(wanted: str) -> precision.Choice:
