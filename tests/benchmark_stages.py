@@ -3,7 +3,7 @@
     PYTHONPATH=scripts:tests python tests/benchmark_stages.py [photos] [small]
 
 The stages should be linear, and their memory flat. Links to a few thousand files, which the stages take for images of their
-own; finding copies takes the square of their number and is benchmark_copies.py's. Half an hour, and 15 GB of disk in the
+own, and not for copies: finding these is benchmark_copies.py's. Half an hour, and 15 GB of disk in the
 temporary folder.
 """
 
