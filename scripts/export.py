@@ -25,7 +25,7 @@ TOLERANCE = 1e-4  # between probabilities in float32, from another order of summ
 
 
 def run_saved_model(path, images):
-    import tensorflow as tf
+    import tensorflow as tf  # after networks, which has it take its kernels
 
     loaded = tf.saved_model.load(path)
     return loaded.serve(images).numpy()

@@ -8,12 +8,11 @@ import pandas as pd
 from baton import console
 from baton.console import log
 from baton.data.inspected import read_faults
-from baton.data.thumbnails import SIDE
 from baton.files import write_json
 from baton.manifests import read_manifest, write_manifest
 from copies.candidates import MOST_APART, find_candidates
 from copies.chains import group_images, split_chains
-from copies.registration import DESCRIBED, compare_all, describe, have_same_colours
+from copies.registration import compare_all, describe, have_same_colours
 
 # Correlations (see copies.registration.Match) from which on two images are copies, and from which on they are alike: bursts,
 # shots of one scene. Measured on planted changes and on unrelated photos by tests/benchmark_copies.py.
@@ -23,7 +22,6 @@ COPY, ALIKE_WHOLE, ALIKE_DETAIL, ALIKE_TRIMMED = 0.93, 0.95, 0.8, 0.985
 SAME, NEARLY, FEW = 0.995, 3, 10
 MOST_COPIES = 3  # pairs for each image
 SMALLEST = 8  # pixels of a side
-LEAST_CONTRAST = 8  # of a thumbnail's values: flat images are all alike
 # Candidates, and as many for each image, beyond which a study is one of images that are all alike.
 MOST_CANDIDATES, PER_IMAGE = 2_000_000, 40
 MOST_PAIRED = 20  # identical files that are listed in all pairs
@@ -43,16 +41,6 @@ def choose_candidates(described, threads):
     return np.empty((0, 3), np.int64), None
 
 
-def find_usable(thumbnails):
-    """Return the places of thumbnails that are not flat."""
-    found = [np.empty(0, np.int64)]
-    for start in range(0, len(thumbnails), DESCRIBED):
-        some = thumbnails[start : start + DESCRIBED].reshape(-1, SIDE**2)
-        contrast = some.max(axis=1).astype(int) - some.min(axis=1)
-        found.append(start + np.flatnonzero(contrast >= LEAST_CONTRAST))
-    return np.concatenate(found)
-
-
 def find_pairs(thumbnails, threads, colours=None, left_out=()):
     """Return one, other (places), kind (copy or alike) and likeness of the pairs that are so, and the least of a copy.
 
@@ -60,10 +48,9 @@ def find_pairs(thumbnails, threads, colours=None, left_out=()):
     are not compared. Likeness is the correlation of detail. The least is None where so many images are alike that they were
     not compared.
     """
-    usable = np.setdiff1d(find_usable(thumbnails), left_out)
-    described = describe(thumbnails, usable)
+    described = describe(thumbnails, left_out)
     pairs, most_apart = choose_candidates(described, threads)
-    pairs, match = compare_all(thumbnails, usable, described.low, pairs, threads)
+    pairs, match = compare_all(thumbnails, described, pairs, threads)
     near = match.whole >= ALIKE_WHOLE
     same_colour = np.ones(len(pairs), bool)
     if colours is not None:

@@ -51,7 +51,9 @@ def choose_parents(frame, fraction, seed):
 
 def augment(read, rows, size, augmentation, seed):
     """Yield new images, (size, size, 3): those of the `rows`, augmented; read: of some rows returns their pixels."""
-    import keras  # TensorFlow is slow to import, and only synthetic images need it
+    # TensorFlow is slow to import, and only synthetic images need it; before networks, so with the kernels that it takes by
+    # itself, as those of earlier versions were made.
+    import keras
 
     from baton.training.networks import augmentation_layers, set_up
 

@@ -21,6 +21,7 @@ from baton.data.thumbnails import make_thumbnail
 from inspect_images import inspect_image
 
 PLANTED, MANY = 300, (10_000, 100_000, 1_000_000)
+MIXED = 1000  # at a time: in float64 they take eight times the room
 
 
 def with_text(image, _):
@@ -84,11 +85,11 @@ def mix(thumbnails, count):
     """Return as many mixtures of two thumbnails, as unlike as photographs are, and the last of them mirrored, as copies."""
     random = np.random.default_rng(1)
     many = np.empty((count, *thumbnails.shape[1:]), np.uint8)
-    for start in range(0, count - PLANTED, PLANTED):
-        rows = slice(start, min(start + PLANTED, count - PLANTED))
-        one, other = random.integers(0, len(thumbnails), (2, rows.stop - start))
-        share = random.uniform(0.25, 0.75, len(one))[:, None, None]
-        many[rows] = np.rint(share * thumbnails[one] + (1 - share) * thumbnails[other][:, :, ::-1])
+    for start in range(0, count, MIXED):
+        rows = many[start : start + MIXED]
+        one, other = random.integers(0, len(thumbnails), (2, len(rows)))
+        share = random.uniform(0.25, 0.75, len(rows))[:, None, None]
+        rows[:] = np.rint(share * thumbnails[one] + (1 - share) * thumbnails[other][:, :, ::-1])
     many[-PLANTED:] = many[:PLANTED, :, ::-1]
     return many
 
@@ -129,11 +130,11 @@ def main(folders):
         thumbnails = np.stack([make_thumbnail(image) for image in images])
     for count in MANY:
         pairs, seconds = find(mix(thumbnails, count))
-        found = (
-            len(pairs["copy"] & {(number, count - PLANTED + number) for number in range(PLANTED)}) / PLANTED
-        )
+        planted = {(number, count - PLANTED + number) for number in range(PLANTED)}
+        found = len(planted & pairs.get("copy", set())) / PLANTED
         print(
-            f"Among {count:,} mixtures of two images each copies are found in {seconds:.0f} s on 2 threads, {found:.3f} of the planted"
+            f"Among {count:,} mixtures of two images each copies are found in {seconds:.0f} s on 2 threads: "
+            f"{found:.3f} of the planted ones"
         )
 
 

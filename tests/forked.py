@@ -137,9 +137,8 @@ def receive(connection, count):
 
 
 def serve(path):
-    os.environ["TF_ENABLE_ONEDNN_OPTS"] = (
-        "1"  # as baton.training.networks does, before TensorFlow is imported
-    )
+    # As baton.training.kernels does before TensorFlow is imported; that of the tree that is tested is not known here.
+    os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"
     for name in PRELOADED.split():
         __import__(name, fromlist=["_"])
     __import__("snakemake.cli")

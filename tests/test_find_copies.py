@@ -8,6 +8,7 @@ from itertools import chain
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.fft
 from conftest import REPOSITORY
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
@@ -127,6 +128,17 @@ def test_a_cut_is_the_linear_one():
     assert cut_edges(image.astype(np.uint8)).shape == (1, SIDE, SIDE)
 
 
+@pytest.mark.parametrize("contrast", [0.1, 1])
+def test_the_lowest_frequencies_are_those_of_scipy_in_soft_images_too(contrast):
+    thumbnails = np.stack([make_thumbnail(image) for image in SCENES])
+    thumbnails = np.rint(128 + contrast * (thumbnails - 128.0)).astype(np.uint8)
+    assert (np.ptp(thumbnails, axis=(1, 2)) > 100).all() == (contrast == 1)
+    for low, images in zip(describe(thumbnails).low, (thumbnails, cut_edges(thumbnails)), strict=True):
+        for frequencies, image in zip(low, images, strict=True):
+            expected = scipy.fft.dctn(image.astype(float))[:8, :8]
+            assert np.corrcoef(frequencies.ravel()[1:], expected.ravel()[1:])[0, 1] > 0.999999
+
+
 def test_flat_images_are_no_copies():
     flat = np.stack([np.full((SIDE, SIDE), value, np.uint8) for value in (0, 0, 7, 255)])
     frame, _ = find_copies.find_pairs(flat, 1)
@@ -137,8 +149,8 @@ def test_no_images_and_no_candidates_are_no_pairs():
     for thumbnails in (np.empty((0, SIDE, SIDE), np.uint8), make_thumbnail(SCENES[0])[None]):
         frame, least = find_copies.find_pairs(thumbnails, 1)
         assert frame.empty and least == find_copies.COPY
-    nothing, none = np.empty((0, SIDE, SIDE), np.uint8), np.empty(0, int)
-    pairs, match = compare_all(nothing, none, describe(nothing, none).low, np.empty((0, 3), int), 1)
+    nothing = np.empty((0, SIDE, SIDE), np.uint8)
+    pairs, match = compare_all(nothing, describe(nothing), np.empty((0, 3), int), 1)
     assert len(pairs) == len(match.whole) == 0
 
 

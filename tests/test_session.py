@@ -68,6 +68,11 @@ class TestClock:
         assert session.seconds_left() == 3600
         assert session.limit == "session_minutes"
 
+    def test_what_is_over_of_the_job_is_not_of_the_session(self):
+        clock = Clock()
+        assert Session(10, clock=clock, age=240).seconds_left() == pytest.approx(360)
+        assert Session(10, clock.now + 300, clock=clock, age=240).seconds_left() == pytest.approx(300)
+
     @pytest.mark.parametrize("text", [None, ""])
     def test_no_end_was_announced(self, monkeypatch, text):
         monkeypatch.delenv(ENDS, raising=False)

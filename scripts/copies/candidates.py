@@ -6,6 +6,7 @@ transposes them, so that all eight symmetries of the square are found by compari
 is computed with whole numbers, so that every machine finds the same pairs.
 """
 
+from threading import Lock
 from typing import NamedTuple
 
 import numpy as np
@@ -64,16 +65,15 @@ def find_candidates(
     differ. None where there are more than `most` pairs.
     """
     parts = split_hash(len(cut), most_apart)
-    count = 0
+    count, counting = 0, Lock()
 
     def tasks():
         # Of two whole images each pair once; what is cut may be either of them, mirrored, but not turned as well.
         for known, others, once in ((hashes[:1], hashes, True), (cut[None], hashes[:2], False)):
             for number, part in enumerate(parts):
                 rows, columns = _Index(known, part), _Index(others, part)
-                step = ROWS if part.signs == 0 else 32 * ROWS
-                for start in range(0, len(cut), step):
-                    yield rows, columns, range(start, min(start + step, len(cut))), number, once
+                for start in range(0, len(cut), COLUMNS):
+                    yield rows, columns, range(start, min(start + COLUMNS, len(cut))), number, once
 
     def compare(task):
         nonlocal count
@@ -82,7 +82,8 @@ def find_candidates(
         for one, other, turned in _find_near(*where, parts[: number + 1], most_apart, once):
             one, other, turned = _order_pairs(one, other, turned, once)
             found.append((one * len(cut) + other) * ORIENTATIONS + turned)
-            count += len(one)
+            with counting:
+                count += len(one)
             if count > most:
                 break
         return np.concatenate(found)

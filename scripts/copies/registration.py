@@ -25,6 +25,7 @@ DETAIL = 5  # pixels: side of the square whose mean is taken off, so that detail
 FAINT, SAME_COLOUR = 4, 0.7  # chroma, of 128, that is no colour; the cosine between two images' colours
 CHUNK = 512  # pairs at a time
 DESCRIBED = 4096  # thumbnails at a time
+LEAST_CONTRAST = 8  # of a thumbnail's values: flat images are all alike
 
 
 class Match(NamedTuple):
@@ -158,24 +159,33 @@ def _register(one, other, cuts, best):
 
 
 class Described(NamedTuple):
-    """What is known of n thumbnails in some 600 bytes each.
+    """What is known of n thumbnails that can be compared, in some 340 bytes each.
 
-    hashes: (ORIENTATIONS, n), see hash_frequencies; cut: (n,), of the thumbnails without their edges; low: (2, n, FREQUENCIES,
+    places: (n,), of the thumbnails; hashes: (ORIENTATIONS, n), see hash_frequencies; cut: (n,), of the thumbnails without their edges; low: (2, n, FREQUENCIES,
     FREQUENCIES) int16, the lowest frequencies of both.
     """
 
+    places: np.ndarray
     hashes: np.ndarray
     cut: np.ndarray
     low: np.ndarray
 
 
-def describe(thumbnails, places):
-    """Return the Described of the thumbnails at these places."""
-    found = [_describe(np.empty((0, SIDE, SIDE), np.uint8))]
-    for start in range(0, len(places), DESCRIBED):
-        found.append(_describe(thumbnails[places[start : start + DESCRIBED]]))
-    hashes, cut_hashes, low = zip(*found, strict=True)
-    return Described(np.concatenate(hashes, axis=1), np.concatenate(cut_hashes), np.concatenate(low, axis=1))
+def describe(thumbnails, left_out=()):
+    """Return the Described of thumbnails, (n, SIDE, SIDE), but for those at the places that are left out, and for flat ones."""
+    used = np.ones(len(thumbnails), bool)
+    used[np.asarray(left_out, int)] = False
+    found = [_describe(np.empty((0, SIDE, SIDE), np.uint8), np.empty(0, bool), 0)]
+    for start in range(0, len(thumbnails), DESCRIBED):
+        rows = slice(start, start + DESCRIBED)
+        found.append(_describe(thumbnails[rows], used[rows], start))
+    places, hashes, cut_hashes, low = zip(*found, strict=True)
+    return Described(
+        np.concatenate(places),
+        np.concatenate(hashes, axis=1),
+        np.concatenate(cut_hashes),
+        np.concatenate(low, axis=1),
+    )
 
 
 def _shorten(frequencies):
@@ -186,10 +196,14 @@ def _shorten(frequencies):
     return np.floor(np.ldexp(frequencies, 15 - bits)).astype(np.int16)
 
 
-def _describe(thumbnails):
+def _describe(thumbnails, used, start):
+    values = _flatten(thumbnails)
+    used = used & (values.max(axis=1).astype(int) - values.min(axis=1) >= LEAST_CONTRAST)
+    thumbnails = thumbnails[used]
     whole, edgeless = (transform(images) for images in (thumbnails, cut_edges(thumbnails)))
     low = np.stack([_shorten(whole), _shorten(edgeless)])
-    return Described(hash_frequencies(whole), hash_frequencies(edgeless)[0], low)
+    places = start + np.flatnonzero(used)
+    return Described(places, hash_frequencies(whole), hash_frequencies(edgeless)[0], low)
 
 
 def are_near(low, pairs):
@@ -256,17 +270,17 @@ def compare_pairs(thumbnails, pairs):
     return match
 
 
-def compare_all(thumbnails, places, low, pairs, threads):
+def compare_all(thumbnails, described, pairs, threads):
     """Return which of many pairs are near one another, and the Match of these; see are_near and compare_pairs.
 
-    low: of the thumbnails at `places`, see Described; pairs: (n, 3) as find_candidates returns them, of numbers in `places`;
-    those that are returned are of places themselves.
+    pairs: (n, 3) as find_candidates returns them, of thumbnails as numbered in `described`; those that are returned are of
+    their places.
     """
     chunks = [pairs[start : start + CHUNK] for start in range(0, len(pairs), CHUNK)]
     with ThreadPoolExecutor(threads) as pool:
-        near = pool.map(lambda chunk: chunk[are_near(low, chunk)], chunks)
+        near = pool.map(lambda chunk: chunk[are_near(described.low, chunk)], chunks)
         pairs = np.concatenate([np.empty((0, 3), np.int64), *near])
-        pairs[:, :2] = places[pairs[:, :2]]
+        pairs[:, :2] = described.places[pairs[:, :2]]
         chunks = [pairs[start : start + CHUNK] for start in range(0, len(pairs), CHUNK)]
         matches = list(pool.map(lambda chunk: compare_pairs(thumbnails, chunk), chunks))
     empty = Match(*(np.empty(0) for _ in Match._fields))
