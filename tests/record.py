@@ -2,7 +2,7 @@
 
     python tests/record.py tests/benchmark_step.py [ARGUMENT ...]
 
-Each benchmark has a section there, which is written anew; the others stay as they are.
+Each benchmark has a section there for each kind of machine, which is written anew; the others stay as they are.
 """
 
 import ast
@@ -18,8 +18,8 @@ INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2")  # for sums of pro
 PAGE = ROOT / "docs/benchmarks.md"
 HEAD = """# Benchmarks
 
-Written by `make bench` (`tests/record.py`), a section for each of its programs; the medians of pairs, where nothing else is
-said. Timings differ from machine to machine and from run to run: the ratios are what to look at.
+Written by `make bench` (`tests/record.py`), a section for each of its programs and each kind of machine; the medians of pairs,
+where nothing else is said. Timings differ from machine to machine and from run to run: the ratios are what to look at.
 """
 
 
@@ -36,26 +36,29 @@ def processor():
 
 
 def commit():
-    """Return the commit that is checked out, and whether files differ from it."""
-    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=7"]
-    return subprocess.run(command, capture_output=True, text=True).stdout.strip() or "unknown"
+    """Return the commit that is checked out, and whether files other than PAGE differ from it."""
+    git = ["git", "-C", str(ROOT)]
+    head = subprocess.run([*git, "rev-parse", "--short=7", "HEAD"], capture_output=True, text=True)
+    changes = [*git, "diff", "--quiet", "HEAD", "--", ".", ":(exclude)docs/benchmarks.md"]
+    if head.returncode:
+        return "unknown"
+    return head.stdout.strip() + ("-dirty" if subprocess.run(changes).returncode else "")
 
 
 def section_of(script, words, lines):
     """Return the section of a benchmark: its docstring's first line, how it was run, and what it printed."""
     docstring = ast.get_docstring(ast.parse(script.read_text(encoding="utf-8")))
     how = " ".join(["python", f"tests/{script.name}", *words])
-    where = f"Commit {commit()}, {processor()}, {datetime.date.today().isoformat()}"
     printed = "\n".join(f"    {line}" for line in lines)
-    return f"## {script.name}\n\n{docstring.splitlines()[0]}\n\n`{how}`: {where}.\n\n{printed}\n"
+    today = datetime.date.today().isoformat()
+    return f"## {script.name}, {processor()}\n\n{docstring.splitlines()[0]}\n\n`{how}`: commit {commit()}, {today}.\n\n{printed}\n"
 
 
-def replace_section(page, name, section):
-    """Return the page with the section `name` written anew; sections are in the order of their names."""
+def replace_section(page, section):
+    """Return the page with the section of this heading written anew; sections are in the order of their headings."""
     head, *sections = re.split(r"^(?=## )", page, flags=re.MULTILINE)
-    by_name = {part.splitlines()[0].removeprefix("## "): part.rstrip("\n") + "\n" for part in sections}
-    by_name[name] = section
-    return "\n".join([head.rstrip("\n") + "\n", *(by_name[key] for key in sorted(by_name))])
+    by_heading = {part.splitlines()[0]: part.rstrip("\n") + "\n" for part in [*sections, section]}
+    return "\n".join([head.rstrip("\n") + "\n", *(by_heading[heading] for heading in sorted(by_heading))])
 
 
 def main(script, *words):
@@ -71,7 +74,7 @@ def main(script, *words):
     page = PAGE.read_text(encoding="utf-8") if PAGE.exists() else HEAD
     PAGE.parent.mkdir(exist_ok=True)
     names = [Path(word).name if os.path.isdir(word) else word for word in words]  # no path of this machine
-    PAGE.write_text(replace_section(page, script.name, section_of(script, names, lines)), encoding="utf-8")
+    PAGE.write_text(replace_section(page, section_of(script, names, lines)), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ sys.exit({code})
 @pytest.fixture
 def page(tmp_path, monkeypatch):
     monkeypatch.setattr(record, "PAGE", tmp_path / "docs/benchmarks.md")
+    monkeypatch.setattr(record, "processor", lambda: "Fast, 2 cores")
     return record.PAGE
 
 
@@ -35,13 +36,53 @@ def test_each_has_its_section_which_is_written_anew(tmp_path, page):
     text = page.read_text()
     assert text.startswith("# Benchmarks\n\n")
     assert [line for line in text.splitlines() if line.startswith("## ")] == [
-        "## benchmark_a.py",
-        "## benchmark_b.py",
+        "## benchmark_a.py, Fast, 2 cores",
+        "## benchmark_b.py, Fast, 2 cores",
     ]
     assert text.count("Print two lines.") == 2 and "More of it" not in text
     assert "    first\n    second\n" in text and text.endswith("    first 7\n    second\n")
-    assert "`python tests/benchmark_b.py 7`: Commit " in text
+    assert "`python tests/benchmark_b.py 7`: commit " in text
     assert "\n\n\n" not in text
+
+
+def test_what_another_machine_took_stays(tmp_path, page, monkeypatch):
+    script = write(tmp_path, "benchmark_a.py")
+    record.main(script, "1")
+    monkeypatch.setattr(record, "processor", lambda: "Slow, 8 cores")
+    record.main(script, "2")
+    record.main(script, "3")
+    text = page.read_text()
+    assert [text.count(f"    first {number}\n") for number in (1, 2, 3)] == [1, 0, 1]
+    assert text.index("Fast, 2 cores\n") < text.index("    first 1\n") < text.index("Slow, 8 cores\n")
+
+
+def test_the_processor_is_named_with_its_best_instructions(monkeypatch):
+    text = "model name\t: Make 9\nflags\t: fpu avx2 avx512f avx512_bf16_more\nmodel name\t: Make 9\n"
+    monkeypatch.setattr(record.Path, "read_text", lambda path: text)
+    monkeypatch.setattr(record.os, "cpu_count", lambda: 4)
+    assert record.processor() == "Make 9 with avx512f, 4 cores"
+
+
+def test_a_commit_is_dirty_by_other_files_than_the_page(tmp_path, monkeypatch):
+    def git(*words):
+        name = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
+        done = subprocess.run(
+            ["git", *name, *words], cwd=tmp_path, check=True, capture_output=True, text=True
+        )
+        return done.stdout.strip()
+
+    monkeypatch.setattr(record, "ROOT", tmp_path)
+    git("init", "--quiet")
+    assert record.commit() == "unknown"
+    (tmp_path / "docs").mkdir()
+    for name in ("docs/benchmarks.md", "code.py"):
+        (tmp_path / name).write_text("one")
+    git("add", ".")
+    git("commit", "--quiet", "-m", "Begin")
+    (tmp_path / "docs/benchmarks.md").write_text("two")  # by the benchmark before
+    assert record.commit() == git("rev-parse", "HEAD")[:7]
+    (tmp_path / "code.py").write_text("two")
+    assert record.commit() == git("rev-parse", "HEAD")[:7] + "-dirty"
 
 
 def test_a_folder_is_named_without_its_path(tmp_path, page):
