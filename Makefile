@@ -49,8 +49,7 @@ check: .venv/installed
 # study beside what it asks a cluster for; data larger than memory. Four hours, on a machine that does nothing else and has
 # 50 GB of disk. One of them alone: `python tests/record.py tests/benchmark_step.py`.
 BENCHMARKS = benchmark benchmark_step benchmark_threads benchmark_saving benchmark_backup benchmark_plan \
-  benchmark_comparison benchmark_copies benchmark_large benchmark_scale \
-  benchmark_stages
+  benchmark_comparison benchmark_copies benchmark_demo benchmark_large benchmark_scale benchmark_stages
 
 bench: .venv/installed
 	set -e; for name in $(BENCHMARKS); do .venv/bin/python tests/record.py tests/$$name.py; done

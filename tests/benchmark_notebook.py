@@ -1,13 +1,14 @@
 """Print how long the same study takes in a notebook's few lines of Keras, and in Baton: whole, and an epoch of it.
 
-    python tests/benchmark_notebook.py [IMAGES]
+    python tests/benchmark_notebook.py [IMAGES [MODEL ...]]
 
-IMAGES: a folder with a folder of images for each class; without it, JPEGs of 640 x 480 are drawn. The notebook is what a
-user would write: in its common form it decodes every image in every epoch, in float32; in its best it decodes once
-(cache), ahead of time (prefetch), and computes in the number format that Baton chooses on this processor. The study is one
-model with two seeds, which the notebook trains one after the other in one process. All three start from the files and end with
-the accuracy on the same test images, in turn. "An epoch" is the time of all epochs by their number: where Baton trains both seeds
-at a time, half of what each takes. An hour.
+IMAGES: a folder with a folder of images for each class; without it, JPEGs of 640 x 480 are drawn. MODEL: only these;
+model_3 (at two sizes) and model_5 (the most work per step) take an hour each on a slow processor. The notebook is what a
+user would write: in its common form it decodes every image in every epoch, in float32; in its best it decodes once (cache),
+ahead of time (prefetch), and computes in the number format that Baton chooses on this processor. The study is one model
+with two seeds, which the notebook trains one after the other in one process. All three start from the files and end with
+the accuracy on the same test images, in turn. "An epoch" is the time of all epochs by their number: where Baton trains both
+seeds at a time, half of what each takes.
 """
 
 import json
@@ -181,11 +182,11 @@ def time_way(way, name, size, epochs, folder):
     return found | {"whole": time.perf_counter() - start}
 
 
-def main(images):
+def main(images=None, *names):
     with tempfile.TemporaryDirectory() as scratch:
         scratch = Path(scratch)
         images = images or draw_photos(scratch / "photos")
-        for name, size, most, epochs in MODELS:
+        for name, size, most, epochs in [model for model in MODELS if not names or model[0] in names]:
             folder = scratch / f"{name}_{size}"
             split(images, folder, most)
             times = {way: [] for way in WAYS}
@@ -214,4 +215,4 @@ if __name__ == "__main__":
         way, name, size, epochs, folder = sys.argv[2:]
         run_notebook(way, name, int(size), int(epochs), Path(folder))
     else:
-        main(sys.argv[1] if sys.argv[1:] else None)
+        main(*sys.argv[1:])

@@ -18,6 +18,7 @@ import numpy as np
 import yaml
 
 from baton.manifests import write_manifest
+from baton.study.cost import measure
 from baton.training import keeper as keeping
 from baton.training import networks
 from baton.training.keeper import Keeper
@@ -61,7 +62,7 @@ def make_keeper(folder):
 
 def largest(size, steps, saves):
     """Print the cost of a step and of a save, with the best weights that a state has after its first epoch."""
-    name = max(CONFIG["models"], key=lambda model: cost.measure(model | {"size": size}).weights)["name"]
+    name = max(CONFIG["models"], key=lambda model: measure(model | {"size": size}).weights)["name"]
     with tempfile.TemporaryDirectory() as folder:
         training = make_training(Path(folder), name, size, BATCH)
         batch = next(iter(training.train.batches(BATCH)))

@@ -2,7 +2,7 @@
 
     python tests/record.py tests/benchmark_step.py [ARGUMENT ...]
 
-Each benchmark has a section there for each kind of machine, which is written anew; the others stay as they are.
+Each command has a section there for each kind of machine, which is written anew; the others stay as they are.
 """
 
 import ast
@@ -18,7 +18,7 @@ INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2")  # for sums of pro
 PAGE = ROOT / "docs/benchmarks.md"
 HEAD = """# Benchmarks
 
-Written by `make bench` (`tests/record.py`), a section for each of its programs and each kind of machine; the medians of pairs,
+Written by `make bench` (`tests/record.py`), a section for each of its commands and each kind of machine; the medians of pairs,
 where nothing else is said. Timings differ from machine to machine and from run to run: the ratios are what to look at.
 """
 
@@ -46,12 +46,12 @@ def commit():
 
 
 def section_of(script, words, lines):
-    """Return the section of a benchmark: its docstring's first line, how it was run, and what it printed."""
+    """Return the section of a benchmark: how and where it was run, its docstring's first line, and what it printed."""
     docstring = ast.get_docstring(ast.parse(script.read_text(encoding="utf-8")))
-    how = " ".join(["python", f"tests/{script.name}", *words])
+    heading = f"{' '.join([script.name, *words])}: {processor()}"
+    when = f"Commit {commit()}, {datetime.date.today().isoformat()}."
     printed = "\n".join(f"    {line}" for line in lines)
-    today = datetime.date.today().isoformat()
-    return f"## {script.name}, {processor()}\n\n{docstring.splitlines()[0]}\n\n`{how}`: commit {commit()}, {today}.\n\n{printed}\n"
+    return f"## {heading}\n\n{docstring.splitlines()[0]} {when}\n\n{printed}\n"
 
 
 def replace_section(page, section):

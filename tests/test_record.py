@@ -31,29 +31,31 @@ def write(folder, name, code=0):
 
 
 def test_each_has_its_section_which_is_written_anew(tmp_path, page):
-    for name, words in (("benchmark_b.py", []), ("benchmark_a.py", []), ("benchmark_b.py", ["7"])):
+    for name, words in (("benchmark_b.py", ["7"]), ("benchmark_a.py", []), ("benchmark_b.py", ["7"])):
         record.main(write(tmp_path, name), *words)
     text = page.read_text()
     assert text.startswith("# Benchmarks\n\n")
     assert [line for line in text.splitlines() if line.startswith("## ")] == [
-        "## benchmark_a.py, Fast, 2 cores",
-        "## benchmark_b.py, Fast, 2 cores",
+        "## benchmark_a.py: Fast, 2 cores",
+        "## benchmark_b.py 7: Fast, 2 cores",
     ]
     assert text.count("Print two lines.") == 2 and "More of it" not in text
     assert "    first\n    second\n" in text and text.endswith("    first 7\n    second\n")
-    assert "`python tests/benchmark_b.py 7`: commit " in text
+    assert text.count("\n\nPrint two lines. Commit ") == 2
     assert "\n\n\n" not in text
 
 
 def test_what_another_machine_took_stays(tmp_path, page, monkeypatch):
-    script = write(tmp_path, "benchmark_a.py")
-    record.main(script, "1")
-    monkeypatch.setattr(record, "processor", lambda: "Slow, 8 cores")
-    record.main(script, "2")
-    record.main(script, "3")
+    script = tmp_path / "benchmark_a.py"
+    for machine, number in (("Fast", 1), ("Slow", 2), ("Slow", 3)):
+        monkeypatch.setattr(record, "processor", lambda name=machine: name)
+        script.write_text(f'"""Print a number."""\nprint("number", {number})\n')
+        record.main(str(script))
     text = page.read_text()
-    assert [text.count(f"    first {number}\n") for number in (1, 2, 3)] == [1, 0, 1]
-    assert text.index("Fast, 2 cores\n") < text.index("    first 1\n") < text.index("Slow, 8 cores\n")
+    assert [text.count(f"    number {number}\n") for number in (1, 2, 3)] == [1, 0, 1]
+    assert (
+        text.index(": Fast\n") < text.index("number 1\n") < text.index(": Slow\n") < text.index("number 3\n")
+    )
 
 
 def test_the_processor_is_named_with_its_best_instructions(monkeypatch):
@@ -88,7 +90,7 @@ def test_a_commit_is_dirty_by_other_files_than_the_page(tmp_path, monkeypatch):
 def test_a_folder_is_named_without_its_path(tmp_path, page):
     (tmp_path / "photos").mkdir()
     record.main(write(tmp_path, "benchmark_a.py"), str(tmp_path / "photos"))
-    assert "`python tests/benchmark_a.py photos`" in page.read_text()
+    assert "## benchmark_a.py photos: Fast, 2 cores\n" in page.read_text()
 
 
 def test_one_that_fails_changes_nothing(tmp_path, page):
