@@ -60,7 +60,7 @@ def ties():
     for models, images, spread, kind in product((2, 3, 6, 8), (100, 450, 5000), (0, 0.01, 0.03), kinds):
         if (kind == "one unstable" and not spread) or (kind == "one diverged" and models == 2):
             continue
-        studies = STUDIES if images < 5000 else STUDIES // 4
+        studies = STUDIES if images < 5000 else -(-STUDIES // 4)
         shares = []
         for seeds in (2, 3, 5, 10):
             counts = count_named([0.6] * models, seeds, images, spread, studies=studies, **kinds[kind])

@@ -14,11 +14,11 @@ from benchmark import CONFIG, settings_of
 
 from baton.study.cost import measure
 
-SECONDS, START = 5, 12  # measured, and until all processes are ready
+SECONDS = 5
 
 
-def count_steps(name, size, threads, start):
-    """Print how many steps per second a model makes from `start`, by the clock, on."""
+def count_steps(name, size, threads):
+    """Say "ready", wait for a line, and print how many steps per second a model makes from then on."""
     import benchmark
 
     from baton.training import networks
@@ -32,10 +32,8 @@ def count_steps(name, size, threads, start):
     )
     trainer = benchmark.make_trainer(name, size, "auto")
     benchmark.seconds_for(trainer, [batch] * 3)
-    if time.time() > start:
-        raise SystemExit("the processes were not ready in time: a larger START is needed")
-    while time.time() < start:
-        time.sleep(0.01)
+    print("ready", flush=True)
+    sys.stdin.readline()
     steps, began = 0, time.perf_counter()
     while time.perf_counter() < began + SECONDS:
         benchmark.seconds_for(trainer, [batch])
@@ -45,18 +43,23 @@ def count_steps(name, size, threads, start):
 
 def run(name, size, threads, processes):
     """Return the steps per second of some processes together."""
-    command = [sys.executable, __file__, name, str(size), str(threads), str(time.time() + START)]
+    command, pipe = [sys.executable, __file__, name, str(size), str(threads)], subprocess.PIPE
     children = [
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True)
         for _ in range(processes)
     ]
+    for child in children:
+        child.stdout.readline()
+    for child in children:
+        child.stdin.write("\n")
+        child.stdin.flush()
     return sum(float(child.communicate()[0]) for child in children)
 
 
 def main():
     if len(sys.argv) > 1:
-        name, size, threads, start = sys.argv[1:]
-        count_steps(name, int(size), int(threads), float(start))
+        name, size, threads = sys.argv[1:]
+        count_steps(name, int(size), int(threads))
         return
     for size in (32, 96):
         for name in (model["name"] for model in CONFIG["models"]):
