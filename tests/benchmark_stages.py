@@ -2,7 +2,7 @@
 
     PYTHONPATH=scripts:tests python tests/benchmark_stages.py [photos] [small]
 
-The stages should be linear, and their memory flat. Links to a few thousand files, which the stages take for images of their
+The stages should be linear, and their memory flat; the links that they make are no faster than the disk. Links to a few thousand files, which the stages take for images of their
 own, and not for copies: finding these is benchmark_copies.py's. Half an hour, and 15 GB of disk in the
 temporary folder.
 """
@@ -90,21 +90,34 @@ def call_stage(stage, folder, size):
     print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000)
 
 
+def time_links(folder, count):
+    """Return how long the disk takes for as many links as sort_into_classes and filter_corrupt make, each."""
+    for label in range(CLASSES):
+        (folder / f"bare/{label}").mkdir(parents=True)
+    start = time.perf_counter()
+    for label in range(CLASSES):
+        for number in range(label, count, CLASSES):
+            os.symlink(f"{folder}/photos/{label}/{number}.jpg", f"{folder}/bare/{label}/{number}.jpg")
+    return time.perf_counter() - start
+
+
 def run_stages(what, file_size, size, distinct, count):
     """Call the stages on a tenth of the images and on all; print time and memory of each."""
-    found = {stage: [] for stage in STAGES}
+    found, bare = {stage: [] for stage in STAGES}, []
     for images in (count // 10, count):
         with tempfile.TemporaryDirectory(prefix="baton-scale-") as folder:
             link_images(Path(folder), file_size, distinct, images)
             for stage in STAGES:
                 printed = read_output([sys.executable, __file__, "stage", stage, folder, str(size)])
                 found[stage].append([float(value) for value in printed.split()])
+            bare.append(time_links(Path(folder), images))
     for stage, ((few_s, few_mb), (s, mb)) in found.items():
         print(
             f"{count:,} {what} at {size} px: {stage} {s:.1f} s, {mb:.0f} MB; "
             f"with a tenth of them {few_s:.1f} s, {few_mb:.0f} MB",
             flush=True,
         )
+    print(f"{count:,} links in a bare loop: {bare[1]:.1f} s; a tenth of them {bare[0]:.1f} s", flush=True)
 
 
 def main():
