@@ -1,4 +1,4 @@
-"""Print how often studies of planted accuracies get the right winner, and a wrong one. Run it with `make bench`.
+"""Print how often studies of planted accuracies get the right winner, and a wrong one.
 
 An image is hard or easy for all models, for one model, and for one training run; a training reaches its model's accuracy
 and a normal deviation from it. The tables say for how many studies in a hundred a model was named best.

@@ -1,4 +1,4 @@
-"""Run every stage but training on a large study, and print time and memory beside what the Slurm profile asks for.
+"""Print the time and memory of every stage but training on a large study, beside what the Slurm profile asks for.
 
     PYTHONPATH=scripts:tests python tests/benchmark_large.py [IMAGES [CLASSES [MODELS]]]
 

@@ -1,8 +1,7 @@
 """Print what `snakemake plan` says of a study beside what then happens, as a ratio.
 
-Run it with `make bench`, or with the config of a study of one's own:
+Of the demo, or with the config of a study of one's own:
     python tests/benchmark_plan.py FOLDER CONFIG
-Nothing else should be running.
 """
 
 import csv

@@ -1,4 +1,4 @@
-"""Print what saving costs, as a share of the training time. Run it with nothing else running:
+"""Print what saving costs, as a share of the training time.
 
     PYTHONPATH=scripts .venv/bin/python tests/benchmark_saving.py
 

@@ -2,9 +2,9 @@
 
     PYTHONPATH=scripts:tests python tests/benchmark_stages.py [photos] [small]
 
-The stages should be linear, and their memory flat; the links that they make are no faster than the disk. Links to a few thousand files, which the stages take for images of their
-own, and not for copies: finding these is benchmark_copies.py's. Half an hour, and 15 GB of disk in the
-temporary folder.
+The stages should be linear, and their memory flat; the links that two of them make are no faster than the disk. The images
+are names of a few thousand files, which the stages take for images of their own, and not for copies: finding these is
+benchmark_copies.py's. Half an hour, and 15 GB of disk in the temporary folder.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""Print how long a training step takes beside a plain Keras one, where its time goes, and how near that is to the limit.
+"""Print how long a training step takes beside one of an earlier version, where its time goes, and how near that is to the limit.
 
     PYTHONPATH=scripts:tests python tests/benchmark_step.py [MODEL ...]
 

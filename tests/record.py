@@ -48,10 +48,11 @@ def commit():
 def section_of(script, words, lines):
     """Return the section of a benchmark: how and where it was run, its docstring's first line, and what it printed."""
     docstring = ast.get_docstring(ast.parse(script.read_text(encoding="utf-8")))
+    what = docstring.splitlines()[0].removeprefix("Print ")
     heading = f"{' '.join([script.name, *words])}: {processor()}"
     when = f"Commit {commit()}, {datetime.date.today().isoformat()}."
     printed = "\n".join(f"    {line}" for line in lines)
-    return f"## {heading}\n\n{docstring.splitlines()[0]} {when}\n\n{printed}\n"
+    return f"## {heading}\n\n{what[0].upper()}{what[1:]} {when}\n\n{printed}\n"
 
 
 def replace_section(page, section):

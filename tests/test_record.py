@@ -39,9 +39,9 @@ def test_each_has_its_section_which_is_written_anew(tmp_path, page):
         "## benchmark_a.py: Fast, 2 cores",
         "## benchmark_b.py 7: Fast, 2 cores",
     ]
-    assert text.count("Print two lines.") == 2 and "More of it" not in text
+    assert text.count("Two lines.") == 2 and "More of it" not in text
     assert "    first\n    second\n" in text and text.endswith("    first 7\n    second\n")
-    assert text.count("\n\nPrint two lines. Commit ") == 2
+    assert text.count("\n\nTwo lines. Commit ") == 2
     assert "\n\n\n" not in text
 
 
