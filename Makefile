@@ -43,11 +43,9 @@ check: .venv/installed
 	@if [ -x tests/node_modules/.bin/biome ]; then tests/node_modules/.bin/biome check --error-on-warnings; \
 	  else echo "The report's style and script are not linted here: npm ci --prefix tests"; fi
 
-# Writes docs/benchmarks.md: speed, ops, threads, dry run, memory; what saving costs; Keras' backup beside Baton's under the
-# same kills; what was planned beside what happened; the same study as a notebook would do it (IMAGES=FOLDER: on those images,
-# a folder for each class); how often a comparison finds the right winner, and a wrong one; every stage but training of a large
-# study beside what it asks a cluster for; data larger than memory. Four hours, on a machine that does nothing else and has
-# 50 GB of disk. One of them alone: `python tests/record.py tests/benchmark_step.py`.
+# Writes docs/benchmarks.md; docs/speed.md says what each program measures. IMAGES=FOLDER, a folder for each class: what a
+# notebook and Baton do with these. Most of a day, on a machine that does nothing else and has 50 GB of disk. One of them
+# alone: `python tests/record.py tests/benchmark_step.py`.
 BENCHMARKS = benchmark benchmark_step benchmark_threads benchmark_saving benchmark_backup benchmark_plan \
   benchmark_comparison benchmark_copies benchmark_demo benchmark_large benchmark_scale benchmark_stages
 

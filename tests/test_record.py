@@ -1,5 +1,6 @@
 """docs/benchmarks.md as it is written: a section for each benchmark, and nothing of one that failed."""
 
+import re
 import subprocess
 import sys
 
@@ -101,7 +102,7 @@ def test_one_that_fails_changes_nothing(tmp_path, page):
     assert error.value.code == 3 and page.read_text() == before
 
 
-def test_every_benchmark_is_run_by_make_bench():
+def test_every_benchmark_is_run_by_make_bench_and_told_of():
     names = {path.name for path in (record.ROOT / "tests").glob("benchmark*.py")}
     makefile = record.ROOT / "Makefile"
     done = subprocess.run(
@@ -113,3 +114,5 @@ def test_every_benchmark_is_run_by_make_bench():
     assert done.returncode == 0, done.stderr
     named = {f"{word}.py" for word in done.stdout.split("for name in ")[1].split(";")[0].split()}
     assert named | {"benchmark_notebook.py"} == names
+    page = (record.ROOT / "docs/speed.md").read_text(encoding="utf-8")
+    assert names == set(re.findall(r"^\|.* `(benchmark\w*\.py)` \|$", page, re.MULTILINE))
