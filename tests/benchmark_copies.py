@@ -6,13 +6,13 @@ Photographs are those of the folders that are named, else drawn scenes.
 """
 
 import sys
+import tempfile
 import time
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import scipy.fft
-from conftest import REPOSITORY
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont, ImageOps
 from test_find_copies import crop, encoded, scene
 
@@ -119,15 +119,13 @@ def main(folders):
         for path in sorted(Path(folder).rglob("*"))
         if path.suffix.lower() in (".jpg", ".jpeg", ".png")
     ]
-    folder = Path(REPOSITORY / "benchmarks")
-    folder.mkdir(exist_ok=True)
+    chosen = np.random.default_rng(1).permutation(paths)[:PLANTED]
+    with tempfile.TemporaryDirectory() as folder:
+        plant(
+            [decode_image(path) for path in chosen] or [scene(seed) for seed in range(PLANTED)], Path(folder)
+        )
     if paths:
-        chosen = np.random.default_rng(1).choice(paths, min(PLANTED, len(paths)), replace=False)
-        plant([decode_image(path) for path in chosen], folder)
         inspect(paths)
-    else:
-        images = [scene(seed) for seed in range(PLANTED)]
-        plant(images, folder)
     for count in MANY:
         pairs, seconds = find(draw_thumbnails(count))
         planted = {(number, count - PLANTED + number) for number in range(PLANTED)}

@@ -31,7 +31,7 @@ CALLS = {
         r"1 seeds,  450 images: +# +#\n.*the largest of 4: #; beyond 5 % by three standard deviations: #",
     ),
     "benchmark_copies": (
-        "m.REPOSITORY, m.MANY = Path('.'), (1000,); main([])",
+        "m.MANY = (1000,); main([])",
         r"Among 1,000 unlike images copies are found in # s on 2 threads: 1\.000 of the planted ones",
     ),
     "benchmark_large": ("print(main(120, 3, 4))", r"pack_images( +#){4}.*report, 8 x 9( +#){4}\n\[\]"),
