@@ -55,8 +55,9 @@ def augment(read, rows, size, augmentation, seed):
     # itself, as those of earlier versions were made.
     import keras
 
-    from baton.training.networks import augmentation_layers, set_up
+    from baton.training.networks import augmentation_layers, hide_gpus, set_up
 
+    hide_gpus()  # they would turn images by other last bits: the data do not follow from the machine
     set_up(1, "float32", seed)
     layers = keras.Sequential(augmentation_layers(augmentation, seed))
     batch = synthetic_batch(size)

@@ -24,7 +24,7 @@ from baton.errors import UserError
 from baton.files import read_json, write_json
 from baton.manifests import read_manifest
 from baton.study import cost, memory
-from baton.study.gpus import announced, has_cuda
+from baton.study.gpus import count_at_a_time
 from baton.study.identity import COMPILED, UPDATE
 from baton.study.progress import read_progress
 from baton.study.runs import Run
@@ -189,8 +189,8 @@ def main(split, gpus, runs, data, session_minutes, cores):
         (row["training_seconds"] + row["evaluation_seconds"], 1e6 * run.memory, row["threads"])
         for run, row in zip(runs, rows, strict=True)
     ]
-    gpus_here = len(announced()) if has_cuda() else 0
-    wall, at_a_time = simulate(jobs, cores, most, gpus_here or math.inf)
+    order = sorted(range(len(runs)), key=lambda place: -runs[place].priority)  # as Snakemake takes them
+    wall, at_a_time = simulate([jobs[place] for place in order], cores, most, count_at_a_time() or math.inf)
     plan = {
         "images": images | {"synthetic": max(count for _, count in packed) - images["train"]},
         "classes": classes,

@@ -15,10 +15,10 @@ from baton.errors import SessionEnded, UserError
 from baton.files import read_json, write_json, written_aside
 from baton.manifests import read_manifest
 from baton.study import finished
-from baton.study.gpus import announced
 from baton.study.identity import COMPILED, UPDATE, digest_data, identify, learns_answers
 from baton.study.session import Session, find_snakemake, process_age, session_end
 from baton.training import kernels, networks, prediction
+from baton.training.device import take_device
 from baton.training.gpus import take_gpus
 from baton.training.keeper import SAVING_SHARE, Keeper, now, take_way
 from baton.training.splits import Split
@@ -199,11 +199,7 @@ def main(
     answers = [packed["answers"]] if learns_answers(settings) else []
     data = digest_data(packed["train_manifest"], packed["validation_manifest"], weights, *answers)
     identity = identify(settings, augmentation, seed, threads=threads, devices=max(gpus, 1), data=data)
-    if announced() and not networks.sees_gpu():
-        log.warning(
-            "this machine has a GPU and TensorFlow does not see it: training on the processor. "
-            "`pip install --require-hashes -r requirements.gpu.lock` in Baton's environment installs what it needs."
-        )
+    identity = take_device(state, identity, gpus)
     choice = networks.choose_precision(settings["precision"])
     identity = take_way(state, identity, settings["precision"], choice)
     precision, update = identity["precision"], identity.get(UPDATE)

@@ -5,6 +5,7 @@ median of the ratios is what counts.
 """
 
 import json
+import os
 import resource
 import statistics
 import subprocess
@@ -159,7 +160,7 @@ def pack(folder):
         folder,
         {split: folder / f"{split}.npy" for split in splits},
         {split: folder / f"{split}.csv" for split in splits},
-        threads=2,
+        threads=os.cpu_count(),
         size=150,
         synthetic_fraction=0,
         augmentation=None,

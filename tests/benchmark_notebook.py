@@ -102,18 +102,20 @@ def run_notebook(way, name, size, epochs, folder):
     def make_network(seed):
         penalty = keras.regularizers.L2(settings["l2"])
         start = keras.initializers.RandomNormal(0, settings["stddev"], seed=seed)
-        how = {"activation": "relu", "kernel_regularizer": penalty, "kernel_initializer": start}
+        how = {"kernel_regularizer": penalty, "kernel_initializer": start}
         network = keras.Sequential([layers.Input((size, size, 3)), layers.Rescaling(1 / 255)])
         network.add(layers.RandomFlip(augmentation["flip"]))
         network.add(layers.RandomRotation(augmentation["rotation"]))
         for number in range(settings["layers"]):
             kernels = settings["kernels"] * 2**number
-            network.add(layers.Conv2D(kernels, settings["kernel_size"], padding="same", **how))
+            network.add(
+                layers.Conv2D(kernels, settings["kernel_size"], padding="same", activation="relu", **how)
+            )
             network.add(layers.MaxPooling2D())
         network.add(layers.Flatten())
-        network.add(layers.Dense(settings["dense"], **how))
+        network.add(layers.Dense(settings["dense"], activation="relu", **how))
         network.add(layers.Dropout(settings["dropout"]))
-        network.add(layers.Dense(len(classes), activation="softmax", dtype="float32"))
+        network.add(layers.Dense(len(classes), activation="softmax", dtype="float32", **how))
         adam = keras.optimizers.Adam(settings["learning_rate"])
         network.compile(adam, "sparse_categorical_crossentropy", metrics=["accuracy"])
         return network

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from types import SimpleNamespace
 
@@ -13,7 +14,7 @@ from conftest import REPOSITORY, Study, save_images
 from baton.errors import SessionEnded
 from baton.study import gpus
 from baton.study.call import Call
-from baton.study.gpus import announce, announced, list_gpus
+from baton.study.gpus import announce, announced, count_at_a_time, list_gpus
 from baton.training.gpus import take_gpus
 
 UUIDS = ["GPU-aaaa-1", "GPU-aabb-2", "GPU-cccc-3", "GPU-dddd-4"]
@@ -22,7 +23,7 @@ DRIVER = "#!/bin/sh\n" + "".join(f"echo '{number}, {uuid}'\n" for number, uuid i
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch):
-    for name in (gpus.GPUS, gpus.VISIBLE):
+    for name in (gpus.GPUS, gpus.AT_A_TIME, gpus.VISIBLE):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
 
@@ -77,7 +78,7 @@ class TestTake:
         raise AssertionError("it waited")
 
     def test_each_training_run_has_its_own(self):
-        announce(UUIDS[:2])
+        announce(UUIDS[:2], 2)
         with take_gpus(1, self.never):
             assert os.environ[gpus.VISIBLE] == UUIDS[0]
             with take_gpus(1, self.never):
@@ -86,7 +87,7 @@ class TestTake:
                 assert os.environ[gpus.VISIBLE] == UUIDS[1], "it was given back"
 
     def test_where_all_are_taken_it_waits_until_one_is_free(self):
-        announce(UUIDS[:1])
+        announce(UUIDS[:1], 1)
         first, waited = take_gpus(1, self.never), []
         first.__enter__()
 
@@ -99,7 +100,7 @@ class TestTake:
             assert os.environ[gpus.VISIBLE] == UUIDS[0] and waited == [1, 1, 1]
 
     def test_and_ends_where_it_must_not_wait(self):
-        announce(UUIDS[:1])
+        announce(UUIDS[:1], 1)
 
         def refuse():
             raise SessionEnded("the time is up")
@@ -108,7 +109,7 @@ class TestTake:
             pass
 
     def test_one_that_trains_on_two_takes_two_or_none(self):
-        announce(UUIDS[:3])
+        announce(UUIDS[:3], 3)
         with take_gpus(2, self.never):
             assert os.environ[gpus.VISIBLE] == ",".join(UUIDS[:2])
             attempts = []
@@ -123,25 +124,45 @@ class TestTake:
                 pass
             assert attempts == [1]
 
+    def test_two_calls_of_snakemake_share_the_locks(self):
+        """Another process, as the job of another call is: what it holds is free once it has ended, however it ends."""
+        hold = (
+            "import os, sys, tempfile; tempfile.tempdir = sys.argv[1]\n"
+            "from baton.training.gpus import take_gpus\n"
+            "with take_gpus(1, sys.exit): print(os.environ['CUDA_VISIBLE_DEVICES'], flush=True); sys.stdin.read()"
+        )
+        announce(UUIDS[:2], 2)
+        command = [sys.executable, "-c", hold, tempfile.gettempdir()]
+        environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "scripts")}
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        with subprocess.Popen(command, env=environment, **pipes) as other:
+            assert other.stdout.readline() == f"{UUIDS[0]}\n"
+            with take_gpus(1, self.never):
+                assert os.environ[gpus.VISIBLE] == UUIDS[1]
+            other.kill()
+        with take_gpus(1, self.never):
+            assert os.environ[gpus.VISIBLE] == UUIDS[0]
+
     @pytest.mark.parametrize(("found", "count"), [([], 1), (UUIDS, 0)])
     def test_without_gpus_or_where_none_is_asked_for_nothing_is_done(self, found, count):
-        announce(found)
+        announce(found, len(found))
         with take_gpus(count, self.never):
             assert gpus.VISIBLE not in os.environ
 
 
 @pytest.mark.parametrize(
-    ("given", "cuda", "expected", "asked", "known"),
+    ("given", "cuda", "expected", "asked", "known", "at_a_time"),
     [
-        ({}, True, 4, [1, 2, None], UUIDS),
-        ({"gpu": 2}, True, 2, [1, 2, None], UUIDS),
-        ({"gpu": 0}, True, 0, [None, 2, None], []),
+        ({}, True, 4, [1, 2, None], UUIDS, 4),
+        ({"gpu": 2}, True, 2, [1, 2, None], UUIDS, 2),
+        ({"gpu": 9}, True, 9, [1, 2, None], UUIDS, 4),
+        ({"gpu": 0}, True, 0, [None, 2, None], [], None),
         # They train on the processor, as many as there are cores for.
-        ({}, False, None, [None, 2, None], UUIDS),
+        ({}, False, None, [None, 2, None], UUIDS, None),
     ],
 )
 def test_no_more_run_at_a_time_than_there_are_unless_the_user_says_else(
-    driver, monkeypatch, given, cuda, expected, asked, known
+    driver, monkeypatch, given, cuda, expected, asked, known, at_a_time
 ):
     monkeypatch.setattr(gpus, "has_cuda", lambda: cuda)
 
@@ -167,6 +188,7 @@ def test_no_more_run_at_a_time_than_there_are_unless_the_user_says_else(
     Call(workflow, SimpleNamespace(runs=runs)).limit_jobs()
     assert (resources["gpu"].value if "gpu" in resources else None) == expected and announced() == known
     assert [rule.resources.get("gpu") for rule in rules] == asked
+    assert count_at_a_time() == at_a_time, "for the plan"
     assert (os.environ.get(gpus.VISIBLE) == "") == (given == {"gpu": 0})
 
 

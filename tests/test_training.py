@@ -22,7 +22,7 @@ import train
 from baton.manifests import write_manifest
 from baton.study.identity import stopped_early
 from baton.study.session import Session
-from baton.training import networks
+from baton.training import device, networks
 from baton.training import precision as formats
 from baton.training.augmentation import augment_in_one_pass
 from baton.training.splits import Split, order_of_epoch
@@ -568,9 +568,73 @@ def test_bfloat16_is_taken_where_the_processor_is_known_to_be_faster_in_it(
 )
 def test_or_the_gpu(monkeypatch, capability, found):
     details = {} if capability is None else {"compute_capability": capability}
-    monkeypatch.setattr(networks.tf.config, "list_physical_devices", lambda kind: ["a GPU"])
+    monkeypatch.setattr(networks.tf.config, "get_visible_devices", lambda kind: ["a GPU"])
     monkeypatch.setattr(networks.tf.config.experimental, "get_device_details", lambda gpu: details)
     assert networks.choose_precision("auto").precision == found
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """What TensorFlow sees of a GPU that is played: it can come and go. What computes is the processor, all the same."""
+    visible = []
+    config = networks.tf.config
+    monkeypatch.setattr(config, "get_visible_devices", lambda kind: list(visible))
+    monkeypatch.setattr(config, "set_visible_devices", lambda devices, kind: visible.clear())
+    monkeypatch.setattr(config.experimental, "set_memory_growth", lambda device, growing: None)
+    monkeypatch.setattr(config.experimental, "get_device_details", lambda device: {})
+    return visible
+
+
+def test_what_the_processor_began_it_finishes_where_there_is_a_gpu(tmp_path, gpu, caplog):
+    caplog.set_level("INFO")
+    whole, begun = tmp_path / "whole", tmp_path / "begun"
+    for folder in (whole, begun):
+        folder.mkdir()
+    expected = run_main(whole, "auto", 4)
+    run_main(begun, "auto", 2)
+    gpu.append("a GPU")
+    found = run_main(begun, "auto", 4)
+    assert gpu == [] and "begun on the processor: it resumes there." in caplog.text
+    assert found["last"] == expected["last"] and found["identity"] == expected["identity"]
+    assert "device" not in found["identity"], "earlier versions' states are found"
+
+
+def test_what_a_gpu_began_waits_for_one(tmp_path, gpu, caplog):
+    caplog.set_level("INFO")
+    gpu.append("a GPU")
+    begun = run_main(tmp_path, "float32", 2)
+    assert begun["identity"]["device"] == "a GPU" and begun["epochs"] == 2
+    gpu.clear()
+    other = run_main(tmp_path, "float32", 3)
+    assert "trained something else: device was a GPU and is the processor. Its state is kept" in caplog.text
+    assert "device" not in other["identity"] and len(other["sessions"]) == 1
+    gpu.append("a GPU")
+    caplog.clear()
+    found = run_main(tmp_path, "float32", 4)
+    assert gpu and "resuming from epoch 3, step 0" in caplog.text
+    assert found["identity"] == begun["identity"] and found["epochs"] == 4
+
+
+def test_a_finished_one_counts_wherever_it_was_trained(tmp_path, gpu, caplog):
+    caplog.set_level("INFO")
+    gpu.append("a GPU")
+    trained = run_main(tmp_path, "float32", 2)
+    gpu.clear()
+    assert run_main(tmp_path, "float32", 2) == trained and "trained already" in caplog.text
+
+
+@pytest.mark.parametrize(("listed", "asked"), [(["GPU-1"], 0), ([], 1)])
+def test_a_gpu_that_tensorflow_does_not_see_is_told_of(tmp_path, gpu, monkeypatch, caplog, listed, asked):
+    monkeypatch.setattr(device, "list_gpus", lambda: listed)
+    assert device.take_device(tmp_path, {"seed": 1}, asked) == {"seed": 1}
+    assert "TensorFlow does not see it: training on the processor" in caplog.text
+    assert "requirements.gpu.lock" in caplog.text
+
+
+def test_without_one_nothing_is_said(tmp_path, gpu, monkeypatch, caplog):
+    monkeypatch.setattr(device, "list_gpus", list)
+    device.take_device(tmp_path, {"seed": 1}, 0)
+    assert caplog.text == ""
 
 
 def choose(monkeypatch, found):

@@ -148,10 +148,11 @@ class Call:
             os.environ[gpus.VISIBLE] = ""
             return
         found = gpus.list_gpus()
-        gpus.announce(found)
-        if found and gpus.has_cuda():  # else they train on the processor, each of which says so
-            if "gpu" not in given:
-                given["gpu"] = len(found)
+        used = bool(found) and gpus.has_cuda()  # else they train on the processor, each of which says so
+        if used and "gpu" not in given:
+            given["gpu"] = len(found)
+        gpus.announce(found, min(given["gpu"].value, len(found)) if used else 0)
+        if used:
             models = {run.files.model for run in self.study.runs}
             for rule in self.workflow.rules:
                 if models & set(map(str, rule.output)) and "gpu" not in rule.resources:

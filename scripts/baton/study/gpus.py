@@ -7,6 +7,7 @@ import subprocess
 
 # The call of snakemake puts here the GPUs that its jobs share, for them and the plan.
 GPUS = "BATON_GPUS"
+AT_A_TIME = "BATON_GPUS_AT_A_TIME"
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 QUERY = ["nvidia-smi", "--query-gpu=index,uuid", "--format=csv,noheader"]
 LONGEST = 20  # seconds for the driver to answer
@@ -42,11 +43,17 @@ def has_cuda() -> bool:
     return with_tensorflow or ctypes.util.find_library("cudnn") is not None
 
 
-def announce(gpus: list[str]) -> None:
-    """Tell the jobs that this call starts here which GPUs they share."""
+def announce(gpus: list[str], at_a_time: int) -> None:
+    """Tell the jobs that this call starts here which GPUs they share, and how many of them are in use at a time."""
     os.environ[GPUS] = ",".join(gpus)
+    os.environ[AT_A_TIME] = str(at_a_time)
 
 
 def announced() -> list[str]:
     """Return the GPUs that the jobs of this call share; none on a cluster, which gives each job its own."""
     return list(filter(None, os.environ.get(GPUS, "").split(",")))
+
+
+def count_at_a_time() -> int | None:
+    """Return how many GPUs the training runs of this call use at a time; None where they train on the processor."""
+    return int(os.environ.get(AT_A_TIME) or 0) or None

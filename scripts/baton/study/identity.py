@@ -39,7 +39,9 @@ Identity = dict[str, Any]
 
 # Decided by the machine and the call, not by the study. They decide bits, so a training run resumes only where they
 # are the same; once finished, it is the same training wherever it is looked at.
-OF_THE_MACHINE = ("threads", "devices")
+OF_THE_MACHINE = ("threads", "devices", "device")
+# "device" is there where one GPU computes, and not where the processor does: earlier versions did not record it.
+DEVICE, ON_GPU, WITHOUT = "device", "a GPU", {"device": "the processor"}
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 # How a step is computed: the update of the weights in one pass over them, flips and rotation in one over the images; and
 # compiled, where it pays. A training run goes on as it began: those of earlier versions began without the second, or without
@@ -128,7 +130,7 @@ def _digest(files):
 def list_changes(before: Mapping, now: Mapping, ignored: Iterable[str] = ()) -> list[str]:
     """Return a sentence for each thing in which two identities differ, without those that are `ignored`."""
     return [
-        f"{name} was {before.get(name)} and is {now.get(name)}"
+        f"{name} was {before.get(name, WITHOUT.get(name))} and is {now.get(name, WITHOUT.get(name))}"
         for name in sorted((set(before) | set(now)) - set(ignored))
         if before.get(name) != now.get(name)
     ]

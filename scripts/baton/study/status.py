@@ -13,6 +13,8 @@ from typing import Any
 
 from baton.study import finished
 from baton.study.identity import (
+    DEVICE,
+    ON_GPU,
     PRECISIONS,
     UPDATE,
     Identity,
@@ -69,6 +71,7 @@ def how_far(run: Run, data: dict[str, Any], threads: int | None = None) -> Statu
         # What the machine decides is named only where it is known to differ.
         known = {
             "devices",
+            DEVICE,
             UPDATE,
             *(() if threads else ("threads",)),
             *(() if "precision" in wanted else ("precision",)),
@@ -91,8 +94,9 @@ def _find_states(
         "devices": dict.fromkeys([previous.get("devices", 1), 1]),
     }
     precisions = [wanted["precision"]] if "precision" in wanted else PRECISIONS
-    for chosen in product(*choices.values()):
-        for identity in list_ways(wanted | dict(zip(choices, chosen, strict=True)), precisions):
+    for *chosen, device in product(*choices.values(), ({}, {DEVICE: ON_GPU})):
+        of_machine = dict(zip(choices, chosen, strict=True)) | device
+        for identity in list_ways(wanted | of_machine, precisions):
             if values := read_state_values(f"{run.files.state}/{fingerprint(identity)}"):
                 yield values
 

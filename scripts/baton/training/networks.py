@@ -69,7 +69,12 @@ def choose_precision(wanted: str) -> precision.Choice:
 
 def sees_gpu() -> bool:
     """Whether TensorFlow can compute on a GPU of this machine."""
-    return bool(tf.config.list_physical_devices("GPU"))
+    return bool(tf.config.get_visible_devices("GPU"))
+
+
+def hide_gpus() -> None:
+    """Have TensorFlow compute on the processor alone: before it uses a device."""
+    tf.config.set_visible_devices([], "GPU")
 
 
 def list_formats() -> list[str]:
@@ -79,7 +84,7 @@ def list_formats() -> list[str]:
 
 def _gpu_generation():
     """Return the compute capability of the GPU, (0, 0) where it is unknown; None without a GPU."""
-    gpus = tf.config.list_physical_devices("GPU")
+    gpus = tf.config.get_visible_devices("GPU")
     if not gpus:
         return None
     return tf.config.experimental.get_device_details(gpus[0]).get("compute_capability", (0, 0))
@@ -93,8 +98,8 @@ def set_up(threads: int, precision: str, seed: int) -> None:
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
     tf.config.experimental.enable_op_determinism()
-    for device in tf.config.list_physical_devices("GPU"):
-        # Two training runs may share a GPU; without this the first would take all its memory.
+    for device in tf.config.get_visible_devices("GPU"):
+        # Other programs may use the GPU too; without this the first would take all its memory.
         tf.config.experimental.set_memory_growth(device, True)
     keras.utils.set_random_seed(seed)
     keras.config.set_dtype_policy(precision)
