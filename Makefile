@@ -1,6 +1,6 @@
 # `make run`: the demo study, to results/report.html. `make test`: every test. `make check`: the linters.
 # All three set up .venv first, from the locks. PYTHON names the Python to use (3.11 to 3.13).
-# `make run` installs CUDA too where NVIDIA's driver shows a GPU; `make run GPU=0` leaves it out.
+# `make run` installs CUDA too where NVIDIA's driver shows a GPU; `make run GPU=0` leaves it out, and trains on the processor.
 
 PYTHON = python3
 GPU := $(shell test "$$(uname)" = Linux && nvidia-smi -L >/dev/null 2>&1 && echo 1 || echo 0)
@@ -8,7 +8,7 @@ GPU := $(shell test "$$(uname)" = Linux && nvidia-smi -L >/dev/null 2>&1 && echo
 .PHONY: run test test-gpu soak mutants check bench pictures lock
 
 run: .venv/installed $(if $(filter-out 0,$(GPU)),.venv/gpu)
-	.venv/bin/snakemake
+	.venv/bin/snakemake $(if $(filter command,$(origin GPU)),$(if $(filter 0,$(GPU)),--resources gpu=0))
 
 # Three files at a time: much of it is waiting for processes to start. The longest come first: last, they would be waited
 # for alone. The interruptions have clocks and the machine alone.
@@ -21,9 +21,10 @@ test: .venv/installed
 
 # What only a real GPU can show.
 test-gpu: .venv/installed $(if $(filter-out 0,$(GPU)),.venv/gpu)
-	.venv/bin/python -m pytest -m gpu tests/test_on_gpu.py
+	.venv/bin/python -m pytest -m gpu -rs tests/test_on_gpu.py
 
-# Kills training runs a hundred times in all, at random, and compares every bit; twenty minutes.
+# What takes long: training runs killed a hundred times in all, at random, and every bit compared; each benchmark at a small
+# size; the estimated ceiling and large tables; Slurm, with its slow clocks. Forty minutes.
 soak: .venv/installed
 	.venv/bin/python -m pytest -m soak
 	MIN_JOB_AGE=300 .venv/bin/python -m pytest tests/slurm

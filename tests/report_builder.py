@@ -232,6 +232,7 @@ class Made:
             "dense": 16,
             "layers": 2,
             "epochs": one.get("epochs", 4),
+            "precision": one.get("precision", settings["precision"]),
         }
         return dict(sorted((settings | shape).items()))
 
@@ -314,6 +315,8 @@ class Made:
             "seconds": one.get("seconds", 42.0),
             "sessions": one.get("sessions", sessions),
         }
+        if "precision_reason" in one:
+            training["precision_reason"] = one["precision_reason"]
         self._json(f"results/models/{folder}/training.json", training)
         curves = self._path(f"results/models/{folder}/curves.svg")
         if self.curves:

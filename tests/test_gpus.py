@@ -229,11 +229,13 @@ class TestInstalling:
         text = self.commands_of_make(tmp_path, *words)
         assert ("set_up.py .venv/gpu requirements.gpu.lock" in text) == installed
         assert ("GPU=0 leaves it out" in text) == installed
+        assert ("snakemake --resources gpu=0" in text) != installed
 
     def test_make_run_where_there_is_none(self, driver, tmp_path):
         (driver / "nvidia-smi").write_text("#!/bin/sh\nexit 9\n")
         text = self.commands_of_make(tmp_path)
         assert "requirements.lock" in text and "requirements.gpu.lock" not in text
+        assert "--resources" not in text
 
     @pytest.mark.parametrize(("gpu", "installed"), [(True, True), (False, False)])
     def test_the_notebook(self, driver, tmp_path, monkeypatch, capsys, gpu, installed):

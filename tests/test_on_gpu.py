@@ -4,6 +4,8 @@
 """
 
 import json
+import re
+import shutil
 import subprocess
 import threading
 
@@ -65,7 +67,7 @@ def study(tmp_path_factory):
 
 @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16", "mixed_float16"])
 def test_each_op_that_is_used_gives_the_same_bits_again(precision):
-    """TensorFlow's op determinism refuses what has no such kernel: rotation, resizing, pooling, bias, cross-entropy, ..."""
+    """TensorFlow's op determinism refuses what has no such kernel: rotation, pooling, bias, cross-entropy, ..."""
     settings = CONFIG["models"][0] | {
         "size": 64,
         "l2": 0.001,
@@ -92,13 +94,31 @@ def ask_driver(what):
     return [float(line) for line in subprocess.check_output(command, text=True).split()]
 
 
+def strip_idle(shares):
+    """Return the shares from the first to the last that is not 0."""
+    at_work = [place for place, share in enumerate(shares) if share]
+    return shares[at_work[0] : at_work[-1] + 1] if at_work else []
+
+
+@pytest.mark.skipif(len(list_gpus()) < 2, reason="NVIDIA's driver shows one GPU here, and two are needed")
+def test_two_gpus_train_one_model_with_the_same_bits_again(study):
+    found = []
+    for _ in range(2):
+        study.run("train_one", "--set-resources", "train_one:gpu=2", "--forcerun", "train_one")
+        shutil.rmtree(study / "results/models/one/seed_1/finished", ignore_errors=True)
+        shutil.rmtree(study / "state")
+        assert json.loads(study.read("results/models/one/seed_1/training.json"))["devices"] == 2
+        found.append(study.read("results/models/one/seed_1/history.csv"))
+    assert found[0] == found[1]
+
+
 def test_one_training_run_to_a_gpu_which_seldom_idles_and_keeps_memory_free(study, capsys):
     study.configure(CONFIG | {"training": CONFIG["training"] | {"epochs": 200}})
     ended, busy, used = threading.Event(), [], []
 
     def watch():
         while not ended.wait(0.5):
-            busy.append(max(ask_driver("utilization.gpu")))
+            busy.append(ask_driver("utilization.gpu"))
             used.append(max(ask_driver("memory.used")))
 
     watcher = threading.Thread(target=watch)
@@ -111,12 +131,13 @@ def test_one_training_run_to_a_gpu_which_seldom_idles_and_keeps_memory_free(stud
     sessions = []
     for name in ("one", "two"):
         (session,) = json.loads(study.read(f"results/models/{name}/seed_1/training.json"))["sessions"]
-        sessions.append((session["started"], session["ended"]))
-        assert "training on GPU-" in study.read(f"logs/train/{name}/seed_1.log").decode()
-    (_, first_ended), (second_started, _) = sorted(sessions)
-    if len(list_gpus()) == 1:
-        assert second_started >= first_ended
-    training = [share for share in busy if share > 0]
+        (gpu,) = re.findall(r"training on (GPU-\S+)", study.read(f"logs/train/{name}/seed_1.log").decode())
+        sessions.append((session["started"], session["ended"], gpu))
+    (_, first_ended, first), (second_started, _, second) = sorted(sessions)
+    assert second_started >= first_ended if first == second else len(list_gpus()) > 1
+    shares = [strip_idle(shares) for shares in zip(*busy, strict=True)]
+    assert any(shares), "no GPU was busy"
     with capsys.disabled():
-        print(f"\nwhile training the GPU idles {100 - sum(training) / len(training):.0f} % of the time")
+        for mean in (sum(some) / len(some) for some in shares if some):
+            print(f"\nfrom its first work to its last a GPU idles {100 - mean:.0f} % of the time")
     assert max(used) < 0.8 * max(ask_driver("memory.total"))

@@ -89,3 +89,28 @@ class TestData:
         assert (
             "Where that was chosen among several, by these very images, it is a little too good." in made.text
         )
+
+
+class TestPrecision:
+    def test_why_auto_took_its_number_format(self, tmp_path):
+        amd = "the processor is an AMD with avx512_bf16"
+        made = report(tmp_path, run("good", GOOD, precision_reason=amd), run("worse", WORSE))
+        assert f"The number format that auto took follows from the hardware: {amd}." in made.text
+
+    def test_where_it_took_several_how_many_training_runs_each_is_for(self, tmp_path):
+        old, new = "the processor is <b>old</b>", "the GPU is new"
+        runs = [
+            run("one", GOOD, precision_reason=old),
+            run("two", GOOD, precision_reason=new),
+            run("three", WORSE, precision_reason=new),
+        ]
+        made = report(tmp_path, *runs)
+        assert (
+            "the GPU is new (2 of 3 training runs); the processor is <b>old</b> (1 of 3 training runs)."
+            in made.text
+        )
+
+    def test_nothing_where_the_config_names_it(self, tmp_path):
+        named = run("good", GOOD, precision="float32", precision_reason="set in the config")
+        made = report(tmp_path, named)
+        assert "follows from the hardware" not in made.text

@@ -44,7 +44,8 @@ def choose(wanted: str, gpu: tuple[int, int] | None = None) -> Choice:
     if wanted != "auto":
         return Choice(wanted, "set in the config")
     if gpu is not None:
-        # NVIDIA, A100 whitepaper (2020): tensor cores for bfloat16 are new in this generation. Not measured.
+        # NVIDIA, A100 whitepaper (2020): tensor cores for bfloat16 are new in this generation; those before have none, and
+        # would convert. Neither is measured.
         if gpu >= AMPERE:
             return Choice(
                 BFLOAT16, f"the GPU's compute capability is {gpu[0]}.{gpu[1]}, and 8.0 has bfloat16"
