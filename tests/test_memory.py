@@ -6,10 +6,12 @@ from types import SimpleNamespace
 
 import psutil
 import pytest
-from conftest import Study, save_images
+import yaml
+from conftest import REPOSITORY, Study, save_images
 
 from baton.study import gpus, memory
 from baton.study.call import Call
+from baton.study.cost import memory_of_training
 
 GB = 10**9
 
@@ -149,3 +151,36 @@ def test_a_model_that_takes_more_than_there_is_is_asked_for_all_of_it(tmp_path):
     assert asked["small"] < 2_000 < asked["huge"] <= 1.2 * available
     given = study.run("--dry-run", "train", "--resources", "mem_mb=1234", cores=16).output
     assert set(re.findall(r"rule train_huge:(?:.*\n)*?.*mem_mb=(\d+)", given)) == {"1234"}
+
+
+def test_what_the_studys_models_ask_for_is_not_had_together_on_16_cores_with_16_gb(tmp_path):
+    """Tiny models that ask for what those of the study do at 150 px, which for all six is 26 GB; they train, one or some at a time."""
+    defaults = yaml.safe_load((REPOSITORY / "config.yaml").read_text(encoding="utf-8"))
+    asked = {
+        model["name"]: round(memory_of_training(defaults["training"] | {"size": 150} | model))
+        for model in defaults["models"]
+    }
+    assert sum(asked.values()) > 26_000 and max(asked.values()) < 16_000
+    config = {
+        "data": {"source": "class_folders", "images": "photos"},
+        "holdout": {"validation": 1, "test": 1},
+        "images": {"size": 8},
+        "training": {"epochs": 1},
+        "models": [{"name": name, "kernels": 2, "kernel_size": 3, "dense": 4, "layers": 1} for name in asked],
+    }
+    study = Study(tmp_path, config)
+    for colour in ("red", "green"):
+        save_images(study / "photos" / colour, colour, 4)
+    wanted = [f"train_{name}:mem_mb={megabytes}" for name, megabytes in asked.items()]
+    said = study.run("train", "--resources", "mem_mb=16000", "--set-resources", *wanted, cores=16).output
+    training, together = {}, []
+    for started, ended in re.findall(
+        r"^(?:local)?rule train_(\w+):$|\(Rule: train_(\w+)\)$", said, re.MULTILINE
+    ):
+        if ended:
+            del training[ended]
+        else:
+            training[started] = asked[started]
+            together.append(tuple(training.values()))
+    assert len(together) == 6 and not training
+    assert max(map(sum, together)) <= 16_000 and max(map(len, together)) > 1
