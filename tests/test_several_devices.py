@@ -73,7 +73,8 @@ def make_training(packed, weights, gpus, settings, augmentation):
     from baton.training.trainer import Trainer
     from baton.training.training import Training
 
-    keras.utils.clear_session()  # names count from 1, as in a process of its own
+    keras.utils.clear_session()  # names count from 1, as in a process of its own; the number format is forgotten
+    keras.config.set_dtype_policy(settings["precision"])
     keras.utils.set_random_seed(1)
     strategy = networks.distribute(gpus)
     with strategy.scope():
@@ -119,9 +120,9 @@ def digest(training):
     return {"arrays": digests, "history": values["history"]}
 
 
-def compare_counts(packed, weights):
+def compare_counts(packed, weights, precision="float32"):
     """Return the losses and weights of the same training without chance on one device and on two."""
-    settings = SETTINGS | {"dropout": 0}
+    settings = SETTINGS | {"dropout": 0, "precision": precision}
     found = {}
     for gpus in (1, 2):
         training = make_training(packed, weights, gpus, settings, STILL)
@@ -130,6 +131,7 @@ def compare_counts(packed, weights):
             "seen": run_to(training),
             "history": training.history,
             "weights": [weight.numpy().tolist() for weight in training.trainer.weights],
+            "optimizer": type(training.trainer.optimizer).__name__,
         }
     return found
 
@@ -190,6 +192,9 @@ def first_child(folder):
     # First, for it sets TensorFlow up.
     found["main"] = try_main(packed, weights, folder)
     found["counts"] = compare_counts(packed, weights)
+    found["formats"] = {
+        name: compare_counts(packed, weights, name) for name in ("mixed_bfloat16", "mixed_float16")
+    }
     found["default"] = [type(networks.distribute(gpus)).__name__ for gpus in (0, 1, 2)]
     try:
         networks.distribute(3)
@@ -284,6 +289,18 @@ class TestShares:
     def test_the_histories_are_those_of_one_device(self, found):
         for mine, theirs in zip(*(found["counts"][gpus]["history"] for gpus in "12"), strict=True):
             assert mine == pytest.approx(theirs, abs=1e-5)
+
+    @pytest.mark.parametrize(
+        ("precision", "optimizer", "most"),
+        [("mixed_bfloat16", "Adam", 3e-3), ("mixed_float16", "LossScaleOptimizer", 5e-4)],
+    )
+    def test_in_16_bits_too_with_the_loss_scaled_where_it_needs_that(self, found, precision, optimizer, most):
+        one, two = (found["formats"][precision][gpus] for gpus in "12")
+        assert [two["devices"], two["optimizer"]] == [2, optimizer]
+        for mine, theirs in zip(one["weights"], two["weights"], strict=True):
+            np.testing.assert_allclose(mine, theirs, atol=most)
+        np.testing.assert_allclose(one["seen"], two["seen"], atol=most)
+        assert one["seen"] != found["counts"]["1"]["seen"], "it was float32"
 
 
 class TestGoingOn:
