@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -50,6 +51,19 @@ class Outcome:
 
     def __init__(self, code, output):
         self.code, self.output = code, output
+
+    def trained_together(self):
+        """Return, for each training run that was started, the models that were in training then, itself the last of them."""
+        training, together = [], []
+        for started, ended in re.findall(
+            r"^ *(?:local)?rule train_(\w+):$|\(Rule: train_(\w+)\)$", self.output, re.MULTILINE
+        ):
+            if ended:
+                training.remove(ended)
+            else:
+                training.append(started)
+                together.append(tuple(training))
+        return together
 
     def jobs(self):
         """Return the jobs of the first table "Job stats", by rule; empty where there is nothing to do."""

@@ -351,6 +351,12 @@ class TestHowFar:
         shutil.rmtree(f"state/{run.folder}/{fingerprint(two)}")
         assert self.ask(run) == (4, False, [])
 
+    def test_a_state_that_a_gpu_began_is_found_and_of_two_the_processors(self, run):
+        self.write(run, 4, device="a GPU")
+        assert self.ask(run) == (4, False, [])
+        self.write(run, 6)
+        assert self.ask(run) == (6, False, []), "without a GPU it is resumed"
+
     def test_begun_is_more_than_nothing(self, run):
         assert not how_far(run, self.STUDY).begun
         self.write(run, 0)

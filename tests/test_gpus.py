@@ -1,7 +1,8 @@
-"""GPUs: counted from a driver that is played, and one to a training run. None is here: what TensorFlow does is not shown."""
+"""GPUs: counted from a simulated driver, and one to a training run. None is here: what TensorFlow does is not shown."""
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import tempfile
 from types import SimpleNamespace
 
 import pytest
-from conftest import REPOSITORY, Study, save_images
+from conftest import REPOSITORY, Outcome, Study, save_images
 
 from baton.errors import SessionEnded
 from baton.study import gpus
@@ -192,25 +193,57 @@ def test_no_more_run_at_a_time_than_there_are_unless_the_user_says_else(
     assert (os.environ.get(gpus.VISIBLE) == "") == (given == {"gpu": 0})
 
 
-def test_in_a_study(tmp_path, driver):
-    config = {
-        "data": {"source": "class_folders", "images": "photos"},
-        "holdout": {"validation": 1, "test": 1},
-        "models": [{"name": "net", "kernels": 2, "kernel_size": 3, "dense": 4, "layers": 1}],
-    }
-    study = Study(tmp_path / "study", config)
-    for colour in ("red", "green"):
-        save_images(study / "photos" / colour, colour, 4)
-    # What TensorFlow needs for GPUs is played as well.
-    (tmp_path / "played/nvidia/cudnn").mkdir(parents=True)
-    environment = os.environ | {"PYTHONPATH": str(tmp_path / "played")}
-    command = study.command("--dry-run", cores=16)
-    said = subprocess.run(
-        command, cwd=study.folder, env=environment, capture_output=True, text=True, check=True
-    )
-    said = said.stdout + said.stderr
-    assert said.count("gpu=1") == 1 and "gpu=1" in said.partition("rule train_net:")[2].partition("rule ")[0]
-    assert "gpu=" not in study.run("--dry-run", cores=16).output, "without it"
+class TestInAStudy:
+    """From the driver to the log of a training run, which trains on the processor: TensorFlow sees no simulated GPU."""
+
+    MODELS = ("one", "two")
+
+    @pytest.fixture
+    def study(self, tmp_path):
+        net = {"kernels": 2, "kernel_size": 3, "dense": 4, "layers": 1}
+        config = {
+            "data": {"source": "class_folders", "images": "photos"},
+            "holdout": {"validation": 1, "test": 1},
+            "images": {"size": 8},
+            "training": {"epochs": 1},
+            "models": [net | {"name": name} for name in self.MODELS],
+        }
+        study = Study(tmp_path / "study", config)
+        for colour in ("red", "green"):
+            save_images(study / "photos" / colour, colour, 4)
+        return study
+
+    @pytest.fixture
+    def call(self, study, driver, tmp_path):
+        """A function that runs snakemake on 16 cores, with what TensorFlow needs for GPUs, which is simulated as well."""
+        (tmp_path / "simulated/nvidia/cudnn").mkdir(parents=True)
+        environment = os.environ | {"PYTHONPATH": str(tmp_path / "simulated")}
+
+        def run(*arguments):
+            command = study.command(*arguments, cores=16)
+            done = subprocess.run(command, cwd=study.folder, env=environment, capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr
+            return Outcome(0, done.stdout + done.stderr)
+
+        return run
+
+    def test_training_runs_alone_ask_for_one(self, study, call):
+        said = call("--dry-run").output
+        _, *parts = re.split(r"^ *(?:local)?rule (\w+):$", said, flags=re.MULTILINE)
+        rules = [rule for rule, text in zip(parts[::2], parts[1::2], strict=True) if "gpu=1" in text]
+        assert sorted(rules) == sorted(f"train_{name}" for name in self.MODELS) and said.count("gpu=") == 2
+        assert "gpu=" not in study.run("--dry-run", cores=16).output, "without what TensorFlow needs"
+
+    def test_of_one_gpu_they_take_turns_and_say_that_tensorflow_does_not_see_it(self, study, call, driver):
+        (driver / "nvidia-smi").write_text(f"#!/bin/sh\necho '0, {UUIDS[0]}'\n")
+        assert sorted(call("train").trained_together()) == sorted((name,) for name in self.MODELS)
+        for name in self.MODELS:
+            log = study.read(f"logs/train/{name}/seed_1.log").decode()
+            assert f"training on {UUIDS[0]}\n" in log and "TensorFlow does not see it" in log
+
+    def test_where_none_is_wanted_nothing_is_said(self, study, call):
+        call("train_one", "--resources", "gpu=0")
+        assert "GPU" not in study.read("logs/train/one/seed_1.log").decode()
 
 
 class TestInstalling:

@@ -172,15 +172,8 @@ def test_what_the_studys_models_ask_for_is_not_had_together_on_16_cores_with_16_
     for colour in ("red", "green"):
         save_images(study / "photos" / colour, colour, 4)
     wanted = [f"train_{name}:mem_mb={megabytes}" for name, megabytes in asked.items()]
-    said = study.run("train", "--resources", "mem_mb=16000", "--set-resources", *wanted, cores=16).output
-    training, together = {}, []
-    for started, ended in re.findall(
-        r"^(?:local)?rule train_(\w+):$|\(Rule: train_(\w+)\)$", said, re.MULTILINE
-    ):
-        if ended:
-            del training[ended]
-        else:
-            training[started] = asked[started]
-            together.append(tuple(training.values()))
-    assert len(together) == 6 and not training
-    assert max(map(sum, together)) <= 16_000 and max(map(len, together)) > 1
+    said = study.run("train", "--resources", "mem_mb=16000", "--set-resources", *wanted, cores=16)
+    together = said.trained_together()
+    assert len(together) == 6
+    assert max(sum(asked[name] for name in names) for names in together) <= 16_000
+    assert max(map(len, together)) > 1

@@ -575,7 +575,7 @@ def test_or_the_gpu(monkeypatch, capability, found):
 
 @pytest.fixture
 def gpu(monkeypatch):
-    """What TensorFlow sees of a GPU that is played: it can come and go. What computes is the processor, all the same."""
+    """What TensorFlow sees of a simulated GPU: it can come and go. What computes is the processor, all the same."""
     visible = []
     config = networks.tf.config
     monkeypatch.setattr(config, "get_visible_devices", lambda kind: list(visible))
