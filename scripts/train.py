@@ -18,7 +18,7 @@ from baton.study import finished
 from baton.study.identity import COMPILED, UPDATE, digest_data, identify, learns_answers
 from baton.study.session import Session, find_snakemake, process_age, session_end
 from baton.training import kernels, networks, prediction
-from baton.training.device import take_device
+from baton.training.device import name_device, take_device
 from baton.training.gpus import take_gpus
 from baton.training.keeper import SAVING_SHARE, Keeper, now, take_way
 from baton.training.splits import Split
@@ -157,6 +157,7 @@ def write_outputs(training, set_up, model, history, curves, summary):
         "settings": training.settings,
         **set_up,
         "precision_reason": training.precision_reason,
+        "device": training.device,
         "parameters": training.trainer.network.count_params(),
         "training_images": len(training.train),
         "versions": {"python": sys.version.split()[0]}
@@ -218,7 +219,7 @@ def main(
         training, set_up = prepare(
             packed, weights, threads, settings, augmentation, seed, precision, gpus, update
         )
-        training.precision_reason = choice.reason
+        training.precision_reason, training.device = choice.reason, name_device()
         resume(training, keeper)
         log.info(
             "%d parameters, %s (%s), %d threads, %d images",

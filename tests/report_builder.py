@@ -315,8 +315,7 @@ class Made:
             "seconds": one.get("seconds", 42.0),
             "sessions": one.get("sessions", sessions),
         }
-        if "precision_reason" in one:
-            training["precision_reason"] = one["precision_reason"]
+        training |= {key: one[key] for key in ("precision_reason", "device") if key in one}
         self._json(f"results/models/{folder}/training.json", training)
         curves = self._path(f"results/models/{folder}/curves.svg")
         if self.curves:

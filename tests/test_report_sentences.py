@@ -110,6 +110,10 @@ class TestPrecision:
             in made.text
         )
 
+    def test_a_gpu_is_named(self, tmp_path):
+        made = report(tmp_path, run("one", GOOD, device="a GPU"), run("two", WORSE, device="the processor"))
+        assert [row["threads"] for row in made.page.table("threads")] == ["2, on a GPU", "2"]
+
     def test_nothing_where_the_config_names_it(self, tmp_path):
         named = run("good", GOOD, precision="float32", precision_reason="set in the config")
         made = report(tmp_path, named)

@@ -597,13 +597,32 @@ def test_what_the_processor_began_it_finishes_where_there_is_a_gpu(tmp_path, gpu
     assert gpu == [] and "begun on the processor: it resumes there." in caplog.text
     assert found["last"] == expected["last"] and found["identity"] == expected["identity"]
     assert "device" not in found["identity"], "earlier versions' states are found"
+    assert found["device"] == "the processor"
+
+
+def test_what_an_earlier_version_began_goes_on_where_it_would_have_gone_on(
+    tmp_path, gpu, caplog, monkeypatch
+):
+    to_state = Training.to_state
+
+    def as_before(training):
+        arrays, values = to_state(training)
+        return arrays, {name: value for name, value in values.items() if name != "device"}
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "to_state", as_before)
+        run_main(tmp_path, "float32", 2)
+    gpu.append("a GPU")
+    found = run_main(tmp_path, "float32", 4)
+    assert gpu and "did not note what computed it: it resumes on the GPU" in caplog.text
+    assert [found["epochs"], found["device"]] == [4, None] and "device" not in found["identity"]
 
 
 def test_what_a_gpu_began_waits_for_one(tmp_path, gpu, caplog):
     caplog.set_level("INFO")
     gpu.append("a GPU")
     begun = run_main(tmp_path, "float32", 2)
-    assert begun["identity"]["device"] == "a GPU" and begun["epochs"] == 2
+    assert begun["identity"]["device"] == begun["device"] == "a GPU" and begun["epochs"] == 2
     gpu.clear()
     other = run_main(tmp_path, "float32", 3)
     assert "trained something else: device was a GPU and is the processor. Its state is kept" in caplog.text

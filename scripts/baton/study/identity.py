@@ -40,8 +40,9 @@ Identity = dict[str, Any]
 # Decided by the machine and the call, not by the study. They decide bits, so a training run resumes only where they
 # are the same; once finished, it is the same training wherever it is looked at.
 OF_THE_MACHINE = ("threads", "devices", "device")
-# "device" is there where one GPU computes, and not where the processor does: earlier versions did not record it.
-DEVICE, ON_GPU, WITHOUT = "device", "a GPU", {"device": "the processor"}
+# What computes a training run. Of its identity where that is one GPU; without it, the processor, or what computed it for an
+# earlier version, which did not note that.
+DEVICE, GPU, PROCESSOR = "device", "a GPU", "the processor"
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 # How a step is computed: the update of the weights in one pass over them, flips and rotation in one over the images; and
 # compiled, where it pays. A training run goes on as it began: those of earlier versions began without the second, or without
@@ -129,8 +130,9 @@ def _digest(files):
 
 def list_changes(before: Mapping, now: Mapping, ignored: Iterable[str] = ()) -> list[str]:
     """Return a sentence for each thing in which two identities differ, without those that are `ignored`."""
+    without = {DEVICE: PROCESSOR}
     return [
-        f"{name} was {before.get(name, WITHOUT.get(name))} and is {now.get(name, WITHOUT.get(name))}"
+        f"{name} was {before.get(name, without.get(name))} and is {now.get(name, without.get(name))}"
         for name in sorted((set(before) | set(now)) - set(ignored))
         if before.get(name) != now.get(name)
     ]

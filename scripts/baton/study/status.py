@@ -14,7 +14,7 @@ from typing import Any
 from baton.study import finished
 from baton.study.identity import (
     DEVICE,
-    ON_GPU,
+    GPU,
     PRECISIONS,
     UPDATE,
     Identity,
@@ -94,7 +94,7 @@ def _find_states(
         "devices": dict.fromkeys([previous.get("devices", 1), 1]),
     }
     precisions = [wanted["precision"]] if "precision" in wanted else PRECISIONS
-    for *chosen, device in product(*choices.values(), ({}, {DEVICE: ON_GPU})):
+    for *chosen, device in product(*choices.values(), ({}, {DEVICE: GPU})):
         of_machine = dict(zip(choices, chosen, strict=True)) | device
         for identity in list_ways(wanted | of_machine, precisions):
             if values := read_state_values(f"{run.files.state}/{fingerprint(identity)}"):

@@ -4,9 +4,15 @@ from pathlib import Path
 
 from baton.console import log
 from baton.study.gpus import list_gpus
-from baton.study.identity import DEVICE, ON_GPU, PRECISIONS, Identity, list_ways
+from baton.study.identity import DEVICE, GPU, PRECISIONS, PROCESSOR, Identity, list_ways
+from baton.study.progress import read_state_values
 from baton.training import networks
 from baton.training.keeper import Keeper
+
+
+def name_device() -> str:
+    """Return what TensorFlow computes on in this process."""
+    return GPU if networks.sees_gpu() else PROCESSOR
 
 
 def take_device(state: str | Path, identity: Identity, gpus: int) -> Identity:
@@ -21,18 +27,25 @@ def take_device(state: str | Path, identity: Identity, gpus: int) -> Identity:
                 "`pip install --require-hashes -r requirements.gpu.lock` in Baton's environment installs what it needs."
             )
         return identity
-    if gpus > 1:
-        return identity
-    on_gpu = identity | {DEVICE: ON_GPU}
-    if _is_begun(state, identity) and not _is_begun(state, on_gpu):
+    on_gpu = identity | {DEVICE: GPU}
+    begun = _find_state(state, identity)
+    if gpus > 1 or begun is None or _find_state(state, on_gpu) is not None:
+        return identity if gpus > 1 else on_gpu
+    if begun.get("device") == PROCESSOR:
         networks.hide_gpus()
         log.info(
             "begun on the processor: it resumes there. To train it on the GPU from the start, move %s away",
             state,
         )
-        return identity
-    return on_gpu
+    else:
+        log.warning(
+            "an earlier version of Baton began this and did not note what computed it: it resumes on the GPU. If that was the "
+            "processor, set CUDA_VISIBLE_DEVICES to nothing for this call."
+        )
+    return identity
 
 
-def _is_begun(state, identity):
-    return any(Keeper(state, way).begun for way in list_ways(identity, PRECISIONS))
+def _find_state(state, identity):
+    """Return what the newest state of a training run says beside its arrays; None where it is not begun."""
+    keepers = (Keeper(state, way) for way in list_ways(identity, PRECISIONS))
+    return next((read_state_values(keeper.current) or {} for keeper in keepers if keeper.begun), None)

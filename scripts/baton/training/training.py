@@ -36,6 +36,7 @@ class Training:
         self.best_epoch, self.best_weights = None, []
         self.diverged = None
         self.precision_reason: str | None = None  # where it began, which may be other hardware
+        self.device: str | None = None  # that computes it
         self.seconds, self.sessions = 0.0, []
 
     def to_state(self):
@@ -49,6 +50,7 @@ class Training:
             "best_epoch",
             "diverged",
             "precision_reason",
+            "device",
             "seconds",
             "sessions",
         )
@@ -67,7 +69,7 @@ class Training:
         for name, variable in variables.items():
             variable.assign(arrays[name])
         self.best_weights = [arrays[name] for name in sorted(arrays) if name.startswith("best/")]
-        self.precision_reason = None  # which earlier versions did not note
+        self.precision_reason = self.device = None  # which earlier versions did not note
         for name, value in values.items():
             setattr(self, name, value)
 
