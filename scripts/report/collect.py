@@ -114,7 +114,7 @@ def collect_run(run, files, weights, test_images, seen=()):
         )
         if reason is None:
             training = {key: value for key, value in training.items() if key not in FOR_BATON}
-            for key in ("diverged", "precision_reason"):
+            for key in ("diverged", "precision_reason", "device"):
                 training.setdefault(key, None)  # of an earlier version
             test = {"against_answers": None} | {
                 key: value for key, value in test.items() if key != "training"
