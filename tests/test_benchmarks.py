@@ -81,6 +81,6 @@ def test_each_runs_to_its_end(name, tmp_path):
 
 
 def test_all_but_the_demo_are_tried():
-    """The demo beside an earlier commit has no small size: it takes five minutes."""
+    """The demo beside an earlier commit has no small size."""
     programs = {path.stem for path in (REPOSITORY / "tests").glob("benchmark*.py")}
     assert programs - set(CALLS) == {"benchmark_demo"}

@@ -115,6 +115,5 @@ def test_gpus_are_asked_for_by_trainings_alone(study):
         "write_report",
     )
     assert {jobs[rule]["gpu"] for rule in data} == {"0"}
-    assert [
-        rule for rule in data if "mem_mb" not in jobs[rule]
-    ] == []  # or the cluster's own default would count
+    # Or the cluster's own default would count.
+    assert [rule for rule in data if "mem_mb" not in jobs[rule]] == []

@@ -27,10 +27,12 @@ def take_device(state: str | Path, identity: Identity, gpus: int) -> Identity:
                 "`pip install --require-hashes -r requirements.gpu.lock` in Baton's environment installs what it needs."
             )
         return identity
+    if gpus > 1:
+        return identity
     on_gpu = identity | {DEVICE: GPU}
     begun = _find_state(state, identity)
-    if gpus > 1 or begun is None or _find_state(state, on_gpu) is not None:
-        return identity if gpus > 1 else on_gpu
+    if begun is None or _find_state(state, on_gpu) is not None:
+        return on_gpu
     if begun.get("device") == PROCESSOR:
         networks.hide_gpus()
         log.info(
