@@ -25,5 +25,6 @@ rule plan:
         data=STUDY.data,
         session_minutes=STUDY.config["session_minutes"],
         cores=workflow.cores,
+        given=lambda wildcards: CALL.resources_of_training(),
     script:
         "../scripts/plan.py"

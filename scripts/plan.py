@@ -80,16 +80,19 @@ def cost_settings(settings):
     return {key: settings[key] for key in keys} | {key: bool(settings[key]) for key in ("l2", "dropout")}
 
 
-def measure_all(runs, fixed, cores):
+def measure_all(runs, fixed, given):
     """Return, for each run, what a training run of its kind takes, and "source": how that is known.
 
-    fixed: what is the same for all, for `try_out`: augmentation, classes, gpus; cores: of this machine.
+    fixed: what is the same for all, for `try_out`: augmentation, classes; given: see main.
 
     Models that differ only in what costs nothing share a trial. Of more than MOST_TRIALS, as many are tried, which
     are spread evenly from the smallest to the largest; the others lie between those on a line, in logarithms.
     """
     kind_of = [
-        json.dumps([cost_settings(run.settings), run.threads_of(cores)], sort_keys=True) for run in runs
+        json.dumps(
+            [cost_settings(run.settings), given[run.name]["threads"], given[run.name]["gpu"]], sort_keys=True
+        )
+        for run in runs
     ]
     kinds = dict(zip(kind_of, runs, strict=True))
     sizes = {kind: cost.measure(run.settings, fixed["classes"]) for kind, run in kinds.items()}
@@ -102,8 +105,10 @@ def measure_all(runs, fixed, cores):
     measurements = {}
     for kind in show_progress([ranked[place] for place in places], "trying out", len(places), "model"):
         run = kinds[kind]
-        trial = {"settings": run.settings, "threads": run.threads_of(cores), **fixed}
-        measurements[kind] = measure(trial) | {"source": "measured"}
+        computed_by = {"threads": given[run.name]["threads"], "gpus": given[run.name]["gpu"]}
+        measurements[kind] = measure({"settings": run.settings, **computed_by, **fixed}) | {
+            "source": "measured"
+        }
     trials = list(measurements)
     places = np.log([work[kind][0] for kind in trials])
     for kind in set(kinds) - set(measurements):
@@ -167,27 +172,32 @@ def plan_run(run, values, images, data, threads):
     }
 
 
-def main(split, gpus, runs, data, session_minutes, cores):
+def main(split, runs, data, session_minutes, cores, given):
     """Measure, print the plan and write results/plan.json.
 
-    split: split.csv; runs: each Run; data: the settings that their data follow from; cores: of this machine.
+    split: split.csv; runs: each Run; data: the settings that their data follow from; cores: of this machine; given: threads,
+    mem_mb and gpu that Snakemake gives each run, by its name.
     """
     manifest = read_manifest(split)
     images = {name: int((manifest["split"] == name).sum()) for name in ("train", "validation", "test")}
     classes = manifest["class"].nunique()
     packed = {(run.settings["size"], count_training(images, run)) for run in runs}
-    fixed = {"augmentation": runs[0].augmentation, "classes": classes, "gpus": gpus}
-    kinds = measure_all(runs, fixed, cores)
+    kinds = measure_all(runs, {"augmentation": runs[0].augmentation, "classes": classes}, given)
     rows = [
-        plan_run(run, values, images, data, run.threads_of(cores))
+        plan_run(run, values, images, data, given[run.name]["threads"])
         for run, values in zip(runs, kinds, strict=True)
     ]
     # A cluster's job has a limit of its own, which says nothing of others.
     limit = os.environ.get(memory.LIMIT)
     most = 1e6 * float(limit) if limit else psutil.virtual_memory().total
     jobs = [
-        (row["training_seconds"] + row["evaluation_seconds"], 1e6 * run.memory, row["threads"])
-        for run, row in zip(runs, rows, strict=True)
+        (
+            row["training_seconds"] + row["evaluation_seconds"],
+            1e6 * given[row["name"]]["mem_mb"],
+            row["threads"],
+            given[row["name"]]["gpu"],
+        )
+        for row in rows
     ]
     order = sorted(range(len(runs)), key=lambda place: -runs[place].priority)  # as Snakemake takes them
     wall, at_a_time = simulate([jobs[place] for place in order], cores, most, count_at_a_time() or math.inf)
@@ -230,4 +240,4 @@ if __name__ == "__main__":
     console.start(snakemake.log[0])
     options = dict(snakemake.params.items())
     options["runs"] = [Run(**fields) for fields in options["runs"]]
-    main(snakemake.input.split, snakemake.resources.get("gpu", 0), **options)
+    main(snakemake.input.split, **options)

@@ -64,6 +64,11 @@ def run_of(name="net", **settings):
     return Run(name, name, 1, SETTINGS | {"name": name} | settings, AUGMENTATION)
 
 
+def given_to(runs, **changes):
+    """Return what Snakemake gives the runs; changes: of a run, by its name."""
+    return {run.name: {"threads": 2, "mem_mb": 1500, "gpu": 0} | changes.get(run.name, {}) for run in runs}
+
+
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -173,7 +178,7 @@ def test_of_many_models_some_are_tried_and_the_others_lie_between(here, monkeypa
 
     monkeypatch.setattr(plan, "measure", measure)
     runs = [run_of(f"net_{dense}", dense=dense) for dense in range(10, 1010, 10)]
-    found = plan.measure_all(runs, {"classes": 3}, 2)
+    found = plan.measure_all(runs, {"classes": 3}, given_to(runs))
     assert len(tried) == plan.MOST_TRIALS
     assert {10, 1000} <= set(tried)
     for run, values in zip(runs, found, strict=True):
@@ -248,8 +253,46 @@ def test_models_that_cost_the_same_share_a_trial(here, monkeypatch):
     tried = []
     monkeypatch.setattr(plan, "measure", lambda arguments: tried.append(arguments) or VALUES)
     runs = [run_of("a"), run_of("b", learning_rate=0.1), run_of("c", l2=0.5), run_of("d", l2=0)]
-    plan.measure_all(runs, {"classes": 3}, 2)
+    plan.measure_all(runs, {"classes": 3}, given_to(runs))
     assert len(tried) == 2
+
+
+def test_what_is_given_other_threads_or_gpus_has_a_trial_of_its_own(here, monkeypatch):
+    tried = []
+    monkeypatch.setattr(plan, "measure", lambda arguments: tried.append(arguments) or VALUES)
+    runs = [run_of(name) for name in "abcd"]
+    given = given_to(runs, b={"threads": 8}, c={"gpu": 2})
+    plan.measure_all(runs, {"classes": 3}, given)
+    assert [(trial["threads"], trial["gpus"]) for trial in tried] == [(2, 0), (8, 0), (2, 2)]
+
+
+@pytest.mark.parametrize(
+    ("given", "at_a_time", "hours"),
+    [
+        ({"threads": 1}, None, 20),  # in the order of the config it would be 30
+        ({"threads": 2}, None, 40),
+        ({"threads": 1, "mem_mb": 10**9}, None, 40),  # as --set-resources has it
+        ({"threads": 1, "gpu": 1}, "1", 40),
+        ({"threads": 1, "gpu": 1}, "2", 20),
+    ],
+)
+def test_the_longest_start_first_on_what_snakemake_gives_them(here, monkeypatch, given, at_a_time, hours):
+    hour = 3600 / 1.01  # and what saving takes
+    no_more = dict.fromkeys(("start", "save", "finish", "evaluate", "predict", "validation_batch"), 0)
+    monkeypatch.setattr(plan, "measure", lambda arguments: VALUES | no_more | {"step": 0, "epoch": hour})
+    if at_a_time:
+        monkeypatch.setenv("BATON_GPUS_AT_A_TIME", at_a_time)
+    rows = [f"{number}.png,a,{split}" for number, split in enumerate(("train", "validation", "test"))]
+    (here / "split.csv").write_text("\n".join(["image,class,split", *rows, ""]))
+    (here / "results").mkdir()
+    runs = [
+        run_of(name, kernels=32, size=96, epochs=epochs)
+        for name, epochs in {"a": 10, "b": 10, "c": 20}.items()
+    ]
+    plan.main("split.csv", runs, DATA, None, 2, given_to(runs, **dict.fromkeys("abc", given)))
+    found = json.loads((here / "results/plan.json").read_text())
+    assert found["wall_seconds"] == pytest.approx(3600 * hours)
+    assert [row["threads"] for row in found["runs"]] == [given["threads"]] * 3
 
 
 def test_what_was_measured_serves_all_that_costs_the_same(here, monkeypatch):
@@ -290,23 +333,34 @@ def a_plan(**changes):
     ],
 )
 def test_as_many_run_at_a_time_as_cores_and_memory_are_enough_for(cores, memory, expected):
-    assert schedule.simulate([(10, 2, 1)] * 6, cores, memory) == expected
+    assert schedule.simulate([(10, 2, 1, 0)] * 6, cores, memory) == expected
 
 
 def test_threads_are_counted_and_more_than_there_are_cores_get_all():
     # Two of one thread beside each other, then each of two threads alone.
-    assert schedule.simulate([(10, 1, 1), (10, 1, 1), (10, 1, 2), (10, 1, 8)], 2, 16) == (30, 2)
-    assert schedule.simulate([(10, 1, 1)] * 4, 8, 16, gpus=2) == (20, 2)
+    assert schedule.simulate([(10, 1, 1, 0), (10, 1, 1, 0), (10, 1, 2, 0), (10, 1, 8, 0)], 2, 16) == (30, 2)
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ([1, 1, 1, 1], (20, 2)),
+        ([2, 1, 1, 1], (30, 2)),  # alone, two together, one
+        ([4, 1, 1, 0], (20, 2)),  # more than there are gets both; beside it runs the last, which needs none
+    ],
+)
+def test_gpus_are_counted_and_more_than_there_are_gets_all(asked, expected):
+    assert schedule.simulate([(10, 1, 1, gpus) for gpus in asked], 8, 16, gpus=2) == expected
 
 
 def test_bytes_that_do_not_add_up_exactly_leave_none_waiting():
-    jobs = [(1, 0.1, 1), (1, 0.2, 1), (1, 0.3, 1), (1, 5, 1)]
+    jobs = [(1, 0.1, 1, 0), (1, 0.2, 1, 0), (1, 0.3, 1, 0), (1, 5, 1, 0)]
     assert schedule.simulate(jobs, 8, 0.6 + 1e-17)[0] == 2
 
 
 def test_a_large_one_waits_for_room_and_small_ones_go_before_it():
     # 6 and 3 of 8 do not fit together; 3, 3 and 2 do.
-    assert schedule.simulate([(10, 3, 1), (10, 6, 1), (10, 3, 1), (4, 2, 1)], 8, 8) == (20, 3)
+    assert schedule.simulate([(10, 3, 1, 0), (10, 6, 1, 0), (10, 3, 1, 0), (4, 2, 1, 0)], 8, 8) == (20, 3)
 
 
 def test_warns_of_memory_disk_and_sessions_only_where_they_are_too_small():
@@ -449,3 +503,11 @@ def test_plan_of_a_finished_study_has_nothing_left(planned):
 def test_plan_leaves_no_trace_in_the_states(planned):
     study = planned[0]
     assert [path.name for path in (study / "state").iterdir()] == ["net"]
+
+
+def test_plan_counts_what_the_call_gives_a_model(planned):
+    study = planned[0]
+    assert study.json("plan.json")["runs"][0]["threads"] == 1
+    said = study.run("plan", "--set-threads", "train_net=2").output
+    assert "Models: 1; training runs: 1, 2 threads each, 1 at a time" in said
+    assert study.json("plan.json")["runs"][0]["threads"] == 2

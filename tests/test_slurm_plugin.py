@@ -410,7 +410,7 @@ def test_what_a_job_says_is_printed_where_it_was_called(packed, tmp_path):
     (job,) = cluster.sent()
     assert option(job, "-t") == "60" and int(option(job, "--mem")) > 1500
     _, said = outcome.output.split("logs/plan.log:\n", 1)
-    assert "1 models, 1 training runs" in said and "Packing the images takes up to" in said
+    assert "Models: 1; training runs: 1, " in said and "Packing the images takes up to" in said
 
 
 def test_data_jobs_of_a_sweep_have_limits_of_their_own(tmp_path):

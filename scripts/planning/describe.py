@@ -36,8 +36,7 @@ def describe(plan, most_trials):
     lines = [
         f"{images['train']:,} images{synthetic} for training, {images['validation']:,} for validation, {images['test']:,} for test; "
         f"{plan['classes']} classes; {', '.join(map(str, plan['sizes']))} px",
-        f"{plan['models']} models, {len(plan['runs'])} training runs; {threads}, "
-        f"{plan['at_a_time']} at a time",
+        f"Models: {plan['models']}; training runs: {len(plan['runs'])}, {threads}, {plan['at_a_time']} at a time",
         "",
         table.to_string(index=False),
         *([f"... and {more} shorter ones: all are in results/plan.json"] if more else []),

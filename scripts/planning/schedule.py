@@ -3,6 +3,8 @@
 import heapq
 import math
 
+import numpy as np
+
 FASTER = 1.1  # times as fast, from which on another number format is worth a line
 
 
@@ -22,20 +24,19 @@ def find_faster(formats):
 def simulate(jobs, cores, memory, gpus=math.inf):
     """Return the seconds that `jobs` take here, and how many at most run at a time: in their order, each as soon as it fits.
 
-    jobs: (seconds, bytes, threads) each; memory: in bytes; of it and of the cores, one that asks for more gets all; gpus: of
-    which each takes one.
+    jobs: (seconds, bytes, threads, GPUs) each; memory: in bytes; one that asks for more of anything than there is gets all.
     """
-    waiting, running, now, most = list(jobs), [], 0.0, 0
-    free, idle = memory, cores
+    there = np.array([memory, cores, gpus])
+    free, waiting, running, now, most = there, list(jobs), [], 0.0, 0
     while waiting or running:
         for job in list(waiting):
-            seconds, needed, threads = job[0], min(job[1], memory), min(job[2], cores)
+            needed = np.minimum(job[1:], there)
             # Where nothing runs, all is free, whatever rounding made of it.
-            if not running or (len(running) < gpus and threads <= idle and needed <= free):
+            if not running or (needed <= free).all():
                 waiting.remove(job)
-                heapq.heappush(running, (now + seconds, needed, threads))
-                free, idle = free - needed, idle - threads
+                heapq.heappush(running, (now + job[0], *needed))
+                free = free - needed
         most = max(most, len(running))
-        now, needed, threads = heapq.heappop(running)
-        free, idle = free + needed, idle + threads
+        now, *done = heapq.heappop(running)
+        free = free + done
     return now, most

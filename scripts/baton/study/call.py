@@ -153,10 +153,26 @@ class Call:
             given["gpu"] = len(found)
         gpus.announce(found, min(given["gpu"].value, len(found)) if used else 0)
         if used:
-            models = {run.files.model for run in self.study.runs}
-            for rule in self.workflow.rules:
-                if models & set(map(str, rule.output)) and "gpu" not in rule.resources:
+            for rule in self.rules_of_training().values():
+                if "gpu" not in rule.resources:
                     rule.resources["gpu"] = 1
+
+    def rules_of_training(self):
+        """Return Snakemake's rule of each run, by the run's name."""
+        rules = {str(path): rule for rule in self.workflow.rules for path in rule.output}
+        return {run.name: rules[run.files.model] for run in self.study.runs}
+
+    def resources_of_training(self):
+        """Return the threads, mem_mb and gpu that Snakemake gives each run, by its name, --set-threads and the like included."""
+        given = {}
+        for name, rule in self.rules_of_training().items():
+            resources = rule.expand_resources({}, [], attempt=1)
+            given[name] = {
+                "threads": resources["_cores"],
+                "mem_mb": resources["mem_mb"],
+                "gpu": resources.get("gpu", 0),
+            }
+        return given
 
     def warn_of_large_jobs(self, jobs):
         """Print which training runs take more memory than there is."""
