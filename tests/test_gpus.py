@@ -19,7 +19,12 @@ from baton.study.gpus import announce, announced, count_at_a_time, list_gpus
 from baton.training.gpus import take_gpus
 
 UUIDS = ["GPU-aaaa-1", "GPU-aabb-2", "GPU-cccc-3", "GPU-dddd-4"]
-DRIVER = "#!/bin/sh\n" + "".join(f"echo '{number}, {uuid}'\n" for number, uuid in enumerate(UUIDS))
+
+
+def driver_of(*names):
+    """Return a program that answers as the driver of a machine with GPUs of these names does."""
+    rows = zip(range(len(names)), UUIDS, names, strict=False)
+    return "#!/bin/sh\n" + "".join(f"echo '{number}, {uuid}, {name}'\n" for number, uuid, name in rows)
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +39,7 @@ def driver(tmp_path, monkeypatch):
     """A program that answers as the driver of a machine with four GPUs does; returns its folder."""
     folder = tmp_path / "bin"
     folder.mkdir()
-    (folder / "nvidia-smi").write_text(DRIVER)
+    (folder / "nvidia-smi").write_text(driver_of(*["NVIDIA A100-SXM4-40GB"] * 4))
     (folder / "nvidia-smi").chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
     return folder
@@ -68,6 +73,26 @@ class TestCount:
         if visible is not None:
             monkeypatch.setenv(gpus.VISIBLE, visible)
         assert list_gpus() == [UUIDS[place] for place in places]
+
+    @pytest.mark.parametrize(
+        ("visible", "order", "said"),
+        [
+            ("1", None, ["CUDA_VISIBLE_DEVICES=1", "(1 is NVIDIA T4)"]),
+            ("1,0", "FASTEST_FIRST", ["0 is NVIDIA A100, 1 is NVIDIA T4"]),
+            ("1", "PCI_BUS_ID", []),
+            ("GPU-aabb", None, []),
+            (None, None, []),
+        ],
+    )
+    def test_numbers_that_cuda_reads_otherwise(self, driver, monkeypatch, visible, order, said):
+        monkeypatch.delenv(gpus.ORDER, raising=False)
+        for name, value in {gpus.VISIBLE: visible, gpus.ORDER: order}.items():
+            if value:
+                monkeypatch.setenv(name, value)
+        assert gpus.warn_of_numbers() is None, "where all GPUs are alike"
+        (driver / "nvidia-smi").write_text(driver_of("NVIDIA A100", "NVIDIA T4"))
+        warning = gpus.warn_of_numbers()
+        assert (warning is not None) == bool(said) and all(part in warning for part in said)
 
 
 class TestTake:
@@ -234,8 +259,15 @@ class TestInAStudy:
         assert sorted(rules) == sorted(f"train_{name}" for name in self.MODELS) and said.count("gpu=") == 2
         assert "gpu=" not in study.run("--dry-run", cores=16).output, "without what TensorFlow needs"
 
+    def test_how_numbers_are_read_is_said(self, study, call, driver, monkeypatch):
+        (driver / "nvidia-smi").write_text(driver_of("NVIDIA A100", "NVIDIA T4"))
+        monkeypatch.setenv(gpus.VISIBLE, "1")
+        command = study.command("--dry-run", cores=16)
+        said = subprocess.run(command, cwd=study.folder, capture_output=True, text=True).stderr
+        assert said.count("WARNING: CUDA_VISIBLE_DEVICES=1 is read in the order") == 1
+
     def test_of_one_gpu_they_take_turns_and_say_that_tensorflow_does_not_see_it(self, study, call, driver):
-        (driver / "nvidia-smi").write_text(f"#!/bin/sh\necho '0, {UUIDS[0]}'\n")
+        (driver / "nvidia-smi").write_text(driver_of("NVIDIA T4"))
         assert sorted(call("train").trained_together()) == sorted((name,) for name in self.MODELS)
         for name in self.MODELS:
             log = study.read(f"logs/train/{name}/seed_1.log").decode()
@@ -270,11 +302,26 @@ class TestInstalling:
         assert "requirements.lock" in text and "requirements.gpu.lock" not in text
         assert "--resources" not in text
 
+    def cell_of_notebook(self, word):
+        """Return the code of the first cell of the notebook that has this word."""
+        cells = json.loads((REPOSITORY / "profiles/colab/baton.ipynb").read_text(encoding="utf-8"))["cells"]
+        return next("".join(cell["source"]) for cell in cells if word in "".join(cell["source"]))
+
+    @pytest.mark.parametrize("gpu", [True, False])
+    def test_the_notebook_declines_it_for_training_too(self, tmp_path, gpu):
+        commands = []
+        there = {"BATON": tmp_path, "STUDY": tmp_path, "DRIVE": None, "GPU": gpu}
+        there |= {
+            "call": lambda *command: commands.append(list(map(str, command))) or 1,
+            "check_drive": lambda: None,
+        }
+        exec(self.cell_of_notebook("def snakemake("), there)
+        assert [command[-2:] == ["--resources", "gpu=0"] for command in commands] == [not gpu]
+
     @pytest.mark.parametrize(("gpu", "installed"), [(True, True), (False, False)])
     def test_the_notebook(self, driver, tmp_path, monkeypatch, capsys, gpu, installed):
         monkeypatch.syspath_prepend(str(tmp_path))
-        cells = json.loads((REPOSITORY / "profiles/colab/baton.ipynb").read_text(encoding="utf-8"))["cells"]
-        code = next("".join(cell["source"]) for cell in cells if "has_gpu" in "".join(cell["source"]))
+        code = self.cell_of_notebook("has_gpu")
         (tmp_path / ".venv").mkdir()
         (tmp_path / "Snakefile").touch()
         commands = []

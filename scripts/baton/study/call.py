@@ -148,6 +148,8 @@ class Call:
             os.environ[gpus.VISIBLE] = ""
             return
         found = gpus.list_gpus()
+        if warning := gpus.warn_of_numbers():
+            print(f"WARNING: {warning}", file=sys.stderr)
         used = bool(found) and gpus.has_cuda()  # else they train on the processor, each of which says so
         if used and "gpu" not in given:
             given["gpu"] = len(found)

@@ -9,18 +9,24 @@ import subprocess
 GPUS = "BATON_GPUS"
 AT_A_TIME = "BATON_GPUS_AT_A_TIME"
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-QUERY = ["nvidia-smi", "--query-gpu=index,uuid", "--format=csv,noheader"]
+ORDER = "CUDA_DEVICE_ORDER"
+QUERY = ["nvidia-smi", "--query-gpu=index,uuid,name", "--format=csv,noheader"]
 LONGEST = 20  # seconds for the driver to answer
 
 
-def list_gpus() -> list[str]:
-    """Return the UUID of each GPU that CUDA_VISIBLE_DEVICES lets a process see; none where there is no NVIDIA driver."""
+def _ask_driver() -> list[list[str]]:
+    """Return index, UUID and name of each GPU; none where there is no NVIDIA driver."""
     try:
         answer = subprocess.run(QUERY, capture_output=True, text=True, timeout=LONGEST, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return []
-    rows = [line.partition(",") for line in answer.splitlines() if "," in line]
-    by_name = {index.strip(): uuid.strip() for index, _, uuid in rows}
+    rows = [list(map(str.strip, line.split(",", 2))) for line in answer.splitlines()]
+    return [row for row in rows if len(row) == 3]
+
+
+def list_gpus() -> list[str]:
+    """Return the UUID of each GPU that CUDA_VISIBLE_DEVICES lets a process see; none where there is no NVIDIA driver."""
+    by_name = {index: uuid for index, uuid, _ in _ask_driver()}
     visible = os.environ.get(VISIBLE)
     if visible is None:
         return list(by_name.values())
@@ -32,6 +38,22 @@ def list_gpus() -> list[str]:
             break
         found += of_name
     return found
+
+
+def warn_of_numbers() -> str | None:
+    """Return a warning where CUDA_VISIBLE_DEVICES names GPUs by numbers that CUDA may read otherwise: it counts from the fastest."""
+    visible = os.environ.get(VISIBLE, "")
+    numbers = {name.strip() for name in visible.split(",")}
+    if os.environ.get(ORDER) == "PCI_BUS_ID" or not any(map(str.isdecimal, numbers)):
+        return None
+    rows = _ask_driver()
+    if len({name for *_, name in rows}) < 2:
+        return None
+    chosen = ", ".join(f"{index} is {name}" for index, _, name in rows if index in numbers)
+    return (
+        f"{VISIBLE}={visible} is read in the order in which nvidia-smi lists the GPUs ({chosen}). CUDA itself counts from the "
+        f"fastest one, unless {ORDER} is PCI_BUS_ID."
+    )
 
 
 def has_cuda() -> bool:
