@@ -11,11 +11,13 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2")  # for sums of products, the best first
 PAGE = ROOT / "docs/benchmarks.md"
+WIDTH = 125  # of a line on it
 HEAD = """# Benchmarks
 
 Written by `make bench` (`tests/record.py`), a section for each of its commands and each kind of machine; the medians of pairs,
@@ -51,8 +53,20 @@ def section_of(script, words, lines):
     what = docstring.splitlines()[0].removeprefix("Print ")
     heading = f"{' '.join([script.name, *words])}: {processor()}"
     when = f"Commit {commit()}, {datetime.date.today().isoformat()}."
-    printed = "\n".join(f"    {line}" for line in lines)
+    printed = "\n".join(map(indent, lines))
     return f"## {heading}\n\n{what[0].upper()}{what[1:]} {when}\n\n{printed}\n"
+
+
+def indent(line):
+    """Return a printed line as code on the page; what is too long for a line of it goes on further in."""
+    return textwrap.fill(
+        line,
+        WIDTH,
+        initial_indent=" " * 4,
+        subsequent_indent=" " * 8,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def replace_section(page, section):

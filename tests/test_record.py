@@ -46,6 +46,16 @@ def test_each_has_its_section_which_is_written_anew(tmp_path, page):
     assert "\n\n\n" not in text
 
 
+def test_long_lines_go_on_in_the_next(tmp_path, page):
+    script = tmp_path / "benchmark_a.py"
+    script.write_text('"""Print words."""\nprint("  two   spaces")\nprint("some-word " * 30)\n')
+    record.main(str(script))
+    *_, short, long, rest, last = page.read_text().splitlines()
+    assert short == "      two   spaces"
+    assert [len(line) for line in (long, rest, last)] == [123, 117, 77]
+    assert (long.split() + rest.split() + last.split()) == ["some-word"] * 30 and rest[:9] == " " * 8 + "s"
+
+
 def test_what_another_machine_took_stays(tmp_path, page, monkeypatch):
     script = tmp_path / "benchmark_a.py"
     for machine, number in (("Fast", 1), ("Slow", 2), ("Slow", 3)):
