@@ -200,7 +200,7 @@ def main(
     answers = [packed["answers"]] if learns_answers(settings) else []
     data = digest_data(packed["train_manifest"], packed["validation_manifest"], weights, *answers)
     identity = identify(settings, augmentation, seed, threads=threads, devices=max(gpus, 1), data=data)
-    identity = take_device(state, identity, gpus)
+    identity = take_device(state, identity, gpus, settings["precision"])
     choice = networks.choose_precision(settings["precision"])
     identity = take_way(state, identity, settings["precision"], choice)
     precision, update = identity["precision"], identity.get(UPDATE)
@@ -221,6 +221,8 @@ def main(
         )
         training.precision_reason, training.device = choice.reason, name_device()
         resume(training, keeper)
+        if not training.complete:
+            training.device = training.device or name_device()  # an earlier version did not note it
         log.info(
             "%d parameters, %s (%s), %d threads, %d images",
             training.trainer.network.count_params(),

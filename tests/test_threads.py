@@ -6,8 +6,8 @@ import pytest
 import yaml
 from conftest import REPOSITORY
 
-from baton.study.identity import identify
-from baton.study.runs import Run
+from baton.study.identity import fingerprint, identify
+from baton.study.runs import WEIGHTS, Run
 
 CONFIG = yaml.safe_load((REPOSITORY / "config.yaml").read_text(encoding="utf-8"))
 MODELS = {model["name"]: model for model in CONFIG["models"]}
@@ -39,28 +39,67 @@ def test_a_larger_batch_makes_a_larger_step():
     assert [run_of("model_3", batch_size=size).threads for size in (32, 128)] == [1, 2]
 
 
-def leave_progress(here, run, **changes):
+def leave_state(here, run, threads, data="abc", **changes):
+    """Leave what a session of training leaves, as far as it is looked at: progress.json, and that there is a state."""
     identity = identify(
-        run.settings, run.augmentation, 1, threads=2, precision="mixed_bfloat16", data="abc", devices=1
+        run.settings, run.augmentation, 1, threads=threads, precision="mixed_bfloat16", data=data, devices=1
     )
-    path = here / run.files.progress
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"epoch": 3, "identity": identity | changes}))
+    identity |= changes
+    state = here / run.files.state / fingerprint(identity)
+    state.mkdir(parents=True, exist_ok=True)
+    (state / "state.safetensors").touch()
+    (here / run.files.progress).write_text(json.dumps({"epoch": 3, "identity": identity}))
+
+
+def pack(here, run):
+    """Leave what the digest of a run's data is of, and return it."""
+    paths = [here / run.packed.manifest("train"), here / run.packed.manifest("validation"), here / WEIGHTS]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("label\n0\n")
+    return run.digest(WEIGHTS)
 
 
 def test_what_is_begun_keeps_its_own(here):
-    leave_progress(here, run_of("model_3"))
+    leave_state(here, run_of("model_3"), 2)
     assert run_of("model_3").threads == 2
-    leave_progress(here, run_of("model_3"), threads=8)
+    assert run_of("model_3", precision="float32").threads == 1, "another training run"
+    assert run_of("model_3", l2=0.5).threads == 1
+
+
+def test_and_as_many_as_a_call_gave_it(here):
+    leave_state(here, run_of("model_3"), 8)
     assert run_of("model_3").threads == 8
     assert run_of("model_3").threads_of(4) == 4
 
 
-@pytest.mark.parametrize("content", ["{", '{"identity": null}', '{"identity": {"threads": 2}}'])
-def test_another_training_runs_are_not_taken(here, content):
-    leave_progress(here, run_of("model_3"), l2=0.5)
-    assert run_of("model_3").threads == 1
-    (here / run_of("model_3").files.progress).write_text(content)
+def test_one_call_on_fewer_cores_leaves_what_was_begun_before_it_as_it_was(here):
+    leave_state(here, run_of("model_1"), 2)
+    leave_state(here, run_of("model_1"), 1)
+    assert run_of("model_1").threads == 2
+
+
+def test_what_other_settings_trained_in_between_changes_nothing(here):
+    leave_state(here, run_of("model_3"), 2)
+    leave_state(here, run_of("model_3", l2=0.5), 1)
+    assert run_of("model_3").threads == 2
+
+
+@pytest.mark.parametrize("content", ["{", '{"identity": null}', '{"identity": {"threads": 1}}', None])
+def test_nor_does_the_loss_of_what_is_for_people(here, content):
+    run = run_of("model_3")
+    leave_state(here, run, 2, data=pack(here, run))
+    if content is None:
+        (here / run.files.progress).unlink()
+    else:
+        (here / run.files.progress).write_text(content)
+    assert run_of("model_3").threads == 2
+
+
+def test_states_of_other_data_are_not_taken(here):
+    run = run_of("model_3")
+    leave_state(here, run, 2)
+    pack(here, run)
     assert run_of("model_3").threads == 1
 
 

@@ -615,7 +615,14 @@ def test_what_an_earlier_version_began_goes_on_where_it_would_have_gone_on(
     gpu.append("a GPU")
     found = run_main(tmp_path, "float32", 4)
     assert gpu and "did not note what computed it: it resumes on the GPU" in caplog.text
-    assert [found["epochs"], found["device"]] == [4, None] and "device" not in found["identity"]
+    assert [found["epochs"], found["device"]] == [4, "a GPU"] and "device" not in found["identity"]
+    # From here on it is known: nothing is asked again, and without a GPU it is said.
+    caplog.clear()
+    run_main(tmp_path, "float32", 5)
+    assert "did not note" not in caplog.text
+    gpu.clear()
+    assert run_main(tmp_path, "float32", 6)["epochs"] == 6
+    assert "began this on a GPU: on the processor its last bits are others" in caplog.text
 
 
 def test_what_a_gpu_began_waits_for_one(tmp_path, gpu, caplog):
@@ -642,17 +649,45 @@ def test_a_finished_one_counts_wherever_it_was_trained(tmp_path, gpu, caplog):
     assert run_main(tmp_path, "float32", 2) == trained and "trained already" in caplog.text
 
 
-@pytest.mark.parametrize(("listed", "asked"), [(["GPU-1"], 0), ([], 1)])
-def test_a_gpu_that_tensorflow_does_not_see_is_told_of(tmp_path, gpu, monkeypatch, caplog, listed, asked):
+def test_what_the_processor_began_in_another_precision_keeps_no_run_from_the_gpu(tmp_path, gpu, caplog):
+    caplog.set_level("INFO")
+    run_main(tmp_path, "mixed_bfloat16", 1)
+    gpu.append("a GPU")
+    found = run_main(tmp_path, "float32", 1)
+    assert found["identity"]["device"] == "a GPU" and "begun on the processor" not in caplog.text
+
+
+def test_nor_does_what_a_gpu_began_in_another_precision_take_one_from_the_processor(tmp_path, gpu, caplog):
+    caplog.set_level("INFO")
+    gpu.append("a GPU")
+    run_main(tmp_path, "mixed_bfloat16", 1)
+    gpu.clear()
+    run_main(tmp_path, "float32", 1)
+    gpu.append("a GPU")
+    found = run_main(tmp_path, "float32", 2)
+    assert found["device"] == "the processor" and "resuming from epoch 2, step 0" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("listed", "asked", "said"),
+    [
+        (["GPU-1"], 0, "this machine has a GPU"),
+        (["GPU-1"], 1, "this machine has a GPU"),
+        ([], 1, "this job asked for a GPU"),
+    ],
+)
+def test_a_gpu_that_tensorflow_does_not_see_is_told_of(
+    tmp_path, gpu, monkeypatch, caplog, listed, asked, said
+):
     monkeypatch.setattr(device, "list_gpus", lambda: listed)
-    assert device.take_device(tmp_path, {"seed": 1}, asked) == {"seed": 1}
-    assert "TensorFlow does not see it: training on the processor" in caplog.text
+    assert device.take_device(tmp_path, {"seed": 1}, asked, "float32") == {"seed": 1}
+    assert f"{said} and TensorFlow does not see it: training on the processor" in caplog.text
     assert "requirements.gpu.lock" in caplog.text
 
 
 def test_without_one_nothing_is_said(tmp_path, gpu, monkeypatch, caplog):
     monkeypatch.setattr(device, "list_gpus", list)
-    device.take_device(tmp_path, {"seed": 1}, 0)
+    device.take_device(tmp_path, {"seed": 1}, 0, "float32")
     assert caplog.text == ""
 
 

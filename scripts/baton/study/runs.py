@@ -1,8 +1,11 @@
 """The runs of a study: a run is one training run, of a model with one of its seeds."""
 
 import hashlib
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,16 +13,19 @@ from baton.errors import ConfigError
 from baton.study import cost, memory
 from baton.study.finished import FILES, model_of
 from baton.study.identity import (
+    DEVICE,
+    GPU,
+    PRECISIONS,
     Settings,
     digest_data,
+    fingerprint,
     identify_wanted,
-    ignored_when_finished,
     learns_answers,
-    list_changes,
+    list_ways,
 )
 from baton.study.labels import are_splits_given, has_answers
 from baton.study.models import find_twice, halves_to_nothing, merge_settings
-from baton.study.progress import PROGRESS, read_progress
+from baton.study.progress import NEWEST, PREVIOUS, PROGRESS, read_progress
 
 ANSWERS = "results/data/answers.csv"
 ANSWERS_LEARNED = "results/data/answers_learned.csv"
@@ -160,14 +166,34 @@ class Run:
 
     @cached_property
     def threads(self) -> int:
-        """With how many threads it trains: those that it was begun with, since another number is another training run."""
-        begun = read_progress(self.files.progress).get("identity") or {}
-        wanted = identify_wanted(self.settings, self.augmentation, self.seed)
-        if begun.get("threads") and not list_changes(
-            begun, wanted, {"data", *ignored_when_finished(self.settings)}
-        ):
-            return begun["threads"]
-        return cost.threads_of_training(self.settings)
+        """With how many threads it trains: the usual number, or what it was begun with, which is a training run of its own."""
+        usual = cost.threads_of_training(self.settings)
+        return next((count for count in self.list_threads() if any(self.find_states(count))), usual)
+
+    def list_threads(self) -> list[int]:
+        """Return with how many threads it may have been begun, the usual number first; earlier versions always took 2."""
+        last = (read_progress(self.files.progress).get("identity") or {}).get("threads", 2)
+        return list(dict.fromkeys([cost.threads_of_training(self.settings), last, 2, 1]))
+
+    def find_states(self, threads: int) -> Iterator[str]:
+        """Yield the folders of the states from which training with so many threads would resume.
+
+        Where the images are not packed, they are believed to be what they were at the last session.
+        """
+        if not os.path.isdir(self.files.state):
+            return
+        last = read_progress(self.files.progress).get("identity") or {}
+        try:
+            data: str | None = self.digest(WEIGHTS)
+        except OSError:
+            data = last.get("data")
+        wanted = identify_wanted(self.settings, self.augmentation, self.seed, threads=threads, data=data)
+        precisions = [wanted["precision"]] if "precision" in wanted else PRECISIONS
+        for devices, device in product(dict.fromkeys([last.get("devices", 1), 1]), ({}, {DEVICE: GPU})):
+            for identity in list_ways(wanted | {"devices": devices} | device, precisions):
+                folder = f"{self.files.state}/{fingerprint(identity)}"
+                if any(os.path.exists(f"{folder}/{name}") for name in (NEWEST, PREVIOUS)):
+                    yield folder
 
     def threads_of(self, cores: int | None) -> int | None:
         """Return its threads where there are so many cores, None where that is not known."""

@@ -6,23 +6,16 @@ itself goes by.
 
 import json
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import product
 from typing import Any
 
 from baton.study import finished
 from baton.study.identity import (
     DEVICE,
-    GPU,
-    PRECISIONS,
     UPDATE,
-    Identity,
-    fingerprint,
     identify_wanted,
     ignored_when_finished,
     list_changes,
-    list_ways,
     stopped_early,
 )
 from baton.study.progress import read_progress, read_state_values
@@ -60,7 +53,9 @@ def how_far(run: Run, data: dict[str, Any], threads: int | None = None) -> Statu
         reasons.append(changes)
     previous = last.get("identity") or {}
     changes = _changes_of_data(last.get("study"), data)
-    for state in [] if changes else _find_states(run, wanted, previous, threads):
+    counts = [threads] if threads else run.list_threads()
+    folders = [] if changes else (folder for count in counts for folder in run.find_states(count))
+    for state in filter(None, map(read_state_values, folders)):
         early = stopped_early(
             settings["patience"], state["epoch"], state["best_epoch"], state.get("diverged")
         )
@@ -81,24 +76,6 @@ def how_far(run: Run, data: dict[str, Any], threads: int | None = None) -> Statu
         )
         reasons.append(changes)
     return Status(changes=min(reasons, key=len, default=[]))
-
-
-def _find_states(
-    run: Run, wanted: Identity, previous: Identity, threads: int | None
-) -> Iterator[dict[str, Any]]:
-    """Yield the values of the states that a run's training would resume from; previous: the last session's identity."""
-    if "data" not in wanted and "data" in previous:  # not packed: believed to be what it was
-        wanted = wanted | {"data": previous["data"]}
-    choices = {
-        "threads": [threads] if threads else dict.fromkeys([previous.get("threads", 2), 2, 1]),
-        "devices": dict.fromkeys([previous.get("devices", 1), 1]),
-    }
-    precisions = [wanted["precision"]] if "precision" in wanted else PRECISIONS
-    for *chosen, device in product(*choices.values(), ({}, {DEVICE: GPU})):
-        of_machine = dict(zip(choices, chosen, strict=True)) | device
-        for identity in list_ways(wanted | of_machine, precisions):
-            if values := read_state_values(f"{run.files.state}/{fingerprint(identity)}"):
-                yield values
 
 
 def _digest_of(run: Run) -> str | None:
