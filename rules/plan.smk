@@ -25,6 +25,7 @@ rule plan:
         data=STUDY.data,
         session_minutes=STUDY.config["session_minutes"],
         cores=workflow.cores,
+        limits=lambda wildcards: CALL.limits(),
         given=lambda wildcards: CALL.resources_of_training(),
     script:
         "../scripts/plan.py"

@@ -14,7 +14,7 @@ from baton.formatting import MOST_NUMBERED, as_number, decimals
 from baton.manifests import read_manifest, write_manifest
 from baton.results import clusters, guessing, metrics, scale
 from baton.results.answers import against_answers
-from baton.study.identity import COMPILED, UPDATE, training_of
+from baton.study.identity import COMPILED, PROCESSOR, UPDATE, training_of
 from baton.training import kernels, prediction
 from evaluation.card import write_card
 
@@ -115,7 +115,7 @@ def main(
 def find_or_predict(model, test, test_manifest, weights, training, kept_prediction, shape):
     """Return probabilities, of this shape, and milliseconds: those that training kept, or made now.
 
-    training: training.json, whose threads and kernels the bits follow from.
+    training: training.json, whose device, threads and kernels the bits follow from.
     """
     if kept_prediction is not None:
         found = prediction.find(kept_prediction, prediction.describe(model, test_manifest, weights))
@@ -125,6 +125,8 @@ def find_or_predict(model, test, test_manifest, weights, training, kept_predicti
         kernels.take_earlier()
     from baton.training import networks  # only here: importing TensorFlow takes longer than all the rest
 
+    if training.get("device") == PROCESSOR:
+        networks.hide_gpus()
     networks.set_up(training["threads"], "float32", seed=0)  # the model brings its own precision
     return prediction.predict_test(model, test)
 

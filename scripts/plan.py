@@ -5,9 +5,9 @@ What a training run costs is not guessed from its size: try_model.py does all th
 
 import contextlib
 import hashlib
+import importlib.metadata
 import json
 import math
-import os
 import platform
 import shutil
 import subprocess
@@ -24,7 +24,6 @@ from baton.errors import UserError
 from baton.files import read_json, write_json
 from baton.manifests import read_manifest
 from baton.study import cost, memory
-from baton.study.gpus import count_at_a_time
 from baton.study.identity import COMPILED, UPDATE
 from baton.study.progress import read_progress
 from baton.study.runs import Run
@@ -49,7 +48,8 @@ runpy.run_module("try_model", run_name="__main__")
 def measure(arguments):
     """Return what `try_out` says, from a trial now or one that was kept; raises UserError where it fails."""
     kind = arguments | {"settings": cost_settings(arguments["settings"]), "machine": platform.node()}
-    text = json.dumps(kind | {"python": sys.version, UPDATE: COMPILED}, sort_keys=True)
+    versions = {name: importlib.metadata.version(name) for name in ("tensorflow", "keras")}
+    text = json.dumps(kind | versions | {"python": sys.version, UPDATE: COMPILED}, sort_keys=True)
     path = MEASUREMENTS / f"{hashlib.sha256(text.encode()).hexdigest()[:12]}.json"
     with contextlib.suppress(OSError, ValueError):
         return read_json(path)
@@ -172,11 +172,11 @@ def plan_run(run, values, images, data, threads):
     }
 
 
-def main(split, runs, data, session_minutes, cores, given):
+def main(split, runs, data, session_minutes, cores, limits, given):
     """Measure, print the plan and write results/plan.json.
 
-    split: split.csv; runs: each Run; data: the settings that their data follow from; cores: of this machine; given: threads,
-    mem_mb and gpu that Snakemake gives each run, by its name.
+    split: split.csv; runs: each Run; data: the settings that their data follow from; cores: of this machine; limits: mem_mb and
+    gpu that all share, None for no limit; given: threads, mem_mb and gpu that Snakemake gives each run, by its name.
     """
     manifest = read_manifest(split)
     images = {name: int((manifest["split"] == name).sum()) for name in ("train", "validation", "test")}
@@ -187,20 +187,18 @@ def main(split, runs, data, session_minutes, cores, given):
         plan_run(run, values, images, data, given[run.name]["threads"])
         for run, values in zip(runs, kinds, strict=True)
     ]
-    # A cluster's job has a limit of its own, which says nothing of others.
-    limit = os.environ.get(memory.LIMIT)
-    most = 1e6 * float(limit) if limit else psutil.virtual_memory().total
-    jobs = [
+    jobs = [  # as Snakemake takes them
         (
             row["training_seconds"] + row["evaluation_seconds"],
             1e6 * given[row["name"]]["mem_mb"],
             row["threads"],
             given[row["name"]]["gpu"],
         )
-        for row in rows
+        for run, row in sorted(zip(runs, rows, strict=True), key=lambda pair: -pair[0].priority)
+        if row["epochs_left"]
     ]
-    order = sorted(range(len(runs)), key=lambda place: -runs[place].priority)  # as Snakemake takes them
-    wall, at_a_time = simulate([jobs[place] for place in order], cores, most, count_at_a_time() or math.inf)
+    most, gpus = (math.inf if limits[name] is None else limits[name] for name in ("mem_mb", "gpu"))
+    wall, at_a_time = simulate(jobs, cores, 1e6 * most, gpus)
     plan = {
         "images": images | {"synthetic": max(count for _, count in packed) - images["train"]},
         "classes": classes,
@@ -229,7 +227,7 @@ def main(split, runs, data, session_minutes, cores, given):
         for run in runs
     ]
     plan["packing_memory_bytes"] = round(1e6 * (max(needs) - memory.SNAKEMAKES))
-    plan["warnings"] = warn_of(plan, most)
+    plan["warnings"] = warn_of(plan, min(1e6 * most, psutil.virtual_memory().total))
     write_json("results/plan.json", plan)
     log.info("\n%s", describe(plan, MOST_TRIALS))
     for warning in plan["warnings"]:
@@ -239,5 +237,8 @@ def main(split, runs, data, session_minutes, cores, given):
 if __name__ == "__main__":
     console.start(snakemake.log[0])
     options = dict(snakemake.params.items())
-    options["runs"] = [Run(**fields) for fields in options["runs"]]
+    runs = [Run(**fields) for fields in options["runs"]]
+    options["runs"] = [
+        run for run in runs if run.name in options["given"]
+    ]  # that this workflow has a rule for
     main(snakemake.input.split, **options)

@@ -43,15 +43,22 @@ def peak_memory():
 
 
 def write_noise(folder, settings, classes):
-    """Write packed images of noise and class weights; return their paths, as train.prepare wants them."""
+    """Write packed images of noise, answers to them and class weights; return their paths, as train.prepare wants them."""
     draw, size = np.random.default_rng(1), settings["size"]
     counts = {"train": STEPS * settings["batch_size"], "validation": VALIDATION_BATCHES * VALIDATION_BATCH}
-    packed = {}
+    packed, answers = {"answers": folder / "answers.csv"}, []
     for split, count in counts.items():
         packed |= {split: folder / f"{split}.npy", f"{split}_manifest": folder / f"{split}.csv"}
         np.save(packed[split], draw.integers(0, 256, (count, size, size, 3), np.uint8))
-        labels = pd.DataFrame({"label": draw.integers(0, classes, count)})
-        write_manifest(labels, packed[f"{split}_manifest"])
+        labels = draw.integers(0, classes, count)
+        names = [f"{split} {number}" for number in range(count)]
+        write_manifest(
+            pd.DataFrame({"image": names, "label": labels, "parent": ""}), packed[f"{split}_manifest"]
+        )
+        answers.append(
+            pd.DataFrame({"image": names, "mean": ""}).join(pd.DataFrame(np.eye(classes, dtype=int)[labels]))
+        )
+    write_manifest(pd.concat(answers), packed["answers"])  # for a model that learns them
     weights = folder / "class_weights.json"
     write_json(weights, {"classes": list(range(classes)), "weights": [1] * classes})
     return packed, weights

@@ -78,6 +78,9 @@ def write_split(folder, count, size):
     for start in range(0, count, 1000):
         images[start : start + 1000] = block[: count - start]
     images.flush()
+    # Or it would be read from what is left in memory, which the control group of another process does not count.
+    with open(folder / "images.npy", "rb") as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     with open(folder / "images.csv", "w", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(["label"])

@@ -313,7 +313,15 @@ class TestHowFar:
         ):
             path.write_text(path.name)
         settings = {"epochs": 9, "precision": "auto", "l2": 0.1, "name": "net", "patience": None}
-        settings |= {"size": 8, "synthetic_fraction": 0}
+        settings |= {
+            "size": 8,
+            "synthetic_fraction": 0,
+            "kernels": 2,
+            "kernel_size": 3,
+            "layers": 1,
+            "dense": 4,
+        }
+        settings |= {"batch_size": 8}
         return Run("net", "net", 1, settings, {"flip": None})
 
     def write(self, run, epoch, best_epoch=1, study=None, **identity):

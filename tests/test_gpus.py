@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from types import SimpleNamespace
 
 import pytest
@@ -15,7 +14,8 @@ from conftest import REPOSITORY, Outcome, Study, save_images
 from baton.errors import SessionEnded
 from baton.study import gpus
 from baton.study.call import Call
-from baton.study.gpus import announce, announced, count_at_a_time, list_gpus
+from baton.study.gpus import announce, announced, list_gpus
+from baton.training import gpus as training_gpus
 from baton.training.gpus import take_gpus
 
 UUIDS = ["GPU-aaaa-1", "GPU-aabb-2", "GPU-cccc-3", "GPU-dddd-4"]
@@ -29,7 +29,7 @@ def driver_of(*names):
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch):
-    for name in (gpus.GPUS, gpus.AT_A_TIME, gpus.VISIBLE):
+    for name in (gpus.GPUS, gpus.VISIBLE):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
 
@@ -67,6 +67,7 @@ class TestCount:
             ("", []),
             ("-1", []),
             ("NoDevFiles", []),
+            ("0,0,1", [0, 1]),
         ],
     )
     def test_those_that_the_environment_lets_a_process_see(self, driver, monkeypatch, visible, places):
@@ -74,12 +75,17 @@ class TestCount:
             monkeypatch.setenv(gpus.VISIBLE, visible)
         assert list_gpus() == [UUIDS[place] for place in places]
 
+    def test_a_part_of_a_gpu_counts_as_one(self, driver, monkeypatch):
+        monkeypatch.setenv(gpus.VISIBLE, "MIG-1,MIG-2")
+        assert list_gpus() == ["MIG-1", "MIG-2"]
+
     @pytest.mark.parametrize(
         ("visible", "order", "said"),
         [
             ("1", None, ["CUDA_VISIBLE_DEVICES=1", "(1 is NVIDIA T4)"]),
             ("1,0", "FASTEST_FIRST", ["0 is NVIDIA A100, 1 is NVIDIA T4"]),
             ("1", "PCI_BUS_ID", []),
+            ("9", None, []),
             ("GPU-aabb", None, []),
             (None, None, []),
         ],
@@ -98,13 +104,14 @@ class TestCount:
 class TestTake:
     @pytest.fixture(autouse=True)
     def locks(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+        monkeypatch.setattr(training_gpus, "LOCKS", tmp_path)
+        self.folder = tmp_path
 
     def never(self):
         raise AssertionError("it waited")
 
     def test_each_training_run_has_its_own(self):
-        announce(UUIDS[:2], 2)
+        announce(UUIDS[:2])
         with take_gpus(1, self.never):
             assert os.environ[gpus.VISIBLE] == UUIDS[0]
             with take_gpus(1, self.never):
@@ -113,7 +120,7 @@ class TestTake:
                 assert os.environ[gpus.VISIBLE] == UUIDS[1], "it was given back"
 
     def test_where_all_are_taken_it_waits_until_one_is_free(self):
-        announce(UUIDS[:1], 1)
+        announce(UUIDS[:1])
         first, waited = take_gpus(1, self.never), []
         first.__enter__()
 
@@ -126,7 +133,7 @@ class TestTake:
             assert os.environ[gpus.VISIBLE] == UUIDS[0] and waited == [1, 1, 1]
 
     def test_and_ends_where_it_must_not_wait(self):
-        announce(UUIDS[:1], 1)
+        announce(UUIDS[:1])
 
         def refuse():
             raise SessionEnded("the time is up")
@@ -135,7 +142,7 @@ class TestTake:
             pass
 
     def test_one_that_trains_on_two_takes_two_or_none(self):
-        announce(UUIDS[:3], 3)
+        announce(UUIDS[:3])
         with take_gpus(2, self.never):
             assert os.environ[gpus.VISIBLE] == ",".join(UUIDS[:2])
             attempts = []
@@ -153,12 +160,14 @@ class TestTake:
     def test_two_calls_of_snakemake_share_the_locks(self):
         """Another process, as the job of another call is: what it holds is free once it has ended, however it ends."""
         hold = (
-            "import os, sys, tempfile; tempfile.tempdir = sys.argv[1]\n"
+            "import os, pathlib, sys\n"
+            "from baton.training import gpus\n"
             "from baton.training.gpus import take_gpus\n"
+            "gpus.LOCKS = pathlib.Path(sys.argv[1])\n"
             "with take_gpus(1, sys.exit): print(os.environ['CUDA_VISIBLE_DEVICES'], flush=True); sys.stdin.read()"
         )
-        announce(UUIDS[:2], 2)
-        command = [sys.executable, "-c", hold, tempfile.gettempdir()]
+        announce(UUIDS[:2])
+        command = [sys.executable, "-c", hold, str(self.folder)]
         environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "scripts")}
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         with subprocess.Popen(command, env=environment, **pipes) as other:
@@ -171,24 +180,24 @@ class TestTake:
 
     @pytest.mark.parametrize(("found", "count"), [([], 1), (UUIDS, 0)])
     def test_without_gpus_or_where_none_is_asked_for_nothing_is_done(self, found, count):
-        announce(found, len(found))
+        announce(found)
         with take_gpus(count, self.never):
             assert gpus.VISIBLE not in os.environ
 
 
 @pytest.mark.parametrize(
-    ("given", "cuda", "expected", "asked", "known", "at_a_time"),
+    ("given", "cuda", "expected", "asked", "known"),
     [
-        ({}, True, 4, [1, 2, None], UUIDS, 4),
-        ({"gpu": 2}, True, 2, [1, 2, None], UUIDS, 2),
-        ({"gpu": 9}, True, 9, [1, 2, None], UUIDS, 4),
-        ({"gpu": 0}, True, 0, [None, 2, None], [], None),
-        # They train on the processor, as many as there are cores for.
-        ({}, False, None, [None, 2, None], UUIDS, None),
+        ({}, True, 4, [1, 2, None], UUIDS),
+        ({"gpu": 2}, True, 2, [1, 2, None], UUIDS),
+        ({"gpu": 9}, True, 4, [1, 2, None], UUIDS),
+        ({"gpu": 0}, True, 0, [None, 2, None], []),
+        # They train on the processor, as many as there are cores for, and wait for no GPU.
+        ({}, False, None, [None, 2, None], []),
     ],
 )
 def test_no_more_run_at_a_time_than_there_are_unless_the_user_says_else(
-    driver, monkeypatch, given, cuda, expected, asked, known, at_a_time
+    driver, monkeypatch, given, cuda, expected, asked, known
 ):
     monkeypatch.setattr(gpus, "has_cuda", lambda: cuda)
 
@@ -208,13 +217,17 @@ def test_no_more_run_at_a_time_than_there_are_unless_the_user_says_else(
         global_resources=resources,
         resource_settings=SimpleNamespace(nodes=None),
         rules=rules,
+        is_main_process=True,
         modifier=SimpleNamespace(is_main_snakefile=lambda: True),
     )
-    runs = [SimpleNamespace(files=SimpleNamespace(model=name)) for name in ("net.keras", "large.keras")]
-    Call(workflow, SimpleNamespace(runs=runs)).limit_jobs()
+    runs = [
+        SimpleNamespace(name=name, files=SimpleNamespace(model=f"{name}.keras")) for name in ("net", "large")
+    ]
+    call = Call(workflow, SimpleNamespace(runs=runs))
+    call.limit_jobs()
     assert (resources["gpu"].value if "gpu" in resources else None) == expected and announced() == known
     assert [rule.resources.get("gpu") for rule in rules] == asked
-    assert count_at_a_time() == at_a_time, "for the plan"
+    assert call.limits()["gpu"] == expected, "for the plan"
     assert (os.environ.get(gpus.VISIBLE) == "") == (given == {"gpu": 0})
 
 

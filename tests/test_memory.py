@@ -79,6 +79,7 @@ class TestCall:
             non_local_exec=nodes is not None,
             modifier=SimpleNamespace(is_main_snakefile=lambda: not module),
             rules=[],
+            is_main_process=True,
         )
         runs = [
             SimpleNamespace(name=name, memory=needed, files=SimpleNamespace(model=f"{name}.keras"))
@@ -88,7 +89,7 @@ class TestCall:
 
     @pytest.fixture(autouse=True)
     def environment(self, monkeypatch):
-        for name in (memory.LIMIT, gpus.GPUS, gpus.VISIBLE):
+        for name in (gpus.GPUS, gpus.VISIBLE):
             monkeypatch.setenv(name, "")
             monkeypatch.delenv(name)
 
@@ -112,7 +113,14 @@ class TestCall:
     def test_as_a_module_other_rules_keep_what_they_ask_for(self, machine):
         call = self.make({}, module=True)
         call.limit_jobs()
-        assert call.workflow.global_resources == {} and memory.LIMIT not in os.environ
+        assert call.workflow.global_resources == {} and call.limits() == {"mem_mb": None, "gpu": None}
+
+    @pytest.mark.parametrize("how", [{"nodes": 3}, {"module": True}])
+    def test_what_the_user_says_counts_there_too(self, machine, how):
+        call = self.make({"mem_mb": 12_000, "gpu": 0}, **how)
+        call.limit_jobs()
+        assert call.limits() == {"mem_mb": 12_000, "gpu": 0}
+        assert os.environ[gpus.VISIBLE] == ""
 
     def test_of_those_that_are_to_run_one_that_takes_more_is_named(self, machine, capsys):
         machine("0::/\n", memory_max=6 * GB)

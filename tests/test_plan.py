@@ -267,21 +267,19 @@ def test_what_is_given_other_threads_or_gpus_has_a_trial_of_its_own(here, monkey
 
 
 @pytest.mark.parametrize(
-    ("given", "at_a_time", "hours"),
+    ("given", "mem_mb", "gpu", "hours"),
     [
-        ({"threads": 1}, None, 20),  # in the order of the config it would be 30
-        ({"threads": 2}, None, 40),
-        ({"threads": 1, "mem_mb": 10**9}, None, 40),  # as --set-resources has it
-        ({"threads": 1, "gpu": 1}, "1", 40),
-        ({"threads": 1, "gpu": 1}, "2", 20),
+        ({"threads": 1}, None, None, 20),  # in the order of the config it would be 30
+        ({"threads": 2}, None, None, 40),
+        ({"threads": 1, "mem_mb": 10**9}, 10**9, None, 40),  # as --set-resources and --resources have it
+        ({"threads": 1, "gpu": 1}, None, 1, 40),
+        ({"threads": 1, "gpu": 1}, None, 2, 20),
     ],
 )
-def test_the_longest_start_first_on_what_snakemake_gives_them(here, monkeypatch, given, at_a_time, hours):
+def test_the_longest_start_first_on_what_snakemake_gives_them(here, monkeypatch, given, mem_mb, gpu, hours):
     hour = 3600 / 1.01  # and what saving takes
     no_more = dict.fromkeys(("start", "save", "finish", "evaluate", "predict", "validation_batch"), 0)
     monkeypatch.setattr(plan, "measure", lambda arguments: VALUES | no_more | {"step": 0, "epoch": hour})
-    if at_a_time:
-        monkeypatch.setenv("BATON_GPUS_AT_A_TIME", at_a_time)
     rows = [f"{number}.png,a,{split}" for number, split in enumerate(("train", "validation", "test"))]
     (here / "split.csv").write_text("\n".join(["image,class,split", *rows, ""]))
     (here / "results").mkdir()
@@ -289,7 +287,8 @@ def test_the_longest_start_first_on_what_snakemake_gives_them(here, monkeypatch,
         run_of(name, kernels=32, size=96, epochs=epochs)
         for name, epochs in {"a": 10, "b": 10, "c": 20}.items()
     ]
-    plan.main("split.csv", runs, DATA, None, 2, given_to(runs, **dict.fromkeys("abc", given)))
+    limits = {"mem_mb": mem_mb, "gpu": gpu}
+    plan.main("split.csv", runs, DATA, None, 2, limits, given_to(runs, **dict.fromkeys("abc", given)))
     found = json.loads((here / "results/plan.json").read_text())
     assert found["wall_seconds"] == pytest.approx(3600 * hours)
     assert [row["threads"] for row in found["runs"]] == [given["threads"]] * 3
@@ -418,6 +417,12 @@ def test_model_that_cannot_be_tried_out_is_named(here):
     assert list((here / "state").iterdir()) == []
 
 
+def test_a_model_that_learns_answers_is_tried_out_too(here):
+    arguments = {"settings": SETTINGS | {"targets": "answers"}, "augmentation": AUGMENTATION, "classes": 3}
+    found = plan.measure(arguments | {"threads": 1, "gpus": 0})
+    assert found["parameters"] == cost.measure(SETTINGS, 3).weights and 0 < found["step"] < 1
+
+
 @pytest.fixture(scope="module")
 def planned(tmp_path_factory):
     """A study planned, trained, and planned again: the study, the three outcomes and the two plans."""
@@ -496,6 +501,7 @@ def test_what_will_not_fit_is_said(planned):
 def test_plan_of_a_finished_study_has_nothing_left(planned):
     _, _, _, again, _, plan_after = planned
     assert (plan_after["training_seconds"], plan_after["sessions"]) == (0, 0)
+    assert plan_after["at_a_time"] == 0 and "at a time" not in again.output
     assert plan_after["runs"][0]["epochs_left"] == 0
     assert again.jobs() == {"plan": 1}
 
@@ -509,5 +515,15 @@ def test_plan_counts_what_the_call_gives_a_model(planned):
     study = planned[0]
     assert study.json("plan.json")["runs"][0]["threads"] == 1
     said = study.run("plan", "--set-threads", "train_net=2").output
-    assert "Models: 1; training runs: 1, 2 threads each, 1 at a time" in said
+    assert "Models: 1; training runs: 1, 2 threads each" in said
     assert study.json("plan.json")["runs"][0]["threads"] == 2
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["--set-resources=train_net:mem_mb=2*input.size_mb+100", "--default-resources=disk_mb=2*input.size_mb"],
+)
+def test_plan_takes_what_training_takes_for_its_resources(planned, option):
+    study = planned[0]
+    study.run("-n", "train", option)
+    assert study.run("plan", option).jobs() == {"plan": 1}

@@ -18,6 +18,7 @@ import tensorflow as tf
 import yaml
 from conftest import REPOSITORY
 
+import evaluate
 import train
 from baton.manifests import write_manifest
 from baton.study.identity import stopped_early
@@ -639,6 +640,15 @@ def test_what_a_gpu_began_waits_for_one(tmp_path, gpu, caplog):
     found = run_main(tmp_path, "float32", 4)
     assert gpu and "resuming from epoch 3, step 0" in caplog.text
     assert found["identity"] == begun["identity"] and found["epochs"] == 4
+
+
+@pytest.mark.parametrize(("device", "hidden"), [("the processor", True), ("a GPU", False), (None, False)])
+def test_a_model_is_evaluated_on_what_trained_it(gpu, monkeypatch, device, hidden):
+    gpu.append("a GPU")
+    monkeypatch.setattr(evaluate.prediction, "predict_test", lambda model, images: list(gpu))
+    training = {"device": device, "threads": 1, "identity": {"update": "in one pass, compiled"}}
+    seen = evaluate.find_or_predict("model.keras", "test.npy", None, None, training, None, None)
+    assert seen == ([] if hidden else ["a GPU"])
 
 
 def test_a_finished_one_counts_wherever_it_was_trained(tmp_path, gpu, caplog):

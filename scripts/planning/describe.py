@@ -30,13 +30,14 @@ def describe(plan, most_trials):
     more = len(plan["runs"]) - len(rows)
     counts = sorted({run["threads"] for run in plan["runs"]})
     threads = f"{' or '.join(map(str, counts))} {'thread' if counts == [1] else 'threads'} each"
+    together = f", {plan['at_a_time']} at a time" if plan["at_a_time"] else ""  # 0: all are trained
     session = plan["session_minutes"]
     sessions = f", which is {plan['sessions']} of {session:g} minutes" if session else ""
     synthetic = f" and up to {images['synthetic']:,} synthetic ones" if images["synthetic"] else ""
     lines = [
         f"{images['train']:,} images{synthetic} for training, {images['validation']:,} for validation, {images['test']:,} for test; "
         f"{plan['classes']} classes; {', '.join(map(str, plan['sizes']))} px",
-        f"Models: {plan['models']}; training runs: {len(plan['runs'])}, {threads}, {plan['at_a_time']} at a time",
+        f"Models: {plan['models']}; training runs: {len(plan['runs'])}, {threads}{together}",
         "",
         table.to_string(index=False),
         *([f"... and {more} shorter ones: all are in results/plan.json"] if more else []),

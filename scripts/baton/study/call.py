@@ -136,6 +136,9 @@ class Call:
         cluster have theirs, nor as a module: there, other rules' jobs would be lowered as well.
         """
         given = self.workflow.global_resources
+        declined = "gpu" in given and not given["gpu"].value
+        if declined:
+            os.environ[gpus.VISIBLE] = ""
         if (
             self.workflow.resource_settings.nodes is not None
             or not self.workflow.modifier.is_main_snakefile()
@@ -143,36 +146,39 @@ class Call:
             return
         if "mem_mb" not in given:
             given["mem_mb"] = memory.of_this_machine()
-        os.environ[memory.LIMIT] = str(given["mem_mb"].value)
-        if "gpu" in given and not given["gpu"].value:
-            os.environ[gpus.VISIBLE] = ""
-            return
-        found = gpus.list_gpus()
+        found = [] if declined else gpus.list_gpus()
         if warning := gpus.warn_of_numbers():
             print(f"WARNING: {warning}", file=sys.stderr)
-        used = bool(found) and gpus.has_cuda()  # else they train on the processor, each of which says so
-        if used and "gpu" not in given:
-            given["gpu"] = len(found)
-        gpus.announce(found, min(given["gpu"].value, len(found)) if used else 0)
-        if used:
-            for rule in self.rules_of_training().values():
-                if "gpu" not in rule.resources:
-                    rule.resources["gpu"] = 1
+        if not found or not gpus.has_cuda():  # they train on the processor, each of which says so
+            return
+        gpus.announce(found)
+        given["gpu"] = min(given["gpu"].value, len(found)) if "gpu" in given else len(found)
+        for rule in self.rules_of_training().values():
+            if "gpu" not in rule.resources:
+                rule.resources["gpu"] = 1
+
+    def limits(self):
+        """Return the mem_mb and gpu that all jobs here share, None for no limit; a cluster's job knows nothing of others."""
+        given = self.workflow.global_resources if self.workflow.is_main_process else {}
+        return {name: given[name].value if name in given else None for name in ("mem_mb", "gpu")}
 
     def rules_of_training(self):
-        """Return Snakemake's rule of each run, by the run's name."""
+        """Return Snakemake's rule of each run, by the run's name; a module's user may have left some out."""
         rules = {str(path): rule for rule in self.workflow.rules for path in rule.output}
-        return {run.name: rules[run.files.model] for run in self.study.runs}
+        runs = {run.name: run.files.model for run in self.study.runs}
+        return {name: rules[model] for name, model in runs.items() if model in rules}
 
     def resources_of_training(self):
         """Return the threads, mem_mb and gpu that Snakemake gives each run, by its name, --set-threads and the like included."""
-        given = {}
+        memory_of, given = {run.name: run.memory for run in self.study.runs}, {}
         for name, rule in self.rules_of_training().items():
-            resources = rule.expand_resources({}, [], attempt=1)
+            unneeded = set(rule.resources) - {"_cores", "mem_mb", "gpu"}
+            found = rule.expand_resources({}, rule.expand_input({})[0], attempt=1, skip_evaluation=unneeded)
             given[name] = {
-                "threads": resources["_cores"],
-                "mem_mb": resources["mem_mb"],
-                "gpu": resources.get("gpu", 0),
+                "threads": found["_cores"],
+                # Not known yet where it follows from files that are not made.
+                "mem_mb": found["mem_mb"] if isinstance(found["mem_mb"], int) else memory_of[name],
+                "gpu": found.get("gpu", 0),
             }
         return given
 
@@ -180,14 +186,14 @@ class Call:
         """Print which training runs take more memory than there is."""
         if self.workflow.non_local_exec:
             return
-        if memory.LIMIT not in os.environ:
-            if self.workflow.resource_settings.nodes is not None:
-                print(
-                    "WARNING: with --jobs, memory and GPUs are not counted: --cores does that.",
-                    file=sys.stderr,
-                )
+        if self.workflow.resource_settings.nodes is not None:
+            print(
+                "WARNING: with --jobs, memory and GPUs are not counted: they are with --cores alone.",
+                file=sys.stderr,
+            )
+        most, outputs = self.limits()["mem_mb"], {str(path) for job in jobs for path in job.output}
+        if most is None:
             return
-        most, outputs = int(os.environ[memory.LIMIT]), {str(path) for job in jobs for path in job.output}
         large = [run for run in self.study.runs if run.memory > most and run.files.model in outputs]
         if large:
             needed = max(run.memory for run in large)

@@ -5,9 +5,8 @@ import importlib.util
 import os
 import subprocess
 
-# The call of snakemake puts here the GPUs that its jobs share, for them and the plan.
+# The call of snakemake puts here the GPUs that its training runs share.
 GPUS = "BATON_GPUS"
-AT_A_TIME = "BATON_GPUS_AT_A_TIME"
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 ORDER = "CUDA_DEVICE_ORDER"
 QUERY = ["nvidia-smi", "--query-gpu=index,uuid,name", "--format=csv,noheader"]
@@ -32,12 +31,15 @@ def list_gpus() -> list[str]:
         return list(by_name.values())
     found = []
     for name in filter(None, map(str.strip, visible.split(","))):
+        if name.startswith("MIG-"):  # a part of a GPU, which the driver does not list
+            found.append(name)
+            continue
         # Numbers, or as much of a UUID as is unique; what comes after an unknown one counts for nothing, as in CUDA.
         of_name = [by_name[name]] if name in by_name else [u for u in by_name.values() if u.startswith(name)]
         if len(of_name) != 1:
             break
         found += of_name
-    return found
+    return list(dict.fromkeys(found))
 
 
 def warn_of_numbers() -> str | None:
@@ -47,9 +49,9 @@ def warn_of_numbers() -> str | None:
     if os.environ.get(ORDER) == "PCI_BUS_ID" or not any(map(str.isdecimal, numbers)):
         return None
     rows = _ask_driver()
-    if len({name for *_, name in rows}) < 2:
-        return None
     chosen = ", ".join(f"{index} is {name}" for index, _, name in rows if index in numbers)
+    if not chosen or len({name for *_, name in rows}) < 2:
+        return None
     return (
         f"{VISIBLE}={visible} is read in the order in which nvidia-smi lists the GPUs ({chosen}). CUDA itself counts from the "
         f"fastest one, unless {ORDER} is PCI_BUS_ID."
@@ -65,17 +67,11 @@ def has_cuda() -> bool:
     return with_tensorflow or ctypes.util.find_library("cudnn") is not None
 
 
-def announce(gpus: list[str], at_a_time: int) -> None:
-    """Tell the jobs that this call starts here which GPUs they share, and how many of them are in use at a time."""
+def announce(gpus: list[str]) -> None:
+    """Tell the training runs that this call starts here which GPUs they share."""
     os.environ[GPUS] = ",".join(gpus)
-    os.environ[AT_A_TIME] = str(at_a_time)
 
 
 def announced() -> list[str]:
     """Return the GPUs that the jobs of this call share; none on a cluster, which gives each job its own."""
     return list(filter(None, os.environ.get(GPUS, "").split(",")))
-
-
-def count_at_a_time() -> int | None:
-    """Return how many GPUs the training runs of this call use at a time; None where they train on the processor."""
-    return int(os.environ.get(AT_A_TIME) or 0) or None

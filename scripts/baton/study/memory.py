@@ -15,8 +15,6 @@ from baton.study.identity import synthetic_batch
 from baton.study.slurm import largest_node
 
 SNAKEMAKES = 300
-# The call of snakemake puts here what its jobs may take together, for the plan.
-LIMIT = "BATON_MEMORY_MB"
 CGROUPS, OWN_CGROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 

@@ -11,6 +11,9 @@ from filelock import FileLock, Timeout
 from baton.console import log
 from baton.study.gpus import VISIBLE, announced
 
+# The same for all calls: a job's folder for temporary files follows from its call.
+LOCKS = Path("/tmp" if os.name == "posix" else tempfile.gettempdir())
+
 
 @contextlib.contextmanager
 def take_gpus(count, may_wait, pause=time.sleep):
@@ -44,7 +47,7 @@ def take_gpus(count, may_wait, pause=time.sleep):
 def _take(gpu, held):
     """Return whether the lock of a GPU was free, and hold it then."""
     user = os.getuid() if hasattr(os, "getuid") else 0  # filelock takes no lock of another user's
-    path = Path(tempfile.gettempdir()) / f"baton_{user}_{gpu}.lock"
+    path = LOCKS / f"baton_{user}_{gpu.replace('/', '_')}.lock"  # older drivers' parts are called MIG-.../1/0
     lock = FileLock(path, fallback_to_soft=False, preserve_lock_file=True)
     try:
         lock.acquire(blocking=False)
