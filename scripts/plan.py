@@ -178,6 +178,8 @@ def main(split, runs, data, session_minutes, cores, limits, given):
     split: split.csv; runs: each Run; data: the settings that their data follow from; cores: of this machine; limits: mem_mb and
     gpu that all share, None for no limit; given: threads, mem_mb and gpu that Snakemake gives each run, by its name.
     """
+    if not runs:
+        raise UserError("this workflow has no rule for any training run: there is nothing to plan.")
     manifest = read_manifest(split)
     images = {name: int((manifest["split"] == name).sum()) for name in ("train", "validation", "test")}
     classes = manifest["class"].nunique()

@@ -131,6 +131,15 @@ def test_a_rule_that_is_changed_is(composed):
     assert "epoch 2 of" in (composed / "logs/own.log").read_text()
 
 
+def test_a_training_run_that_is_left_out_is_not_planned(composed):
+    before = SNAKEFILE.partition("use rule *")[0]
+    (composed / "Without").write_text(
+        f"{before}use rule * from baton exclude train_net as baton_*\n", encoding="utf-8"
+    )
+    outcome = composed.run("--snakefile", "Without", "baton_plan")
+    assert "plan: error: this workflow has no rule for any training run" in outcome.output
+
+
 def test_status_tells_how_far_it_is(composed):
     assert "\nnet: done, 2 of 2 epochs\n" in composed.run("baton_status").output
 

@@ -417,6 +417,11 @@ def test_model_that_cannot_be_tried_out_is_named(here):
     assert list((here / "state").iterdir()) == []
 
 
+def test_without_a_training_run_there_is_nothing_to_plan(here):
+    with pytest.raises(UserError, match="no rule for any training run"):
+        plan.main("split.csv", [], DATA, None, 2, {"mem_mb": None, "gpu": None}, {})
+
+
 def test_a_model_that_learns_answers_is_tried_out_too(here):
     arguments = {"settings": SETTINGS | {"targets": "answers"}, "augmentation": AUGMENTATION, "classes": 3}
     found = plan.measure(arguments | {"threads": 1, "gpus": 0})
