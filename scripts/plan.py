@@ -240,7 +240,6 @@ if __name__ == "__main__":
     console.start(snakemake.log[0])
     options = dict(snakemake.params.items())
     runs = [Run(**fields) for fields in options["runs"]]
-    options["runs"] = [
-        run for run in runs if run.name in options["given"]
-    ]  # that this workflow has a rule for
+    # A module's user may have left rules out.
+    options["runs"] = [run for run in runs if run.name in options["given"]]
     main(snakemake.input.split, **options)

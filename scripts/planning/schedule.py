@@ -2,8 +2,7 @@
 
 import heapq
 import math
-
-import numpy as np
+from operator import add, le, sub
 
 FASTER = 1.1  # times as fast, from which on another number format is worth a line
 
@@ -26,17 +25,18 @@ def simulate(jobs, cores, memory, gpus=math.inf):
 
     jobs: (seconds, bytes, threads, GPUs) each; memory: in bytes; one that asks for more of anything than there is gets all.
     """
-    there = np.array([memory, cores, gpus])
-    free, waiting, running, now, most = there, list(jobs), [], 0.0, 0
+    there = (memory, cores, gpus)
+    waiting = [(seconds, tuple(map(min, asked, there))) for seconds, *asked in jobs]
+    free, running, now, most = list(there), [], 0.0, 0
     while waiting or running:
         for job in list(waiting):
-            needed = np.minimum(job[1:], there)
+            seconds, needed = job
             # Where nothing runs, all is free, whatever rounding made of it.
-            if not running or (needed <= free).all():
+            if not running or all(map(le, needed, free)):
                 waiting.remove(job)
-                heapq.heappush(running, (now + job[0], *needed))
-                free = free - needed
+                heapq.heappush(running, (now + seconds, needed))
+                free = list(map(sub, free, needed))
         most = max(most, len(running))
-        now, *done = heapq.heappop(running)
-        free = free + done
+        now, done = heapq.heappop(running)
+        free = list(map(add, free, done))
     return now, most
