@@ -53,6 +53,7 @@ BENCHMARKS = benchmark benchmark_step benchmark_threads benchmark_saving benchma
 bench: .venv/installed
 	set -e; for name in $(BENCHMARKS); do .venv/bin/python tests/record.py tests/$$name.py; done
 	.venv/bin/python tests/record.py tests/benchmark_notebook.py $(IMAGES)
+	$(if $(IMAGES),.venv/bin/python tests/record.py tests/benchmark_demo.py 548e68d $(IMAGES))
 
 # Writes the pictures of README from the demo study. Needs chromium and chromedriver.
 pictures: .venv/installed
