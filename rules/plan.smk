@@ -19,7 +19,7 @@ rule plan:
         "../envs/baton.yaml"
     threads: 2
     resources:
-        mem_mb=STUDY.largest.ask_memory,
+        mem_mb=STUDY.memory_of_plan,
     params:
         runs=STUDY.run_fields,
         data=STUDY.data,

@@ -168,6 +168,10 @@ class Study:
         needed = memory.of_packing(packed.size, packed.synthetic_fraction, threads, count_rows(IMAGES))
         return memory.doubled(needed, attempt - 1)
 
+    def memory_of_plan(self, wildcards, attempt):
+        # Of the hardware's number formats, two are tried beside each other.
+        return memory.doubled(self.largest.memory, attempt)
+
     def memory_of_report(self, wildcards, attempt):
         try:
             classes = len(read_json(WEIGHTS)["classes"])
