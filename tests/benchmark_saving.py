@@ -18,7 +18,7 @@ import numpy as np
 import yaml
 
 from baton.manifests import write_manifest
-from baton.study.cost import measure
+from baton.study.cost import measure, threads_of_training
 from baton.training import keeper as keeping
 from baton.training import networks
 from baton.training.keeper import Keeper
@@ -39,7 +39,7 @@ def make_training(folder, name, size, images):
     model = next(model for model in CONFIG["models"] if model["name"] == name)
     settings = {**CONFIG["training"], **model, "size": size, "epochs": 10_000}
     precision = networks.choose_precision(settings["precision"]).precision
-    networks.set_up(2, precision, seed=1)
+    networks.set_up(threads_of_training(settings), precision, seed=1)
     draw, splits = np.random.default_rng(1), []
     for split, count in (("train", images), ("validation", images // 2)):
         pixels = draw.integers(0, 256, (count, size, size, 3), np.uint8)
