@@ -53,9 +53,10 @@ def run_study(baton, folder, images):
     # Without the path to ROOT's modules.
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     start = time.perf_counter()
-    subprocess.run(
-        [*command, "--cores", str(CORES)], check=True, capture_output=True, env=environment, cwd=folder
-    )
+    command += ["--cores", str(CORES)]
+    done = subprocess.run(command, capture_output=True, env=environment, cwd=folder, text=True)
+    if done.returncode:
+        sys.exit(done.stderr)
     seconds = time.perf_counter() - start
     evaluations, accuracies = folder / "results/evaluation", {}
     for path in sorted(evaluations.rglob("metrics.json")):

@@ -77,7 +77,7 @@ def write_split(folder, count, size):
     block = draw.integers(0, 256, (1000, size, size, 3), np.uint8)
     for start in range(0, count, 1000):
         images[start : start + 1000] = block[: count - start]
-    images.flush()
+    del images  # what is mapped stays in memory
     # Or it would be read from what is left in memory, which the control group of another process does not count.
     with open(folder / "images.npy", "rb") as file:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import yaml
-from conftest import REPOSITORY
+from conftest import REPOSITORY, Study, save_images
 
 from baton.study.identity import fingerprint, identify
 from baton.study.runs import WEIGHTS, Run
@@ -96,12 +96,38 @@ def test_nor_does_the_loss_of_what_is_for_people(here, content):
     assert run_of("model_3").threads == 2
 
 
-def test_states_of_other_data_are_not_taken(here):
+def test_data_that_are_changed_and_changed_back_find_it_again(here):
     run = run_of("model_3")
     leave_state(here, run, 2)
-    pack(here, run)
-    assert run_of("model_3").threads == 1
+    pack(here, run)  # other data, of which nothing is trained
+    assert run_of("model_3").threads == 2
+    assert list(run_of("model_3").find_states()) == [], "but nothing of what is packed is trained"
+
+
+@pytest.mark.parametrize("identity", [{"threads": [2]}, {"devices": {}}, [1], "x"])
+def test_an_odd_progress_is_no_harm(here, identity):
+    leave_state(here, run_of("model_1"), 1)
+    (here / run_of("model_1").files.progress).write_text(json.dumps({"identity": identity}))
+    assert run_of("model_1").threads == 2
 
 
 def test_on_fewer_cores_it_has_as_many_as_there_are():
     assert [run_of("model_1").threads_of(cores) for cores in (None, 1, 2, 16)] == [None, 1, 2, 2]
+
+
+def test_the_status_is_that_of_the_threads_that_this_call_gives(tmp_path):
+    config = {
+        "data": {"source": "class_folders", "images": "photos"},
+        "holdout": {"validation": 1, "test": 1},
+        "images": {"size": 8},
+        "models": [{"name": "net", "kernels": 2, "kernel_size": 3, "dense": 4, "layers": 1}],
+    }
+    study = Study(tmp_path / "study", config)
+    for colour in ("red", "green"):
+        save_images(study / "photos" / colour, colour, 4)
+    two = ("--set-threads", "train_net=2")
+    study.run("train", "--config", "training={epochs: 1}")
+    study.run("train", *two, "--config", "training={epochs: 2}")
+    later = ("--config", "training={epochs: 4}")
+    assert "\nnet: 1 of 4 epochs\n" in study.run("status", *later).output
+    assert "\nnet: 2 of 4 epochs\n" in study.run("status", *two, *later).output

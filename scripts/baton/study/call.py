@@ -93,7 +93,7 @@ class Call:
         outputs = {str(path) for job in self.workflow.dag.jobs for path in job.output}
         wanted = [run.files for run in self.study.runs if run.files.model in outputs]
         if any(os.path.exists(files.state) or os.path.exists(files.models) for files in wanted):
-            self.last_lines = ["", *describe_progress(self.study, self.cores(), describe_call())]
+            self.last_lines = ["", *describe_progress(self.study, self.threads(), describe_call())]
 
     def print_last_lines(self, process, folder):
         """When this call ends: print how far each run is where it was cut, and the answer where the report is done.
@@ -147,10 +147,10 @@ class Call:
         if "mem_mb" not in given:
             given["mem_mb"] = memory.of_this_machine()
         found = [] if declined else gpus.list_gpus()
-        if warning := gpus.warn_of_numbers():
-            print(f"WARNING: {warning}", file=sys.stderr)
         if not found or not gpus.has_cuda():  # they train on the processor, each of which says so
             return
+        if warning := gpus.warn_of_numbers():
+            print(f"WARNING: {warning}", file=sys.stderr)
         gpus.announce(found)
         given["gpu"] = min(given["gpu"].value, len(found)) if "gpu" in given else len(found)
         for rule in self.rules_of_training().values():
@@ -176,8 +176,8 @@ class Call:
             found = rule.expand_resources({}, rule.expand_input({})[0], attempt=1, skip_evaluation=unneeded)
             given[name] = {
                 "threads": found["_cores"],
-                # Not known yet where it follows from files that are not made.
-                "mem_mb": found["mem_mb"] if isinstance(found["mem_mb"], int) else memory_of[name],
+                # Not asked for by a module's user, or not known yet where it follows from files that are not made.
+                "mem_mb": needed if isinstance(needed := found.get("mem_mb"), int) else memory_of[name],
                 "gpu": found.get("gpu", 0),
             }
         return given
@@ -213,17 +213,25 @@ class Call:
         """Return how many cores a training run can have here, None where that is a cluster's choice."""
         return None if self.workflow.non_local_exec else self.workflow.cores or None
 
+    def threads(self) -> dict[str, int | None]:
+        """Return with how many threads each run trains here, by its name; None where that is a cluster's choice."""
+        cores = self.cores()
+        found = {run.name: run.threads_of(cores) for run in self.study.runs}
+        if cores and self.workflow.resource_settings.overwrite_threads:  # --set-threads
+            found |= {name: given["threads"] for name, given in self.resources_of_training().items()}
+        return found
+
     def print_progress(self):
         """Print how far each run is."""
-        print(*describe_progress(self.study, self.cores()), sep="\n", file=sys.stderr)
+        print(*describe_progress(self.study, self.threads()), sep="\n", file=sys.stderr)
 
     def refuse_fewer_epochs(self, jobs):
         """Refuse, before Snakemake deletes anything, to train what is trained for more epochs than are asked for."""
-        outputs = {str(path) for job in jobs for path in job.output}
+        outputs, threads = {str(path) for job in jobs for path in job.output}, self.threads()
         for run in self.study.runs:
             if run.files.model not in outputs:
                 continue
-            status = how_far(run, self.study.data, run.threads_of(self.cores()))
+            status = how_far(run, self.study.data, threads[run.name])
             if not status.done and status.epoch > run.settings["epochs"]:
                 raise ConfigError(
                     f"config: training.epochs: {run.name} is trained for {status.epoch} epochs and the config asks for "

@@ -27,7 +27,7 @@ def list_gpus() -> list[str]:
     """Return the UUID of each GPU that CUDA_VISIBLE_DEVICES lets a process see; none where there is no NVIDIA driver."""
     by_name = {index: uuid for index, uuid, _ in _ask_driver()}
     visible = os.environ.get(VISIBLE)
-    if visible is None:
+    if visible is None or not by_name:
         return list(by_name.values())
     found = []
     for name in filter(None, map(str.strip, visible.split(","))):

@@ -36,7 +36,8 @@ def read_progress(path: str | Path) -> Progress:
         found = read_json(path)
     except (OSError, ValueError):
         return Progress()
-    return cast(Progress, found) if isinstance(found, dict) else Progress()
+    whole = isinstance(found, dict) and isinstance(found.get("identity") or {}, dict)
+    return cast(Progress, found) if whole else Progress()
 
 
 def write_progress(path: str | Path, progress: Progress) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -167,33 +168,40 @@ class Run:
     @cached_property
     def threads(self) -> int:
         """With how many threads it trains: the usual number, or what it was begun with, which is a training run of its own."""
-        usual = cost.threads_of_training(self.settings)
-        return next((count for count in self.list_threads() if any(self.find_states(count))), usual)
+        begun = (threads for threads, _ in self.find_states(of_any_data=True))
+        return next(begun, cost.threads_of_training(self.settings))
 
-    def list_threads(self) -> list[int]:
-        """Return with how many threads it may have been begun, the usual number first; earlier versions always took 2."""
-        last = (read_progress(self.files.progress).get("identity") or {}).get("threads", 2)
-        return list(dict.fromkeys([cost.threads_of_training(self.settings), last, 2, 1]))
+    def find_states(self, threads: int | None = None, of_any_data: bool = False) -> Iterator[tuple[int, str]]:
+        """Yield threads and folder of the states from which training would resume: those of the usual number of threads first.
 
-    def find_states(self, threads: int) -> Iterator[str]:
-        """Yield the folders of the states from which training with so many threads would resume.
-
-        Where the images are not packed, they are believed to be what they were at the last session.
+        threads: with so many only; of_any_data: of the last session's data too, to which they may be packed back. Where none are
+        packed, those are believed to be what is trained on.
         """
-        if not os.path.isdir(self.files.state):
+        try:
+            there = set(os.listdir(self.files.state)) - {PROGRESS, "lock"}
+        except OSError:
+            return
+        if not there:
             return
         last = read_progress(self.files.progress).get("identity") or {}
-        try:
-            data: str | None = self.digest(WEIGHTS)
-        except OSError:
-            data = last.get("data")
-        wanted = identify_wanted(self.settings, self.augmentation, self.seed, threads=threads, data=data)
-        precisions = [wanted["precision"]] if "precision" in wanted else PRECISIONS
-        for devices, device in product(dict.fromkeys([last.get("devices", 1), 1]), ({}, {DEVICE: GPU})):
-            for identity in list_ways(wanted | {"devices": devices} | device, precisions):
-                folder = f"{self.files.state}/{fingerprint(identity)}"
-                if any(os.path.exists(f"{folder}/{name}") for name in (NEWEST, PREVIOUS)):
-                    yield folder
+        # Earlier versions trained with 2 threads always.
+        counts = (
+            [threads] if threads else [cost.threads_of_training(self.settings), last.get("threads"), 2, 1]
+        )
+        data: list[str | None] = []
+        with suppress(OSError):
+            data.append(self.digest(WEIGHTS))
+        if of_any_data or not data:
+            data.append(last.get("data"))
+        places = product(_whole(counts), data, _whole([last.get("devices"), 1]), ({}, {DEVICE: GPU}))
+        for count, digest, devices, device in places:
+            facts = {"threads": count, "data": digest, "devices": devices}
+            wanted = identify_wanted(self.settings, self.augmentation, self.seed, **facts) | device
+            precisions = [wanted["precision"]] if "precision" in wanted else PRECISIONS
+            for name in map(fingerprint, list_ways(wanted, precisions)):
+                folder = f"{self.files.state}/{name}"
+                if name in there and any(os.path.exists(f"{folder}/{file}") for file in (NEWEST, PREVIOUS)):
+                    yield count, folder
 
     def threads_of(self, cores: int | None) -> int | None:
         """Return its threads where there are so many cores, None where that is not known."""
@@ -221,6 +229,11 @@ class Run:
             return hashlib.sha256(summary.read_bytes()).hexdigest()[:12]
         except OSError:
             return None
+
+
+def _whole(numbers):
+    """Return the whole numbers among these, each once: progress.json may hold anything."""
+    return list(dict.fromkeys(number for number in numbers if isinstance(number, int)))
 
 
 def list_runs(models: list[dict[str, Any]], config: dict[str, Any]) -> list[Run]:

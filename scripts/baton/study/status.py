@@ -53,8 +53,7 @@ def how_far(run: Run, data: dict[str, Any], threads: int | None = None) -> Statu
         reasons.append(changes)
     previous = last.get("identity") or {}
     changes = _changes_of_data(last.get("study"), data)
-    counts = [threads] if threads else run.list_threads()
-    folders = [] if changes else (folder for count in counts for folder in run.find_states(count))
+    folders = [] if changes else (folder for _, folder in run.find_states(threads))
     for state in filter(None, map(read_state_values, folders)):
         early = stopped_early(
             settings["patience"], state["epoch"], state["best_epoch"], state.get("diverged")
@@ -109,14 +108,14 @@ def _flatten(data: dict) -> dict[str, Any]:
     }
 
 
-def describe_progress(study, cores: int | None, call: str = "snakemake") -> list[str]:
+def describe_progress(study, threads: dict[str, int | None], call: str = "snakemake") -> list[str]:
     """Return lines that say how far each run of the Study is, and what to do about those that are not done.
 
-    call: the command that resumes.
+    threads: with how many each trains, by its name, None where that is not known; call: the command that resumes.
     """
     lines, unfinished = [], 0
     for run in study.runs:
-        status = how_far(run, study.data, run.threads_of(cores))
+        status = how_far(run, study.data, threads[run.name])
         trained = f"{status.epoch} of {run.settings['epochs']} epochs" if status.begun else "not begun"
         if status.changes:
             trained = f"trains from the start: {'; '.join(status.changes)}"

@@ -67,9 +67,14 @@ def choose_precision(wanted: str) -> precision.Choice:
     return precision.choose(wanted, _gpu_generation())
 
 
+def count_gpus() -> int:
+    """Return on how many GPUs TensorFlow can compute here."""
+    return len(tf.config.get_visible_devices("GPU"))
+
+
 def sees_gpu() -> bool:
     """Whether TensorFlow can compute on a GPU of this machine."""
-    return bool(tf.config.get_visible_devices("GPU"))
+    return count_gpus() > 0
 
 
 def hide_gpus() -> None:
