@@ -255,9 +255,9 @@ class TestInAStudy:
     def call(self, study, driver, tmp_path):
         """A function that runs snakemake on 16 cores, with what TensorFlow needs for GPUs, which is simulated as well."""
         (tmp_path / "simulated/nvidia/cudnn").mkdir(parents=True)
-        environment = os.environ | {"PYTHONPATH": str(tmp_path / "simulated")}
 
         def run(*arguments):
+            environment = os.environ | {"PYTHONPATH": str(tmp_path / "simulated")}
             command = study.command(*arguments, cores=16)
             done = subprocess.run(command, cwd=study.folder, env=environment, capture_output=True, text=True)
             assert done.returncode == 0, done.stderr
@@ -275,8 +275,7 @@ class TestInAStudy:
     def test_how_numbers_are_read_is_said(self, study, call, driver, monkeypatch):
         (driver / "nvidia-smi").write_text(driver_of("NVIDIA A100", "NVIDIA T4"))
         monkeypatch.setenv(gpus.VISIBLE, "1")
-        command = study.command("--dry-run", cores=16)
-        said = subprocess.run(command, cwd=study.folder, capture_output=True, text=True).stderr
+        said = call("--dry-run").output
         assert said.count("WARNING: CUDA_VISIBLE_DEVICES=1 is read in the order") == 1
 
     def test_of_one_gpu_they_take_turns_and_say_that_tensorflow_does_not_see_it(self, study, call, driver):
