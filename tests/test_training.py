@@ -6,6 +6,7 @@ network says what a step must do.
 
 import json
 import math
+import mmap
 import os
 import time
 from types import SimpleNamespace
@@ -105,6 +106,35 @@ def numpy_gradient(weights, *arguments, step=1e-6):
             gradient[place] = (values[0] - values[1]) / (2 * step)
         gradients.append(gradient)
     return gradients
+
+
+def test_the_system_is_told_which_images_are_read_and_of_nothing_around_them(tmp_path):
+    write_split(tmp_path, "train", 8)
+    split, told = open_split(tmp_path, "train"), []
+    base = SimpleNamespace(madvise=lambda *advice: told.append(advice))
+    split.images = SimpleNamespace(strides=(67_500,), offset=128, base=base)  # of 150 px
+    split.read_ahead(np.array([3, 0]))
+    assert [advice for advice, *_ in told] == [mmap.MADV_WILLNEED] * 2
+    for row, (_, start, length) in zip((3, 0), told, strict=True):
+        assert start % mmap.PAGESIZE == 0 and 0 <= 128 + row * 67_500 - start < mmap.PAGESIZE
+        assert start + length == 128 + (row + 1) * 67_500
+
+
+@pytest.mark.parametrize("trouble", [AttributeError, OSError])
+def test_where_it_cannot_be_told_the_images_are_the_same(tmp_path, trouble):
+    write_split(tmp_path, "train", 8)
+    split = open_split(tmp_path, "train")
+
+    def refuse(*_advice):
+        raise trouble
+
+    class Images(np.ndarray):
+        strides, offset, base = (192,), 128, SimpleNamespace(madvise=refuse)
+
+    expected = np.array(split.images)
+    split.images = expected.view(Images)
+    found = [batch[0].numpy() for batch in split.batches(3)]
+    np.testing.assert_array_equal(np.concatenate(found), expected)
 
 
 @pytest.mark.parametrize("l2", [0, 0.3])

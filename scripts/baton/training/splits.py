@@ -1,8 +1,10 @@
 """The images of a split as training reads them: mapped from disk, in batches, in an order that follows from the seed."""
 
 import math
+import mmap
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import islice
 
 import numpy as np
@@ -20,6 +22,7 @@ class Split:
 
     def __init__(self, array, manifest, class_weights=None, answers=None):
         self.images = np.load(array, mmap_mode="r")
+        self._advise("MADV_RANDOM")  # else the system reads megabytes around each image that is not in memory
         self.answers = answers
         self.labels = read_manifest(manifest)["label"].to_numpy(np.int32)
         self.weights = np.ones(len(self.labels), np.float32)
@@ -28,6 +31,19 @@ class Split:
 
     def __len__(self):
         return len(self.labels)
+
+    def _advise(self, advice, *place):
+        """Tell the system how the images are read, where it has a way to; it decides no result."""
+        with suppress(AttributeError, OSError):  # Windows has none, and not every file system takes it
+            self.images.base.madvise(getattr(mmap, advice), *place)
+
+    def read_ahead(self, rows):
+        """Have the system read the images of these rows from the disk, all at the same time."""
+        size = self.images.strides[0]
+        for row in rows:
+            first = self.images.offset + int(row) * size
+            page = first - first % mmap.PAGESIZE
+            self._advise("MADV_WILLNEED", page, first + size - page)
 
     def batches(self, batch_size, order=None, first=0):
         """Yield (images, labels, weights[, answers]) batches, read ahead of their use, from number `first` on.
@@ -38,6 +54,7 @@ class Split:
 
         def read(number):
             rows = order[number * batch_size : (number + 1) * batch_size]
+            self.read_ahead(rows)
             columns = [self.images, self.labels, self.weights] + (
                 [] if self.answers is None else [self.answers]
             )
