@@ -320,8 +320,8 @@ class TestHowFar:
             "kernel_size": 3,
             "layers": 1,
             "dense": 4,
+            "batch_size": 8,
         }
-        settings |= {"batch_size": 8}
         return Run("net", "net", 1, settings, {"flip": None})
 
     def write(self, run, epoch, best_epoch=1, study=None, **identity):

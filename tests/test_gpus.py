@@ -178,6 +178,20 @@ class TestTake:
         with take_gpus(1, self.never):
             assert os.environ[gpus.VISIBLE] == UUIDS[0]
 
+    def test_wherever_their_temporary_files_are(self, tmp_path):
+        """A job's TMPDIR follows from the call of snakemake that started it."""
+        program = "from baton.training.gpus import LOCKS; print(LOCKS)"
+        found = set()
+        for name in "ab":
+            (tmp_path / name).mkdir()
+            environment = os.environ | {
+                "TMPDIR": str(tmp_path / name),
+                "PYTHONPATH": str(REPOSITORY / "scripts"),
+            }
+            command = [sys.executable, "-c", program]
+            found.add(subprocess.run(command, env=environment, capture_output=True, text=True).stdout)
+        assert found == {"/tmp\n"}
+
     @pytest.mark.parametrize(("found", "count"), [([], 1), (UUIDS, 0)])
     def test_without_gpus_or_where_none_is_asked_for_nothing_is_done(self, found, count):
         announce(found)

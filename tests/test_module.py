@@ -140,6 +140,15 @@ def test_a_training_run_that_is_left_out_is_not_planned(composed):
     assert "plan: error: this workflow has no rule for any training run" in outcome.output
 
 
+def test_a_training_run_with_resources_of_the_users_is_planned(composed):
+    """They take the place of all of Baton's: there is no mem_mb any more."""
+    before = SNAKEFILE.partition("use rule *")[0]
+    own = "use rule train_net from baton as baton_train_net with:\n    resources:\n        disk_mb=7,\n"
+    (composed / "Own").write_text(f"{before}use rule * from baton as baton_*\n\n\n{own}", encoding="utf-8")
+    outcome = composed.run("--snakefile", "Own", "baton_plan")
+    assert outcome.code == 0 and "Models: 1; training runs: 1" in outcome.output
+
+
 def test_status_tells_how_far_it_is(composed):
     assert "\nnet: done, 2 of 2 epochs\n" in composed.run("baton_status").output
 

@@ -422,9 +422,13 @@ def test_without_a_training_run_there_is_nothing_to_plan(here):
         plan.main("split.csv", [], DATA, None, 2, {"mem_mb": None, "gpu": None}, {})
 
 
-def test_a_model_that_learns_answers_is_tried_out_too(here):
-    arguments = {"settings": SETTINGS | {"targets": "answers"}, "augmentation": AUGMENTATION, "classes": 3}
-    found = plan.measure(arguments | {"threads": 1, "gpus": 0})
+@pytest.mark.parametrize(
+    ("targets", "gpus"),
+    [("answers", 0), ("label", 2)],  # that a cluster will give it, and not the plan
+)
+def test_what_learns_answers_or_will_have_more_gpus_is_tried_out_too(here, targets, gpus):
+    arguments = {"settings": SETTINGS | {"targets": targets}, "augmentation": AUGMENTATION, "classes": 3}
+    found = plan.measure(arguments | {"threads": 1, "gpus": gpus})
     assert found["parameters"] == cost.measure(SETTINGS, 3).weights and 0 < found["step"] < 1
 
 
@@ -489,12 +493,21 @@ def test_plan_is_near_what_then_happens(planned):
     assert 0.9 < 2 * row["state_bytes"] / states < 1.1  # the newest and the one before
 
 
+def asked_memory(study, rule):
+    said = study.run("-nF", "train", "plan").output
+    return int(re.search(rf"rule {rule}:(?:.*\n)*?\s+resources: .*?mem_mb=(\d+)", said)[1])
+
+
 def test_a_cluster_is_asked_for_more_memory_than_that(planned):
     study, *_, plan_before, _ = planned
-    asked = re.search(
-        r"rule train_net:(?:.*\n)*?\s+resources: .*?mem_mb=(\d+)", study.run("-nF", "train").output
-    )
-    assert int(asked[1]) > plan_before["runs"][0]["memory_bytes"] / 1e6 + 300  # and two Snakemakes
+    assert (
+        asked_memory(study, "train_net") > plan_before["runs"][0]["memory_bytes"] / 1e6 + 300
+    )  # two Snakemakes
+
+
+def test_the_plan_asks_for_two_number_formats_beside_each_other(planned):
+    study = planned[0]
+    assert asked_memory(study, "plan") == pytest.approx(2 * asked_memory(study, "train_net"), abs=1)
 
 
 def test_what_will_not_fit_is_said(planned):

@@ -96,6 +96,14 @@ def test_nor_does_the_loss_of_what_is_for_people(here, content):
     assert run_of("model_3").threads == 2
 
 
+@pytest.mark.parametrize("content", [None, "{", '{"identity": null}', '{"identity": {"threads": 2}}'])
+def test_another_training_runs_are_not_taken(here, content):
+    leave_state(here, run_of("model_3", l2=0.5), 2)
+    if content is not None:
+        (here / run_of("model_3").files.progress).write_text(content)
+    assert run_of("model_3").threads == 1
+
+
 def test_data_that_are_changed_and_changed_back_find_it_again(here):
     run = run_of("model_3")
     leave_state(here, run, 2)

@@ -133,7 +133,7 @@ class Call:
         """Have Snakemake start no more jobs at a time than memory and GPUs here are enough for, unless `--resources` says else.
 
         It lowers what a job asks for to what there is: one that asks for more memory runs alone. Not where the nodes of a
-        cluster have theirs, nor as a module: there, other rules' jobs would be lowered as well.
+        cluster have theirs, nor as a module: there, other rules' jobs would be lowered as well. `--resources gpu=0` holds everywhere.
         """
         given = self.workflow.global_resources
         declined = "gpu" in given and not given["gpu"].value
@@ -165,8 +165,7 @@ class Call:
     def rules_of_training(self):
         """Return Snakemake's rule of each run, by the run's name; a module's user may have left some out."""
         rules = {str(path): rule for rule in self.workflow.rules for path in rule.output}
-        runs = {run.name: run.files.model for run in self.study.runs}
-        return {name: rules[model] for name, model in runs.items() if model in rules}
+        return {run.name: rules[run.files.model] for run in self.study.runs if run.files.model in rules}
 
     def resources_of_training(self):
         """Return the threads, mem_mb and gpu that Snakemake gives each run, by its name, --set-threads and the like included."""

@@ -3,7 +3,6 @@
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -151,6 +150,14 @@ class Run:
         )
 
     @property
+    def digest_of_packed(self) -> str | None:
+        """The digest of the data as they are packed; None where they are not."""
+        try:
+            return self.digest(WEIGHTS)
+        except OSError:
+            return None
+
+    @property
     def weights(self) -> int:
         """About how many weights the network has: without its last layer, which depends on the data."""
         return cost.measure(self.settings).weights
@@ -188,11 +195,8 @@ class Run:
         counts = (
             [threads] if threads else [cost.threads_of_training(self.settings), last.get("threads"), 2, 1]
         )
-        data: list[str | None] = []
-        with suppress(OSError):
-            data.append(self.digest(WEIGHTS))
-        if of_any_data or not data:
-            data.append(last.get("data"))
+        packed = self.digest_of_packed
+        data = [packed] if packed and not of_any_data else [packed, last.get("data")]
         places = product(_whole(counts), data, _whole([last.get("devices"), 1]), ({}, {DEVICE: GPU}))
         for count, digest, devices, device in places:
             facts = {"threads": count, "data": digest, "devices": devices}

@@ -19,7 +19,7 @@ from baton.study.identity import (
     stopped_early,
 )
 from baton.study.progress import read_progress, read_state_values
-from baton.study.runs import CLASSES, WEIGHTS, Run
+from baton.study.runs import CLASSES, Run
 from baton.study.scan import recall
 
 
@@ -40,7 +40,7 @@ def how_far(run: Run, data: dict[str, Any], threads: int | None = None) -> Statu
     images are believed to be those of the study, where they are there and it has not changed.
     """
     settings, last = run.settings, read_progress(run.files.progress)
-    digest, reasons = _digest_of(run), []
+    digest, reasons = run.digest_of_packed, []
     known_data = {"data": digest} if digest else {}
     wanted = identify_wanted(settings, run.augmentation, run.seed, **known_data)
     unknown = set() if digest else {"data"}
@@ -75,14 +75,6 @@ def how_far(run: Run, data: dict[str, Any], threads: int | None = None) -> Statu
         )
         reasons.append(changes)
     return Status(changes=min(reasons, key=len, default=[]))
-
-
-def _digest_of(run: Run) -> str | None:
-    """Return the digest of the data as packed, None where they are not."""
-    try:
-        return run.digest(WEIGHTS)
-    except OSError:
-        return None
 
 
 def _changes_of_data(before: dict | None, now: dict) -> list[str]:
