@@ -12,6 +12,9 @@ import tensorflow as tf
 
 from baton.manifests import read_manifest
 
+# Advice to the system how a file is read, which decides no result: Windows takes none, nor does every file system.
+NO_ADVICE = (AttributeError, OSError)
+
 
 class Split:
     """The images of a split, mapped from disk, with label and weight of each.
@@ -22,7 +25,8 @@ class Split:
 
     def __init__(self, array, manifest, class_weights=None, answers=None):
         self.images = np.load(array, mmap_mode="r")
-        self._advise("MADV_RANDOM")  # else the system reads megabytes around each image that is not in memory
+        with suppress(*NO_ADVICE):  # else the system reads megabytes around each image that is not in memory
+            self.images.base.madvise(mmap.MADV_RANDOM)
         self.answers = answers
         self.labels = read_manifest(manifest)["label"].to_numpy(np.int32)
         self.weights = np.ones(len(self.labels), np.float32)
@@ -32,18 +36,15 @@ class Split:
     def __len__(self):
         return len(self.labels)
 
-    def _advise(self, advice, *place):
-        """Tell the system how the images are read, where it has a way to; it decides no result."""
-        with suppress(AttributeError, OSError):  # Windows has none, and not every file system takes it
-            self.images.base.madvise(getattr(mmap, advice), *place)
-
     def read_ahead(self, rows):
         """Have the system read the images of these rows from the disk, all at the same time."""
         size = self.images.strides[0]
-        for row in rows:
-            first = self.images.offset + int(row) * size
-            page = first - first % mmap.PAGESIZE
-            self._advise("MADV_WILLNEED", page, first + size - page)
+        firsts = self.images.offset + size * np.asarray(rows, np.int64)
+        pages = firsts - firsts % mmap.PAGESIZE
+        lengths = firsts + size - pages
+        with suppress(*NO_ADVICE):
+            for page, length in zip(pages.tolist(), lengths.tolist(), strict=True):
+                self.images.base.madvise(mmap.MADV_WILLNEED, page, length)
 
     def batches(self, batch_size, order=None, first=0):
         """Yield (images, labels, weights[, answers]) batches, read ahead of their use, from number `first` on.
