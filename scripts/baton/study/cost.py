@@ -46,7 +46,8 @@ def threads_of_training(settings: Settings) -> int:
 
     Two training runs of a thread each did 1.29 to 1.50 times the steps of one with two threads where a step has up to
     0.5e9 multiplications (models 3, 4 and 6 at 32 px), 1.12 to 1.27 from 1.4e9 to 3.4e9 (models 1, 2 and 5), and 1.01 to 1.10
-    at 96 px; alone, one of them did 0.6 to 0.7 times the steps. `make bench` measures it.
+    at 96 px, on a processor with AVX-512; with AVX2 alone 1.23 to 1.35, 1.04 to 1.26, and 1.13 to 1.24 (model_5: 1.77).
+    Alone, one of them did 0.5 to 0.8 times the steps. `make bench` measures it.
     """
     return 1 if measure(settings).multiplications * settings["batch_size"] <= SMALL_STEP else 2
 
