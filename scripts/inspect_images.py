@@ -12,12 +12,14 @@ from PIL import Image
 from baton import console
 from baton.console import log, show_progress
 from baton.data import damage, grey
-from baton.data.images import DamagedImage, digest_file, map_images, open_image
+from baton.data.images import DamagedImage, digest_file, open_image
 from baton.data.inspected import COLUMNS, Deep, Inspection
+from baton.data.processes import decoders
 from baton.data.thumbnails import COLOURS, GREY, SIDE, make_colours, make_thumbnail
 from baton.files import write_json
 from baton.manifests import open_manifest, stream_manifest
 
+AT_A_TIME = 16  # images that a process is handed together: see decoders
 SMALLEST = 2 * SIDE  # pixels of a side from which a thumbnail is made
 ORIENTATION = 0x0112  # EXIF
 Turn = Image.Transpose
@@ -90,10 +92,10 @@ def main(classes_csv, inspected_csv, thumbnails, colours, grey_json, root, threa
     """
     count = sum(1 for _ in stream_manifest(classes_csv))
     paths = (os.path.join(root, row["image"]) for row in stream_manifest(classes_csv))
-    inspected = map_images(partial(inspect_image, megapixels=megapixels), paths, threads)
     deep, damaged = [], 0
     # Row by row, and not kept: a million of them would fill the memory.
     with (
+        decoders(partial(inspect_image, megapixels=megapixels), threads, AT_A_TIME) as inspect,
         open_manifest(inspected_csv, COLUMNS) as write_row,
         open(thumbnails, "wb") as pixels,
         open(colours, "wb") as chroma,
@@ -101,7 +103,7 @@ def main(classes_csv, inspected_csv, thumbnails, colours, grey_json, root, threa
         for file, shape in ((pixels, (SIDE, SIDE)), (chroma, (COLOURS, COLOURS, 2))):
             header = {"descr": "|u1", "fortran_order": False, "shape": (count, *shape)}
             np.lib.format.write_array_header_1_0(file, header)
-        inspected = show_progress(inspected, "decoding", count, "image")
+        inspected = show_progress(inspect(paths), "decoding", count, "image")
         for row, (inspection, thumbnail, colour) in zip(stream_manifest(classes_csv), inspected, strict=True):
             write_row([row["image"], *inspection.cells()])
             pixels.write(thumbnail.tobytes())

@@ -9,7 +9,8 @@ import pandas as pd
 
 from baton import console
 from baton.console import log, show_progress
-from baton.data.images import DamagedImage, decode_resized, map_images
+from baton.data.images import DamagedImage, decode_resized
+from baton.data.processes import decoders
 from baton.errors import UserError
 from baton.files import read_json
 from baton.manifests import open_manifest, read_categories, stream_manifest
@@ -17,7 +18,7 @@ from baton.study.identity import synthetic_batch
 
 # How often a synthetic image that came out as its parent is drawn again: some parents are symmetric.
 TRIES = 20
-BUFFER = 2**20  # bytes of images that are written at once
+BUFFER = 2**20  # bytes of images that are handed over, and written, at once
 
 
 def write_header(file, count, size):
@@ -83,13 +84,12 @@ def read_image(path, size, ranges):
         ) from None
 
 
-def pack_split(images, count, rows, root, array, size, threads, augmentation, seed, ranges):
+def pack_split(images, count, rows, root, array, size, read, augmentation, seed):
     """Write the `count` images to the .npy file `array`, in their order, then a synthetic one of each of the `rows`.
 
-    images: relative paths, as they come; ranges: of grey images of more than 8 bits, by sample type.
+    images: relative paths, as they come; read: yields the pixels of the images at some paths.
     """
-    paths = (os.path.join(root, image) for image in images)
-    pixels = map_images(partial(read_image, size=size, ranges=ranges), paths, threads)
+    pixels = read(os.path.join(root, image) for image in images)
     name = os.path.basename(array)
     with open(array, "wb", buffering=BUFFER) as file:
         write_header(file, count + len(rows), size)
@@ -112,24 +112,28 @@ def main(manifest, weights, root, arrays, manifests, threads, size, synthetic_fr
     index = {label: number for number, label in enumerate(classes["classes"])}
     ranges = classes.get("grey", {})
     placed = read_categories(manifest, ["class", "split"])
-    for split, array in arrays.items():
-        labels = placed.loc[placed["split"] == split, "class"].map(index).astype(int)
-        frame = pd.DataFrame({"label": labels}).reset_index(drop=True)
-        rows = choose_parents(frame, synthetic_fraction if split == "train" else 0, seed).index.to_numpy()
-        images = (one["image"] for one in stream_manifest(manifest, split))
-        pack_split(images, len(frame), rows, root, array, size, threads, augmentation, seed, ranges)
-        with open_manifest(manifests[split], ["image", "class", "label", "sha256", "parent"]) as write_row:
-            parents, chosen = {}, set(rows.tolist())
-            for row, one in enumerate(stream_manifest(manifest, split)):
-                write_row([one["image"], one["class"], index[one["class"]], one["sha256"], ""])
-                if row in chosen:
-                    parents[row] = one["image"], one["class"]
-            for number, row in enumerate(rows.tolist(), 1):
-                image, label = parents[row]
-                write_row([f"synthetic {number}", label, index[label], "", image])
-        if len(rows):
-            log.info("%d synthetic images added to %d for training", len(rows), len(frame))
-        log.info("%s: %d images of %d x %d px", split, len(frame) + len(rows), size, size)
+    at_a_time = max(1, min(64, BUFFER // (3 * size * size)))
+    with decoders(partial(read_image, size=size, ranges=ranges), threads, at_a_time) as read:
+        for split, array in arrays.items():
+            labels = placed.loc[placed["split"] == split, "class"].map(index).astype(int)
+            frame = pd.DataFrame({"label": labels}).reset_index(drop=True)
+            rows = choose_parents(frame, synthetic_fraction if split == "train" else 0, seed).index.to_numpy()
+            images = (one["image"] for one in stream_manifest(manifest, split))
+            pack_split(images, len(frame), rows, root, array, size, read, augmentation, seed)
+            with open_manifest(
+                manifests[split], ["image", "class", "label", "sha256", "parent"]
+            ) as write_row:
+                parents, chosen = {}, set(rows.tolist())
+                for row, one in enumerate(stream_manifest(manifest, split)):
+                    write_row([one["image"], one["class"], index[one["class"]], one["sha256"], ""])
+                    if row in chosen:
+                        parents[row] = one["image"], one["class"]
+                for number, row in enumerate(rows.tolist(), 1):
+                    image, label = parents[row]
+                    write_row([f"synthetic {number}", label, index[label], "", image])
+            if len(rows):
+                log.info("%d synthetic images added to %d for training", len(rows), len(frame))
+            log.info("%s: %d images of %d x %d px", split, len(frame) + len(rows), size, size)
 
 
 if __name__ == "__main__":

