@@ -128,11 +128,10 @@ def dry_run(count, models=6, scan_images=True):
     print(f"dry run: {count} images, {models} models{how}: {statistics.median(times):.2f} s")
 
 
-def save_photos(folder, count):
-    """Save a photo of 640 x 480 px, and a manifest in which it stands `count` times."""
-    Image.fromarray(np.random.default_rng(1).integers(0, 256, (480, 640, 3), np.uint8)).save(
-        folder / "photo.jpg"
-    )
+def save_photos(folder, count, width=640, height=480):
+    """Save a photo, and a manifest in which it stands `count` times."""
+    pixels = np.random.default_rng(1).integers(0, 256, (height, width, 3), np.uint8)
+    Image.fromarray(pixels).save(folder / "photo.jpg")
     rows = [("photo.jpg", "a", split, "") for split in ("train",) * count + ("validation", "test")]
     write_manifest(pd.DataFrame(rows, columns=["image", "class", "split", "sha256"]), folder / "images.csv")
     (folder / "weights.json").write_text(json.dumps({"classes": ["a"], "weights": [1.0]}))
@@ -148,7 +147,7 @@ def packing_memory(count):
         )
 
 
-def pack(folder):
+def pack(folder, size=150):
     """Pack what `save_photos` saved; return the seconds that it took."""
     import pack_images
 
@@ -161,7 +160,7 @@ def pack(folder):
         {split: folder / f"{split}.npy" for split in splits},
         {split: folder / f"{split}.csv" for split in splits},
         threads=os.cpu_count(),
-        size=150,
+        size=size,
         synthetic_fraction=0,
         augmentation=None,
         seed=1,

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,26 +29,27 @@ LIMIT = 2_000_000_000  # bytes of memory, of which training takes 1.65 GB at 150
 TIMES = 10  # as large is the packed file
 
 
-def decode_all(paths):
+def decode_all(paths, size):
     for path in paths:
-        read_image(path, size=150, ranges={})
+        read_image(path, size=size, ranges={})
 
 
-def packing_speed(count=4000, pairs=3):
+def packing_speed(width, height, size, count, pairs=5):
     """Print the speed of packing as a share of that of its decoder in a bare loop, in as many processes as there are cores."""
     cores, ratios = os.cpu_count(), []
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
-        save_photos(folder, count)
+        save_photos(folder, count, width, height)
         with ProcessPoolExecutor(cores) as pool:
-            list(pool.map(decode_all, [[folder / "photo.jpg"]] * cores))  # all is imported
+            decode = partial(decode_all, size=size)
+            list(pool.map(decode, [[folder / "photo.jpg"]] * cores))  # all is imported
             for _ in range(pairs):
                 start = time.perf_counter()
-                list(pool.map(decode_all, [[folder / "photo.jpg"] * (count // cores)] * cores))
+                list(pool.map(decode, [[folder / "photo.jpg"] * (count // cores)] * cores))
                 bare = time.perf_counter() - start
-                ratios.append(bare / pack(folder))
+                ratios.append(bare / pack(folder, size))
     print(
-        f"packing: {statistics.median(ratios):.2f} of the speed of its decoder in a bare loop, {cores} cores "
+        f"packing images of {width} x {height} at {size} px: {statistics.median(ratios):.2f} of the speed of its decoder in a bare loop, {cores} cores "
         f"({min(ratios):.2f} to {max(ratios):.2f}, {pairs} pairs)",
         flush=True,
     )
@@ -112,7 +114,8 @@ def main():
         return
     parts = sys.argv[1:] or ["packing", "memory"]
     if "packing" in parts:
-        packing_speed()
+        packing_speed(640, 480, 150, 4000)
+        packing_speed(32, 32, 32, 40_000)
     if "memory" in parts and not os.access(GROUP.parent, os.W_OK):
         print(f"training from a file larger than memory: not measured, no limit can be set in {GROUP.parent}")
     elif "memory" in parts:

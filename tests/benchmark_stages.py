@@ -4,7 +4,7 @@
 
 The stages should be linear, and their memory flat; the links that two of them make are no faster than the disk. The images
 are names of a few thousand files, which the stages take for images of their own, and not for copies: finding these is
-benchmark_copies.py's. Half an hour, and 15 GB of disk in the temporary folder.
+benchmark_copies.py's. Memory is that of the largest process of a stage. Half an hour, and 15 GB of disk in the temporary folder.
 """
 
 import importlib
@@ -87,7 +87,8 @@ def call_stage(stage, folder, size):
     program = importlib.import_module(stage)
     start = time.perf_counter()
     program.main(*arguments[stage])
-    print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000)
+    most = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    print(time.perf_counter() - start, max(most) / 1000)
 
 
 def time_links(folder, count):
@@ -104,13 +105,15 @@ def time_links(folder, count):
 def run_stages(what, file_size, size, distinct, count):
     """Call the stages on a tenth of the images and on all; print time and memory of each."""
     found, bare = {stage: [] for stage in STAGES}, []
-    for images in (count // 10, count):
-        with tempfile.TemporaryDirectory(prefix="baton-scale-") as folder:
-            link_images(Path(folder), file_size, distinct, images)
+    # Nothing is deleted in between: a file system may look for long past what was, when it makes files.
+    with tempfile.TemporaryDirectory(prefix="baton-scale-") as scratch:
+        for images in (count // 10, count):
+            folder = Path(scratch) / str(images)
+            link_images(folder, file_size, distinct, images)
             for stage in STAGES:
                 printed = read_output([sys.executable, __file__, "stage", stage, folder, str(size)])
                 found[stage].append([float(value) for value in printed.split()])
-            bare.append(time_links(Path(folder), images))
+            bare.append(time_links(folder, images))
     for stage, ((few_s, few_mb), (s, mb)) in found.items():
         print(
             f"{count:,} {what} at {size} px: {stage} {s:.1f} s, {mb:.0f} MB; "

@@ -48,7 +48,10 @@ CALLS = {
         "largest(32, steps=2, saves=1); real('model_6', 32, seconds=2)",
         r"model_\d at 32 px, .*million parameters.*a save: # s .*: # % of the time.*# s, # steps, # saves of # MB",
     ),
-    "benchmark_scale": ("packing_speed(8, 1)", r"packing: # of the speed .* 1 pairs"),
+    "benchmark_scale": (
+        "packing_speed(32, 32, 16, 8, 1)",
+        r"packing images of 32 x 32 at 16 px: # of the speed .* 1 pairs",
+    ),
     "benchmark_stages": (
         "run_stages('photos', (64, 48), 16, 5, 5000)",
         r"5,000 photos at 16 px: sort_into_classes # s, # MB; .*pack_images # s, # MB; with a tenth of them # s, # MB\n"

@@ -19,7 +19,7 @@ CGROUPS, OWN_CGROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 def of_decoding(threads: int, images: int) -> float:
-    """Return about what it takes to decode photos: of 24 megapixels, 400 MB per thread (290 for JPEG, 385 for PNG)."""
+    """Return about what it takes to decode photos: of 24 megapixels, 400 MB per process (290 for JPEG, 385 for PNG, its own 10)."""
     return SNAKEMAKES + 300 + 400 * threads + 0.0001 * images
 
 
@@ -41,9 +41,10 @@ def of_copies(images: int) -> float:
 def of_packing(size: int, synthetic_fraction: float, threads: int, images: int) -> float:
     """Return about what it takes to pack images, each resized to `size`.
 
-    Synthetic images need TensorFlow, and its augmentation 12 copies of a batch in float32.
+    Of those that wait to be written five lots per process are held, of 1 MB or one image. Synthetic images need TensorFlow, and
+    its augmentation 12 copies of a batch in float32.
     """
-    packing = of_decoding(threads, images) + 5 * threads * 3 * size * size / 1e6
+    packing = of_decoding(threads, images) + 5 * threads * max(1, 3 * size * size / 1e6)
     if not synthetic_fraction:
         return packing
     return packing + 400 + 12 * synthetic_batch(size) * 12 * size * size / 1e6
