@@ -217,17 +217,22 @@ def digest_file(path):
 def map_images(function, paths, threads):
     """Yield function(path) for each path, in order, on `threads` threads; of results only a few wait to be taken.
 
-    Threads, not processes: Pillow and hashlib let go of the interpreter while they work.
+    Pillow, hashlib and NumPy let go of the interpreter while they work; for small images see baton.data.processes.
     """
     with ThreadPoolExecutor(threads) as pool:
-        pending: deque[Future] = deque()
-        try:
-            for path in paths:
-                pending.append(pool.submit(function, path))
-                if len(pending) > 2 * threads:
-                    yield pending.popleft().result()
-            while pending:
+        yield from map_in_order(pool, function, paths, 2 * threads)
+
+
+def map_in_order(pool, function, tasks, waiting):
+    """Yield function(task) for each task, in order, from the threads or processes of a pool; at most `waiting` wait."""
+    pending: deque[Future] = deque()
+    try:
+        for task in tasks:
+            pending.append(pool.submit(function, task))
+            if len(pending) > waiting:
                 yield pending.popleft().result()
-        finally:
-            for future in pending:
-                future.cancel()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        for future in pending:
+            future.cancel()

@@ -5,16 +5,15 @@ import os
 import signal
 import sys
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
-from baton.data.images import map_images
+from baton.data.images import map_images, map_in_order
 from baton.errors import MachineError
 
 CAN_FORK = sys.platform == "linux"  # Windows cannot, and on macOS the system's libraries may not survive it
@@ -38,26 +37,19 @@ def decoders(
     context = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(count, context, initializer=_begin, initargs=(function,)) as pool:
         pool.submit(_call, []).result()
-        yield partial(_run, pool, 2 * count, at_a_time)
+        yield partial(_run, pool, count, at_a_time)
 
 
-def _run(pool, most, at_a_time, paths):
-    paths, pending = iter(paths), deque[Future]()
+def _run(pool, count, at_a_time, paths):
+    paths = iter(paths)
+    lots = iter(lambda: list(islice(paths, at_a_time)), [])
     try:
-        while some := list(islice(paths, at_a_time)):
-            pending.append(pool.submit(_call, some))
-            if len(pending) > most:
-                yield from pending.popleft().result()
-        while pending:
-            yield from pending.popleft().result()
+        yield from chain.from_iterable(map_in_order(pool, _call, lots, 2 * count))
     except BrokenProcessPool:
         raise MachineError(
             "a process that decodes images was killed, as the system does where memory is short: free some, or run with fewer "
             "--cores, and run the same command again"
         ) from None
-    finally:
-        for future in pending:
-            future.cancel()
 
 
 # --- In a process that decodes
@@ -66,9 +58,8 @@ def _run(pool, most, at_a_time, paths):
 def _begin(function):
     global _function
     _function = function
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C is for the process that forked this one, and ends it
+    # Ctrl-C is for the process that forked this one, and ends it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
