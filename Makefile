@@ -87,5 +87,5 @@ HAS_PYTHON = command -v $(PYTHON) >/dev/null || { echo "Baton cannot be set up: 
 	@$(PYTHON) envs/set_up.py $@ $^
 
 .venv/gpu: .venv/installed requirements.gpu.lock
-	@echo "NVIDIA's driver shows a GPU: installing CUDA for TensorFlow too, about 3 GB. GPU=0 leaves it out."
+	@echo "NVIDIA's driver shows a GPU: installing CUDA for TensorFlow too. GPU=0 leaves it out."
 	@$(PYTHON) envs/set_up.py $@ requirements.gpu.lock

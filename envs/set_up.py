@@ -22,7 +22,8 @@ except ImportError:  # Windows, where two at once are not kept apart
     fcntl = None
 
 PYTHONS = ((3, 11), (3, 13))  # the first and the last that the locks are for
-DISK = 3.3  # GB that TensorFlow and all around it take
+# GB to fetch, and that they take when unpacked: TensorFlow and all around it; what it needs for GPUs.
+TENSORFLOW, CUDA = (1, 3.3), (2.8, 4.4)
 PATIENCE = 15  # seconds for a connection
 # Says for each line, the marker of a package or nothing, whether it is for this Python and system.
 IS_FOR_HERE = """
@@ -208,7 +209,8 @@ def set_up(stamp, locks):
     python = os.path.join(environment, "bin", "python")
     pip = [python, "-m", "pip", "--disable-pip-version-check"]
     is_whole, was_cut = os.path.basename(stamp) == "installed", os.path.exists(cut)
-    check_disk(environment, max(DISK - size_of(environment), 0) if is_whole else DISK)
+    fetched, unpacked = TENSORFLOW if is_whole else CUDA
+    check_disk(environment, max(unpacked - size_of(environment), 0) if is_whole else unpacked)
     if was_cut:
         print(
             "The last set-up was cut. What it unpacked is made anew; what it fetched is not fetched again.",
@@ -219,8 +221,8 @@ def set_up(stamp, locks):
     packages = read_requirements(python, locks)
     check_index(pip, packages)
     print(
-        f"Setting up {environment}: {len(packages)} packages to be fetched (about 1 GB, unless pip has them already) and unpacked "
-        f"(about {DISK:.0f} GB); one to five minutes.",
+        f"Setting up {environment}: {len(packages)} packages to be fetched (about {fetched:.0f} GB, unless pip has them already) "
+        f"and unpacked (about {unpacked:.0f} GB); one to five minutes.",
         flush=True,
     )
     open(cut, "w").close()

@@ -38,7 +38,7 @@ for run in STUDY.runs:
             run.name
         conda:
             "../envs/baton.yaml"
-        # As a rule it finds the prediction that training made, and has nothing to compute.
+        # Usually it finds the prediction that training made, and has nothing to compute.
         threads: 1
         resources:
             mem_mb=run.ask_memory,

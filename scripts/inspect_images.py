@@ -14,7 +14,7 @@ from baton.console import log, show_progress
 from baton.data import damage, grey
 from baton.data.images import DamagedImage, digest_file, open_image
 from baton.data.inspected import COLUMNS, Deep, Inspection
-from baton.data.processes import decoders
+from baton.data.processes import count_processes, decoders
 from baton.data.thumbnails import COLOURS, GREY, SIDE, make_colours, make_thumbnail
 from baton.files import write_json
 from baton.manifests import open_manifest, stream_manifest
@@ -32,12 +32,15 @@ QUARTER_TURNS = (Turn.TRANSPOSE, Turn.ROTATE_270, Turn.TRANSVERSE, Turn.ROTATE_9
 def inspect_jpeg(path, megapixels):
     """Return what inspect_image does of a JPEG that nothing is wrong with, None where it has to be decoded in full.
 
-    Its scans are read once, for a small picture, by the decoder that tells of its warnings: half the time of another pass.
+    Its pixels are made once, small, by the decoder that tells of its warnings: half the time of decoding it in full as well.
     """
-    with open(path, "rb") as file:
-        data = file.read()
-    if not data.startswith(b"\xff\xd8"):
+    if not os.path.isfile(path):  # opening a pipe would wait for ever
         return None
+    with open(path, "rb") as file:
+        start = file.read(2)
+        if start != b"\xff\xd8":
+            return None
+        data = start + file.read()
     with Image.open(BytesIO(data), formats=["JPEG"]) as image:
         if image.format != "JPEG" or image.mode not in ("RGB", "L"):
             return None
@@ -85,7 +88,7 @@ def inspect_image(path, megapixels):
     return Inspection(deep=deep, **facts), thumbnail, no_colours
 
 
-def main(classes_csv, inspected_csv, thumbnails, colours, grey_json, root, threads, megapixels):
+def main(classes_csv, inspected_csv, thumbnails, colours, grey_json, root, processes, megapixels):
     """Write a row of each image's Inspection, the thumbnails and colours, (n, ...) uint8, and the ranges of deep grey images.
 
     All in the order of classes.csv; root: the folder of images; megapixels: the most of an image.
@@ -95,7 +98,7 @@ def main(classes_csv, inspected_csv, thumbnails, colours, grey_json, root, threa
     deep, damaged = [], 0
     # Row by row, and not kept: a million of them would fill the memory.
     with (
-        decoders(partial(inspect_image, megapixels=megapixels), threads, AT_A_TIME) as inspect,
+        decoders(partial(inspect_image, megapixels=megapixels), processes) as inspect,
         open_manifest(inspected_csv, COLUMNS) as write_row,
         open(thumbnails, "wb") as pixels,
         open(colours, "wb") as chroma,
@@ -103,7 +106,7 @@ def main(classes_csv, inspected_csv, thumbnails, colours, grey_json, root, threa
         for file, shape in ((pixels, (SIDE, SIDE)), (chroma, (COLOURS, COLOURS, 2))):
             header = {"descr": "|u1", "fortran_order": False, "shape": (count, *shape)}
             np.lib.format.write_array_header_1_0(file, header)
-        inspected = show_progress(inspect(paths), "decoding", count, "image")
+        inspected = show_progress(inspect(paths, AT_A_TIME), "decoding", count, "image")
         for row, (inspection, thumbnail, colour) in zip(stream_manifest(classes_csv), inspected, strict=True):
             write_row([row["image"], *inspection.cells()])
             pixels.write(thumbnail.tobytes())
@@ -128,6 +131,6 @@ if __name__ == "__main__":
         made.colours,
         made.grey,
         snakemake.input.images,
-        snakemake.threads,
+        count_processes(snakemake.threads, snakemake.resources.get("mem_mb")),
         **snakemake.params,
     )

@@ -10,7 +10,7 @@ import pandas as pd
 from baton import console
 from baton.console import log, show_progress
 from baton.data.images import DamagedImage, decode_resized
-from baton.data.processes import decoders
+from baton.data.processes import count_processes, decoders
 from baton.errors import UserError
 from baton.files import read_json
 from baton.manifests import open_manifest, read_categories, stream_manifest
@@ -19,6 +19,7 @@ from baton.study.identity import synthetic_batch
 # How often a synthetic image that came out as its parent is drawn again: some parents are symmetric.
 TRIES = 20
 BUFFER = 2**20  # bytes of images that are handed over, and written, at once
+LOTS = 8  # for each process, at least, where images are few: they are to end at about the same time
 
 
 def write_header(file, count, size):
@@ -54,6 +55,7 @@ def augment(read, rows, size, augmentation, seed):
     """Yield new images, (size, size, 3): those of the `rows`, augmented; read: of some rows returns their pixels."""
     # TensorFlow is slow to import, and only synthetic images need it; before networks, so with the kernels that it takes by
     # itself, as those of earlier versions were made.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import keras
 
     from baton.training.networks import augmentation_layers, hide_gpus, set_up
@@ -89,16 +91,15 @@ def read_bytes(path, size, ranges):
     return read_image(path, size, ranges).tobytes()
 
 
-def pack_split(images, count, rows, root, array, size, read, augmentation, seed):
+def pack_split(images, count, rows, array, size, augmentation, seed):
     """Write the `count` images to the .npy file `array`, in their order, then a synthetic one of each of the `rows`.
 
-    images: relative paths, as they come; read: yields the bytes of the images at some paths.
+    images: the bytes of each, as they come.
     """
-    pixels = read(os.path.join(root, image) for image in images)
     name = os.path.basename(array)
     with open(array, "wb", buffering=BUFFER) as file:
         write_header(file, count + len(rows), size)
-        for image in show_progress(pixels, f"packing {name}", count, "image"):
+        for image in show_progress(images, f"packing {name}", count, "image"):
             file.write(image)
         if len(rows):
             file.flush()  # what is written is read again
@@ -107,7 +108,12 @@ def pack_split(images, count, rows, root, array, size, read, augmentation, seed)
                 file.write(image.data)
 
 
-def main(manifest, weights, root, arrays, manifests, threads, size, synthetic_fraction, augmentation, seed):
+def lot_size(count, processes, size):
+    """Return how many of `count` images a process is handed together: about 1 MB, and for each process several lots."""
+    return max(1, min(256, BUFFER // (3 * size * size), count // (LOTS * processes)))
+
+
+def main(manifest, weights, root, arrays, manifests, processes, size, synthetic_fraction, augmentation, seed):
     """Write SPLIT.npy and SPLIT.csv (image, class, label, sha256, parent) for each split.
 
     Row i of the CSV is image i of the array; label: the class's index; parent: the image that a
@@ -117,14 +123,14 @@ def main(manifest, weights, root, arrays, manifests, threads, size, synthetic_fr
     index = {label: number for number, label in enumerate(classes["classes"])}
     ranges = classes.get("grey", {})
     placed = read_categories(manifest, ["class", "split"])
-    at_a_time = max(1, min(256, BUFFER // (3 * size * size)))
-    with decoders(partial(read_bytes, size=size, ranges=ranges), threads, at_a_time) as read:
+    with decoders(partial(read_bytes, size=size, ranges=ranges), processes) as read:
         for split, array in arrays.items():
             labels = placed.loc[placed["split"] == split, "class"].map(index).astype(int)
             frame = pd.DataFrame({"label": labels}).reset_index(drop=True)
             rows = choose_parents(frame, synthetic_fraction if split == "train" else 0, seed).index.to_numpy()
-            images = (one["image"] for one in stream_manifest(manifest, split))
-            pack_split(images, len(frame), rows, root, array, size, read, augmentation, seed)
+            paths = (os.path.join(root, one["image"]) for one in stream_manifest(manifest, split))
+            images = read(paths, lot_size(len(frame), processes, size))
+            pack_split(images, len(frame), rows, array, size, augmentation, seed)
             with open_manifest(
                 manifests[split], ["image", "class", "label", "sha256", "parent"]
             ) as write_row:
@@ -150,6 +156,6 @@ if __name__ == "__main__":
         snakemake.input.images,
         {split: snakemake.output[split] for split in splits},
         {split: snakemake.output[f"{split}_manifest"] for split in splits},
-        snakemake.threads,
+        count_processes(snakemake.threads, snakemake.resources.get("mem_mb")),
         **snakemake.params,
     )

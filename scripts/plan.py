@@ -23,7 +23,7 @@ from baton.console import log, show_progress
 from baton.errors import UserError
 from baton.files import read_json, write_json
 from baton.manifests import read_manifest
-from baton.study import cost, memory
+from baton.study import cost, gpus, memory
 from baton.study.identity import COMPILED, UPDATE
 from baton.study.progress import read_progress
 from baton.study.runs import Run
@@ -48,6 +48,7 @@ runpy.run_module("try_model", run_name="__main__")
 def measure(arguments):
     """Return what `try_out` says, from a trial now or one that was kept; raises UserError where it fails."""
     kind = arguments | {"settings": cost_settings(arguments["settings"]), "machine": platform.node()}
+    kind["visible"] = gpus.list_gpus() if gpus.has_cuda() else []
     versions = {name: importlib.metadata.version(name) for name in ("tensorflow", "keras")}
     text = json.dumps(kind | versions | {"python": sys.version, UPDATE: COMPILED}, sort_keys=True)
     path = MEASUREMENTS / f"{hashlib.sha256(text.encode()).hexdigest()[:12]}.json"
@@ -194,13 +195,13 @@ def main(split, runs, data, session_minutes, cores, limits, given):
             row["training_seconds"] + row["evaluation_seconds"],
             1e6 * given[row["name"]]["mem_mb"],
             row["threads"],
-            given[row["name"]]["gpu"],
+            given[row["name"]]["gpu"] or 0,
         )
         for run, row in sorted(zip(runs, rows, strict=True), key=lambda pair: -pair[0].priority)
         if row["epochs_left"]
     ]
-    most, gpus = (math.inf if limits[name] is None else limits[name] for name in ("mem_mb", "gpu"))
-    wall, at_a_time = simulate(jobs, cores, 1e6 * most, gpus)
+    most, at_once = (math.inf if limits[name] is None else limits[name] for name in ("mem_mb", "gpu"))
+    wall, at_a_time = simulate(jobs, cores, 1e6 * most, at_once)
     plan = {
         "images": images | {"synthetic": max(count for _, count in packed) - images["train"]},
         "classes": classes,

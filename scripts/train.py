@@ -285,14 +285,14 @@ if __name__ == "__main__":
     console.start(snakemake.log[0])
     session = Session(snakemake.resources.get("runtime"), session_end(), find_snakemake(), age=process_age())
     session.catch_signals()
-    gpus = snakemake.resources.get("gpu", 0)
+    gpus = snakemake.resources.get("gpu")
     with take_gpus(gpus, lambda: refuse_to_wait(session)):
         main(
             dict(snakemake.input.items()),
             snakemake.input.weights,
             {name: snakemake.output[name] for name in ("model", "history", "curves", "summary")},
             threads=snakemake.threads,
-            gpus=gpus,
+            gpus=gpus or 0,
             session=session,
             study={key: snakemake.config[key] for key in ("data", "holdout")},
             **snakemake.params,

@@ -109,9 +109,10 @@ def try_out(settings, augmentation, classes, threads, gpus, folder):
     imported, folder = age(), Path(folder)
     packed, weights = write_noise(folder, settings, classes)
     precision = networks.choose_precision(settings["precision"]).precision
-    gpus = min(
-        gpus, networks.count_gpus()
-    )  # on a cluster, the plan may have fewer than the training run will
+    if gpus == 0:
+        networks.hide_gpus()
+    # On a cluster, the plan may have fewer than the training run will.
+    gpus = min(gpus or 0, networks.count_gpus())
 
     def prepare(precision):
         return train.prepare(packed, weights, threads, settings, augmentation, 1, precision, gpus)

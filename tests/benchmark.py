@@ -159,7 +159,7 @@ def pack(folder, size=150):
         folder,
         {split: folder / f"{split}.npy" for split in splits},
         {split: folder / f"{split}.csv" for split in splits},
-        threads=os.cpu_count(),
+        processes=os.cpu_count(),
         size=size,
         synthetic_fraction=0,
         augmentation=None,

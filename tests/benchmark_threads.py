@@ -2,9 +2,11 @@
 
     PYTHONPATH=scripts:tests python tests/benchmark_threads.py
 
-Steps per second in processes of their own, which begin at the same moment; what `cost.threads_of_training` follows. Ten minutes.
+Steps per second in processes of their own, which begin at the same moment; medians of three turns. What
+`cost.threads_of_training` follows. Twenty-five minutes.
 """
 
+import statistics
 import subprocess
 import sys
 import time
@@ -14,7 +16,7 @@ from benchmark import CONFIG, settings_of
 
 from baton.study.cost import measure
 
-SECONDS = 5
+SECONDS, TURNS = 5, 3
 
 
 def count_steps(name, size, threads):
@@ -63,11 +65,14 @@ def main():
         return
     for size in (32, 96):
         for name in (model["name"] for model in CONFIG["models"]):
-            both, each, alone = run(name, size, 2, 1), run(name, size, 1, 2), run(name, size, 1, 1)
+            turns = [
+                (run(name, size, 2, 1), run(name, size, 1, 2), run(name, size, 1, 1)) for _ in range(TURNS)
+            ]
+            each, alone = (statistics.median(turn[place] / turn[0] for turn in turns) for place in (1, 2))
             step = 32 * measure({**settings_of(name), "size": size}, 9).multiplications
             print(
                 f"threads: {name} at {size} px, {step / 1e9:.1f} x 10^9 multiplications a step: two of one thread each make "
-                f"{each / both:.2f} times the steps of one with two; alone, one of them {alone / both:.2f}",
+                f"{each:.2f} times the steps of one with two; alone, one of them {alone:.2f}",
                 flush=True,
             )
 

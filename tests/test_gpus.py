@@ -45,6 +45,15 @@ def driver(tmp_path, monkeypatch):
     return folder
 
 
+@pytest.mark.parametrize(("name", "found"), [("libcudnn.so.9", True), ("libcudart.so.12", False)])
+def test_what_tensorflow_needs_may_come_by_the_linkers_path(tmp_path, monkeypatch, name, found):
+    monkeypatch.setattr(gpus.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(gpus.ctypes.util, "find_library", lambda name: None)
+    (tmp_path / name).touch()
+    monkeypatch.setenv("LD_LIBRARY_PATH", f"{tmp_path / 'gone'}:{tmp_path}:")
+    assert gpus.has_cuda() == found
+
+
 class TestCount:
     def test_without_a_driver_there_are_none(self, monkeypatch, tmp_path):
         monkeypatch.setenv("PATH", str(tmp_path))
@@ -192,11 +201,17 @@ class TestTake:
             found.add(subprocess.run(command, env=environment, capture_output=True, text=True).stdout)
         assert found == {"/tmp\n"}
 
-    @pytest.mark.parametrize(("found", "count"), [([], 1), (UUIDS, 0)])
-    def test_without_gpus_or_where_none_is_asked_for_nothing_is_done(self, found, count):
+    @pytest.mark.parametrize(("found", "count"), [([], 1), ([], None), (UUIDS, None)])
+    def test_without_gpus_or_where_no_number_is_asked_for_nothing_is_done(self, found, count):
         announce(found)
         with take_gpus(count, self.never):
             assert gpus.VISIBLE not in os.environ
+
+    @pytest.mark.parametrize("found", [[], UUIDS])
+    def test_one_that_asks_for_none_sees_none(self, found):
+        announce(found)
+        with take_gpus(1, self.never), take_gpus(0, self.never):
+            assert os.environ[gpus.VISIBLE] == ""
 
 
 @pytest.mark.parametrize(
@@ -298,6 +313,11 @@ class TestInAStudy:
         for name in self.MODELS:
             log = study.read(f"logs/train/{name}/seed_1.log").decode()
             assert f"training on {UUIDS[0]}\n" in log and "TensorFlow does not see it" in log
+
+    def test_one_alone_is_kept_from_it(self, study, call):
+        call("train", "--set-resources", "train_one:gpu=0")
+        said = {name: study.read(f"logs/train/{name}/seed_1.log").decode() for name in self.MODELS}
+        assert "GPU" not in said["one"] and f"training on {UUIDS[0]}\n" in said["two"]
 
     def test_where_none_is_wanted_nothing_is_said(self, study, call):
         call("train_one", "--resources", "gpu=0")

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import io
+import os
 import random
 
 import numpy as np
@@ -118,6 +119,17 @@ def test_no_file_passes_quickly_that_the_full_way_finds_damaged(tmp_path):
         assert damage.read_warnings(str(path)) == (None, None)
         assert image.size == (quickly[0].width, quickly[0].height)
     assert passed > 20  # a bit of the pixels may be another one, in a stream that is as good as before
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "endless.jpg").symlink_to("/dev/zero")
+    (tmp_path / "folder.jpg").mkdir()
+    found = [
+        inspect_images.inspect_image(tmp_path / f"{name}.jpg", 250)[0].damage
+        for name in ("pipe", "endless", "folder")
+    ]
+    assert found == ["not a regular file", "not a regular file", "a folder, not a file"]
 
 
 def test_a_row_of_each_image_and_its_thumbnail(tmp_path):

@@ -12,8 +12,12 @@ SCRIPTS = REPOSITORY / "scripts"
 ROOMS = ("study", "data", "training", "results")
 # Whom all may import.
 SHARED = {"baton.errors", "baton.files", "baton.formatting", "baton.console", "baton.manifests"}
-# Beyond their own room and the shared modules. A training run's state is in a folder named after its identity.
-ALLOWED = {"training": {"baton.study.progress", "baton.study.identity", "baton.study.gpus"}}
+# Beyond their own room and the shared modules. How many processes decode follows from what each takes. A training run's state
+# is in a folder named after its identity.
+ALLOWED = {
+    "data": {"baton.study.memory"},
+    "training": {"baton.study.progress", "baton.study.identity", "baton.study.gpus"},
+}
 MODULES = sorted((SCRIPTS / "baton").rglob("*.py"))
 STUDY = sorted(path.stem for path in (SCRIPTS / "baton/study").glob("*.py") if path.stem != "__init__")
 HEAVY = ("tensorflow", "keras", "numpy", "pandas", "tqdm", "snakemake", "safetensors", "filelock", "networkx")

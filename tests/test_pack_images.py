@@ -53,12 +53,27 @@ def arguments(folder, out, fraction=0, augmentation=None, seed=1):
         "root": str(folder / "images"),
         "arrays": {split: str(out / f"{split}.npy") for split in SPLITS},
         "manifests": {split: str(out / f"{split}.csv") for split in SPLITS},
-        "threads": 2,
+        "processes": 2,
         "size": SIZE,
         "synthetic_fraction": fraction,
         "augmentation": augmentation,
         "seed": seed,
     }
+
+
+@pytest.mark.parametrize(
+    ("count", "processes", "size", "lot"),
+    [
+        (1_000_000, 16, 32, 256),
+        (1_000_000, 16, 150, 15),  # of 67,500 bytes: 1 MB
+        (1_000_000, 16, 1000, 1),
+        (1769, 2, 32, 110),
+        (1769, 16, 32, 13),
+        (5, 2, 32, 1),
+    ],
+)
+def test_every_process_gets_several_lots(count, processes, size, lot):
+    assert pack_images.lot_size(count, processes, size) == lot
 
 
 def read_packed(folder, split):

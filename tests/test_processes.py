@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from baton.data import processes
-from baton.data.processes import decoders
+from baton.data.processes import count_processes, decoders
 from baton.errors import MachineError, UserError
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
@@ -22,9 +22,9 @@ from baton.data.processes import decoders
 def work(path):
     return os.getpid()
 
-with decoders(work, 2, 1) as run:
+with decoders(work, 2) as run:
     seen = set()
-    for pid in run(str(number) for number in range(10**9)):
+    for pid in run((str(number) for number in range(10**9)), 1):
         if pid not in seen:
             seen.add(pid)
             print(pid, flush=True)
@@ -36,9 +36,9 @@ with decoders(work, 2, 1) as run:
 @pytest.mark.parametrize("can_fork", [processes.CAN_FORK, False])
 def test_what_is_found_comes_in_the_order_of_the_paths(count, at_a_time, can_fork, monkeypatch):
     monkeypatch.setattr(processes, "CAN_FORK", can_fork)
-    with decoders(lambda path: (path, os.getpid()), count, at_a_time) as run:
+    with decoders(lambda path: (path, os.getpid()), count) as run:
         for last in (100, 0, 5):  # one split after the other
-            found = list(run(str(number) for number in range(last)))
+            found = list(run((str(number) for number in range(last)), at_a_time))
             assert [path for path, _ in found] == [str(number) for number in range(last)]
             assert all((pid == os.getpid()) != can_fork for _, pid in found)
 
@@ -52,8 +52,8 @@ def test_few_paths_are_taken_before_their_results_are():
             taken.append(number)
             yield str(number)
 
-    with decoders(len, 2, 3) as run:
-        results = run(paths())
+    with decoders(len, 2) as run:
+        results = run(paths(), 3)
         assert next(results) == 1
         assert len(taken) == 3 * 5  # twice as many lots as processes wait, and the one that is read
         results.close()
@@ -68,8 +68,8 @@ def test_what_is_wrong_with_an_image_is_told(can_fork, monkeypatch):
             raise UserError(f"image {path} is gone")
         return path
 
-    with pytest.raises(UserError, match="^image 5 is gone$"), decoders(refuse, 2, 2) as run:
-        list(run(str(number) for number in range(100)))
+    with pytest.raises(UserError, match="^image 5 is gone$"), decoders(refuse, 2) as run:
+        list(run((str(number) for number in range(100)), 2))
 
 
 @forked
@@ -81,9 +81,29 @@ def test_a_process_that_is_killed_is_an_error_of_the_machine():
 
     with (
         pytest.raises(MachineError, match="as the system does where memory is short"),
-        decoders(die, 2, 4) as run,
+        decoders(die, 2) as run,
     ):
-        list(run(str(number) for number in range(100)))
+        list(run((str(number) for number in range(100)), 4))
+
+
+@pytest.mark.parametrize(
+    ("cores", "mem_mb", "count"),
+    # 300 MB are for two Snakemakes, 300 for the process that reads, 400 for each that decodes.
+    [
+        (16, 7000, 16),
+        (16, 6999, 15),
+        (16, 2000, 3),
+        (16, 900, 1),
+        (2, 100, 1),
+        (2, 100_000, 2),
+        (16, None, 16),
+    ],
+)
+def test_no_more_decode_than_memory_is_enough_for(cores, mem_mb, count, caplog):
+    caplog.set_level("INFO")
+    assert count_processes(cores, mem_mb) == count
+    fewer = [f"decoding in {count} processes, not in {cores}: there are {mem_mb} MB of memory for them"]
+    assert [record.message for record in caplog.records] == (fewer if count < cores else [])
 
 
 @forked

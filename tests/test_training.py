@@ -595,6 +595,21 @@ def test_bfloat16_is_taken_where_the_processor_is_known_to_be_faster_in_it(
 
 
 @pytest.mark.parametrize(
+    ("flags", "found"),
+    [
+        ("avx2", []),
+        ("avx512_bf16", ["mixed_bfloat16"]),
+        ("avx512_fp16 amx_bf16", ["mixed_bfloat16", "mixed_float16"]),
+    ],
+)
+def test_the_plan_tries_what_the_processor_computes(monkeypatch, tmp_path, flags, found):
+    (tmp_path / "cpuinfo").write_text(f"{INTEL}flags\t\t: fpu {flags}\n")
+    monkeypatch.setattr(formats, "CPU_INFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(formats.platform, "system", lambda: "Linux")
+    assert networks.list_formats() == ["float32", *found]
+
+
+@pytest.mark.parametrize(
     "capability, found", [((8, 0), "mixed_bfloat16"), ((7, 5), "float32"), (None, "float32")]
 )
 def test_or_the_gpu(monkeypatch, capability, found):

@@ -13,43 +13,55 @@ from functools import partial
 from itertools import chain, islice
 from typing import Any
 
+from baton.console import log
 from baton.data.images import map_images, map_in_order
 from baton.errors import MachineError
+from baton.study import memory
 
 CAN_FORK = sys.platform == "linux"  # Windows cannot, and on macOS the system's libraries may not survive it
 
 _function: Callable[[str], Any]  # of a process that decodes
 
 
+def count_processes(cores: int, mem_mb: int | None) -> int:
+    """Return in how many processes to decode: as many as `mem_mb` MB are enough for, None for no limit; says where that is fewer."""
+    count = cores if mem_mb is None else memory.decoding_processes(mem_mb, cores)
+    if count < cores:
+        log.info(
+            "decoding in %d processes, not in %d: there are %d MB of memory for them", count, cores, mem_mb
+        )
+    return count
+
+
 @contextmanager
 def decoders(
-    function: Callable[[str], Any], count: int, at_a_time: int
-) -> Iterator[Callable[[Iterable[str]], Iterator[Any]]]:
-    """Give a function that yields function(path) for each of some paths, in order, from `count` processes.
+    function: Callable[[str], Any], count: int
+) -> Iterator[Callable[[Iterable[str], int], Iterator[Any]]]:
+    """Give a function that takes paths, and how many a process is handed together, and yields function(path) for each, in order.
 
-    at_a_time: the paths that a process is handed together; handing over takes as long as decoding a small image. Of results
-    only a few such lots wait to be taken. The processes are forked on entering, which is to be before TensorFlow is imported: a
-    fork does not have its threads. Where nothing is forked, threads do it. Raises MachineError where a process is killed.
+    `count` processes do it; handing over takes as long as decoding a small image, and of results only a few lots wait to be
+    taken. They are forked on entering, which is to be before TensorFlow is imported: a fork does not have its threads. Where
+    nothing is forked, threads do it, one path at a time. Raises MachineError where a process is killed.
     """
     if not CAN_FORK:
-        yield partial(map_images, function, threads=count)
+        yield lambda paths, at_a_time: map_images(function, paths, count)
         return
     context = multiprocessing.get_context("fork")
-    with ProcessPoolExecutor(count, context, initializer=_begin, initargs=(function,)) as pool:
-        pool.submit(_call, []).result()
-        yield partial(_run, pool, count, at_a_time)
-
-
-def _run(pool, count, at_a_time, paths):
-    paths = iter(paths)
-    lots = iter(lambda: list(islice(paths, at_a_time)), [])
     try:
-        yield from chain.from_iterable(map_in_order(pool, _call, lots, 2 * count))
+        with ProcessPoolExecutor(count, context, initializer=_begin, initargs=(function,)) as pool:
+            pool.submit(_call, []).result()
+            yield partial(_run, pool, count)
     except BrokenProcessPool:
         raise MachineError(
             "a process that decodes images was killed, as the system does where memory is short: free some, or run with fewer "
             "--cores, and run the same command again"
         ) from None
+
+
+def _run(pool, count, paths, at_a_time):
+    paths = iter(paths)
+    lots = iter(lambda: list(islice(paths, at_a_time)), [])
+    yield from chain.from_iterable(map_in_order(pool, _call, lots, 2 * count))
 
 
 # --- In a process that decodes

@@ -168,7 +168,10 @@ class Call:
         return {run.name: rules[run.files.model] for run in self.study.runs if run.files.model in rules}
 
     def resources_of_training(self):
-        """Return the threads, mem_mb and gpu that Snakemake gives each run, by its name, --set-threads and the like included."""
+        """Return the threads, mem_mb and gpu that Snakemake gives each run, by its name, --set-threads and the like included.
+
+        gpu: None where no number is asked for.
+        """
         memory_of, given = {run.name: run.memory for run in self.study.runs}, {}
         for name, rule in self.rules_of_training().items():
             unneeded = set(rule.resources) - {"_cores", "mem_mb", "gpu"}
@@ -177,7 +180,7 @@ class Call:
                 "threads": found["_cores"],
                 # Not asked for by a module's user, or not known yet where it follows from files that are not made.
                 "mem_mb": needed if isinstance(needed := found.get("mem_mb"), int) else memory_of[name],
-                "gpu": found.get("gpu", 0),
+                "gpu": found.get("gpu"),
             }
         return given
 

@@ -4,6 +4,7 @@ import ctypes.util
 import importlib.util
 import os
 import subprocess
+from pathlib import Path
 
 # The call of snakemake puts here the GPUs that its training runs share.
 GPUS = "BATON_GPUS"
@@ -64,7 +65,10 @@ def has_cuda() -> bool:
         with_tensorflow = importlib.util.find_spec("nvidia.cudnn") is not None
     except ImportError:  # there is no package nvidia at all
         with_tensorflow = False
-    return with_tensorflow or ctypes.util.find_library("cudnn") is not None
+    # Which find_library knows only of where there is a linker.
+    folders = filter(None, os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep))
+    loaded = any(any(Path(folder).glob("libcudnn.so*")) for folder in folders)
+    return with_tensorflow or loaded or ctypes.util.find_library("cudnn") is not None
 
 
 def announce(gpus: list[str]) -> None:

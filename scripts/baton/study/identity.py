@@ -45,8 +45,8 @@ OF_THE_MACHINE = ("threads", "devices", "device")
 DEVICE, GPU, PROCESSOR = "device", "a GPU", "the processor"
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 # How a step is computed: the update of the weights in one pass over them, flips and rotation in one over the images; and
-# compiled, where it pays. A training run goes on as it began: those of earlier versions began without the second, or without
-# either.
+# compiled, where it pays. A training run goes on as it began: those of earlier versions began without being compiled, or
+# without any of it.
 UPDATE, IN_ONE_PASS, COMPILED = "update", "in one pass", "in one pass, compiled"
 MEANING = "the meaning of augmentation"
 SYNTHETIC = f"{MEANING} synthetic images"

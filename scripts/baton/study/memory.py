@@ -15,12 +15,18 @@ from baton.study.identity import synthetic_batch
 from baton.study.slurm import largest_node
 
 SNAKEMAKES = 300
+DECODING = 400  # by each process that decodes photos
 CGROUPS, OWN_CGROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 def of_decoding(threads: int, images: int) -> float:
     """Return about what it takes to decode photos: of 24 megapixels, 400 MB per process (290 for JPEG, 385 for PNG, its own 10)."""
-    return SNAKEMAKES + 300 + 400 * threads + 0.0001 * images
+    return SNAKEMAKES + 300 + DECODING * threads + 0.0001 * images
+
+
+def decoding_processes(mem_mb: int, most: int) -> int:
+    """Return how many processes, up to `most`, decode photos in so much memory: see `of_decoding`; one at least."""
+    return max(1, min(most, (mem_mb - SNAKEMAKES - 300) // DECODING))
 
 
 def of_agreement(answers: int) -> float:

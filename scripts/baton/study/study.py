@@ -169,7 +169,7 @@ class Study:
         return memory.doubled(needed, attempt - 1)
 
     def memory_of_plan(self, wildcards, attempt):
-        # Of the hardware's number formats, two are tried beside each other.
+        # Of the hardware's number formats two, on few machines three, are tried beside each other.
         return memory.doubled(self.largest.memory, attempt)
 
     def memory_of_report(self, wildcards, attempt):

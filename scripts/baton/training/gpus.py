@@ -19,10 +19,13 @@ LOCKS = Path("/tmp" if os.name == "posix" else tempfile.gettempdir())
 def take_gpus(count, may_wait, pause=time.sleep):
     """Have TensorFlow see `count` GPUs that no other training run uses, for as long as the `with` lasts.
 
-    Before TensorFlow looks for them. Where this call announced none, as on a cluster or without a GPU, nothing is done.
-    may_wait: called once a second while other training runs have all of them; it raises where this one must not wait.
+    Before TensorFlow looks for them. 0 hides all of them. Where the job asks for no number, None, or this call announced no
+    GPU, as on a cluster or without one, nothing is done. may_wait: called once a second while other training runs have all of
+    them; it raises where this one must not wait.
     """
     gpus = announced()
+    if count == 0:
+        os.environ[VISIBLE] = ""
     if not gpus or not count:
         yield
         return

@@ -48,7 +48,8 @@ def choose(wanted: str, gpu: tuple[int, int] | None = None) -> Choice:
         # would convert. Neither is measured.
         if gpu >= AMPERE:
             return Choice(
-                BFLOAT16, f"the GPU's compute capability is {gpu[0]}.{gpu[1]}, and 8.0 has bfloat16"
+                BFLOAT16,
+                f"the GPU's compute capability is {gpu[0]}.{gpu[1]}, and bfloat16 is there from 8.0 on",
             )
         return Choice(FLOAT32, "the GPU is of a generation before compute capability 8.0, or unknown")
     vendor, flags = _read_processor()
@@ -63,7 +64,8 @@ def list_formats(gpu: tuple[int, int] | None = None) -> list[str]:
     if gpu is not None:
         return [FLOAT32, *([BFLOAT16] if gpu >= AMPERE else []), *([FLOAT16] if gpu >= VOLTA else [])]
     _, flags = _read_processor()
-    return [FLOAT32, *([BFLOAT16] if flags & {"avx512_bf16", "amx_bf16"} else [])]
+    found = {BFLOAT16: flags & {"avx512_bf16", "amx_bf16"}, FLOAT16: flags & {"avx512_fp16", "amx_fp16"}}
+    return [FLOAT32, *(precision for precision, has in found.items() if has)]
 
 
 def _read_processor():
