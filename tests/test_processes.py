@@ -102,7 +102,7 @@ def test_a_process_that_is_killed_is_an_error_of_the_machine():
 def test_no_more_decode_than_memory_is_enough_for(cores, mem_mb, count, caplog):
     caplog.set_level("INFO")
     assert count_processes(cores, mem_mb) == count
-    fewer = [f"decoding in {count} processes, not in {cores}: there are {mem_mb} MB of memory for them"]
+    fewer = [f"decoding on {count} of {cores} cores: there is memory for no more, {mem_mb} MB"]
     assert [record.message for record in caplog.records] == (fewer if count < cores else [])
 
 

@@ -27,9 +27,7 @@ def count_processes(cores: int, mem_mb: int | None) -> int:
     """Return in how many processes to decode: as many as `mem_mb` MB are enough for, None for no limit; says where that is fewer."""
     count = cores if mem_mb is None else memory.decoding_processes(mem_mb, cores)
     if count < cores:
-        log.info(
-            "decoding in %d processes, not in %d: there are %d MB of memory for them", count, cores, mem_mb
-        )
+        log.info("decoding on %d of %d cores: there is memory for no more, %d MB", count, cores, mem_mb)
     return count
 
 
