@@ -210,7 +210,8 @@ def set_up(stamp, locks):
     pip = [python, "-m", "pip", "--disable-pip-version-check"]
     is_whole, was_cut = os.path.basename(stamp) == "installed", os.path.exists(cut)
     fetched, unpacked = TENSORFLOW if is_whole else CUDA
-    check_disk(environment, max(unpacked - size_of(environment), 0) if is_whole else unpacked)
+    in_all = unpacked if is_whole else TENSORFLOW[1] + CUDA[1]
+    check_disk(environment, max(in_all - size_of(environment), 0))
     if was_cut:
         print(
             "The last set-up was cut. What it unpacked is made anew; what it fetched is not fetched again.",

@@ -48,7 +48,7 @@ runpy.run_module("try_model", run_name="__main__")
 def measure(arguments):
     """Return what `try_out` says, from a trial now or one that was kept; raises UserError where it fails."""
     kind = arguments | {"settings": cost_settings(arguments["settings"]), "machine": platform.node()}
-    kind["visible"] = gpus.list_gpus() if gpus.has_cuda() else []
+    kind["visible"] = gpus.usable_gpus()
     versions = {name: importlib.metadata.version(name) for name in ("tensorflow", "keras")}
     text = json.dumps(kind | versions | {"python": sys.version, UPDATE: COMPILED}, sort_keys=True)
     path = MEASUREMENTS / f"{hashlib.sha256(text.encode()).hexdigest()[:12]}.json"
@@ -127,11 +127,15 @@ def measure_all(runs, fixed, given):
 
 
 def earlier_session(run, data, threads):
-    """Return how many epochs of a Run are done and what one took on this machine, None where that is not known."""
+    """Return how many epochs of a Run are done that count here, and what one took on this machine, None where that is not known."""
     status, epochs = how_far(run, data, threads), run.settings["epochs"]
+    if status.on_gpu and not status.done and not gpus.usable_gpus():
+        return 0, None  # it trains from the start
     before = read_progress(run.files.progress)
+    newest = next((Path(folder).name for _, folder in run.find_states(threads)), None)
     known = (
-        before
+        newest
+        and before.get("state", newest) == newest  # and no other training run's, which came after
         and not status.changes
         and before.get("machine") == platform.node()
         and before.get("epoch", 0) * (before.get("epoch_seconds") or 0) > LONG_ENOUGH
@@ -202,12 +206,14 @@ def main(split, runs, data, session_minutes, cores, limits, given):
     ]
     most, at_once = (math.inf if limits[name] is None else limits[name] for name in ("mem_mb", "gpu"))
     wall, at_a_time = simulate(jobs, cores, 1e6 * most, at_once)
+    made = {Path(run.packed.images(split)) for run in runs for split in images} | {
+        Path(run.files.model) for run in runs
+    }
     plan = {
         "images": images | {"synthetic": max(count for _, count in packed) - images["train"]},
         "classes": classes,
         "sizes": sorted({size for size, _ in packed}),
         "models": len({run.model for run in runs}),
-        "threads": max(row["threads"] for row in rows),
         "at_a_time": at_a_time,
         "training_seconds": sum(row["training_seconds"] for row in rows),
         "evaluation_seconds": sum(row["evaluation_seconds"] for row in rows),
@@ -221,16 +227,22 @@ def main(split, runs, data, session_minutes, cores, limits, given):
             "states": STATES * sum(row["state_bytes"] for row in rows),
             "models": sum(row["model_bytes"] for row in rows),
             "free": shutil.disk_usage(".").free,
-            "there": sum(path.stat().st_size for path in Path("state").rglob("*.safetensors")),
+            "there": sum(
+                path.stat().st_size
+                for path in [*Path("state").rglob("*.safetensors"), *made]
+                if path.exists()
+            ),
         },
         "runs": rows,
     }
+    there = min(1e6 * most, psutil.virtual_memory().total)
+    decoding = memory.decoding_processes(int(there / 1e6), cores)
     needs = [
-        memory.of_packing(run.packed.size, run.packed.synthetic_fraction, cores, len(manifest))
+        memory.of_packing(run.packed.size, run.packed.synthetic_fraction, decoding, len(manifest))
         for run in runs
     ]
     plan["packing_memory_bytes"] = round(1e6 * (max(needs) - memory.SNAKEMAKES))
-    plan["warnings"] = warn_of(plan, min(1e6 * most, psutil.virtual_memory().total))
+    plan["warnings"] = warn_of(plan, there)
     write_json("results/plan.json", plan)
     log.info("\n%s", describe(plan, MOST_TRIALS))
     for warning in plan["warnings"]:

@@ -32,7 +32,6 @@ from baton.training.board import TensorBoard
 
 PACKAGES = ("tensorflow", "keras", "numpy", "pillow", "snakemake")
 MARGIN = 2  # seconds kept for leaving
-PREDICTING = 30  # seconds kept for predicting the test images, or another process does it
 
 
 class TrainingSession:
@@ -244,9 +243,9 @@ def main(
             log.warning("the finished model is not kept a second time: %s", trouble.strerror or trouble)
         if keeper.trouble:  # the last state could not be saved; the disk that took the model may have it now
             keeper.save(training)
-    if test is not None and session.reason_to_stop(PREDICTING) is None:
-        del training  # its memory is needed
-        prediction.predict_and_keep(outputs["model"], weights, **test)
+    if test is not None:
+        del training
+        prediction.predict_and_keep(outputs["model"], weights, session, **test)
 
 
 def refuse_to_wait(session):

@@ -5,6 +5,7 @@
 Photographs are those of the folders that are named, else drawn scenes.
 """
 
+import os
 import sys
 import tempfile
 import time
@@ -17,10 +18,11 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont, ImageOps
 from test_find_copies import crop, encoded, scene
 
 import find_copies
-from baton.data.images import decode_image, map_images
+from baton.data.images import decode_image
+from baton.data.processes import decoders
 from baton.data.thumbnails import SIDE, make_thumbnail
 from copies.candidates import FREQUENCIES
-from inspect_images import inspect_image
+from inspect_images import AT_A_TIME, inspect_image
 
 PLANTED, MANY = 300, (10_000, 100_000, 1_000_000)
 DRAWN = 1000  # at a time: in float64 they take eight times the room
@@ -96,16 +98,21 @@ def draw_thumbnails(count):
     return many
 
 
+def decode(path):
+    decode_image(path)  # its pixels are not handed to another process, nor are those of an inspection
+
+
 def inspect(paths):
     """Print how long inspection takes against decoding alone, in pairs."""
-    ratios = []
-    for _ in range(3):
-        times = []
-        for function in (decode_image, partial(inspect_image, megapixels=250)):
-            begun = time.perf_counter()
-            for _ in map_images(function, paths, 2):
-                pass
-            times.append(time.perf_counter() - begun)
+    ratios, functions = [], [decode, partial(inspect_image, megapixels=250)]
+    for turn in range(3):
+        times = {}
+        for place in (0, 1) if turn % 2 else (1, 0):
+            with decoders(functions[place], os.cpu_count()) as run:
+                begun = time.perf_counter()
+                for _ in run(paths, AT_A_TIME):
+                    pass
+                times[place] = time.perf_counter() - begun
         ratios.append(times[1] / times[0])
     print(
         f"Inspecting {len(paths)} files takes {min(ratios):.2f} to {max(ratios):.2f} times as long as decoding them\n"

@@ -19,7 +19,6 @@ import yaml
 
 from baton.manifests import write_manifest
 from baton.study.cost import measure, threads_of_training
-from baton.training import keeper as keeping
 from baton.training import networks
 from baton.training.keeper import Keeper
 from baton.training.splits import Split
@@ -97,16 +96,7 @@ def real(name, size, seconds):
     """Train for a while as train.py does, and print what share of it went into saving."""
     with tempfile.TemporaryDirectory() as folder:
         training, keeper = make_training(Path(folder), name, size, 1600), make_keeper(Path(folder))
-        spent, inside = [], 0.0
-        save_state = keeping.save_state
-
-        def measured(*arguments):
-            nonlocal inside
-            start = time.monotonic()
-            save_state(*arguments)
-            inside += time.monotonic() - start
-
-        keeping.save_state = measured
+        spent = []
 
         def save():
             start = time.monotonic()

@@ -82,6 +82,7 @@ def write_split(folder, count, size):
     del images  # what is mapped stays in memory
     # Or it would be read from what is left in memory, which the control group of another process does not count.
     with open(folder / "images.npy", "rb") as file:
+        os.fsync(file.fileno())  # what is not written yet would stay
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     with open(folder / "images.csv", "w", newline="") as file:
         table = csv.writer(file, lineterminator="\n")

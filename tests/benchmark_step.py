@@ -93,9 +93,13 @@ def profile(trainer, batch):
 
 
 def relu_before_pooling(network):
-    """Return the network with each ReLU before the pooling that it follows, as both stood up to commit 5a87b6d."""
+    """Return the network with each ReLU before the pooling that it follows, as both stood up to commit 5a87b6d.
+
+    With layers of its own: of one that is called twice, Keras gives the output of the first time.
+    """
     x, pooling = network.input, None
     for layer in network.layers[1:]:
+        layer = type(layer).from_config(layer.get_config())
         if layer.name.startswith("pooling"):
             pooling = layer
             continue

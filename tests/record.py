@@ -47,12 +47,15 @@ def commit():
     return head.stdout.strip() + ("-dirty" if subprocess.run(changes).returncode else "")
 
 
-def section_of(script, words, lines):
-    """Return the section of a benchmark: how and where it was run, its docstring's first line, and what it printed."""
+def section_of(script, words, lines, version):
+    """Return the section of a benchmark: how and where it was run, its docstring's first line, and what it printed.
+
+    version: the commit from which it began.
+    """
     docstring = ast.get_docstring(ast.parse(script.read_text(encoding="utf-8")))
     what = docstring.splitlines()[0].removeprefix("Print ")
     heading = f"{' '.join([script.name, *words])}: {processor()}"
-    when = f"Commit {commit()}, {datetime.date.today().isoformat()}."
+    when = f"Commit {version}, {datetime.date.today().isoformat()}."
     printed = "\n".join(map(indent, lines))
     return f"## {heading}\n\n{what[0].upper()}{what[1:]} {when}\n\n{printed}\n"
 
@@ -77,7 +80,7 @@ def replace_section(page, section):
 
 
 def main(script, *words):
-    script, lines = Path(script), []
+    script, lines, version = Path(script), [], commit()
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT / "scripts"), str(ROOT / "tests")])}
     command = [sys.executable, str(script), *words]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
@@ -86,10 +89,12 @@ def main(script, *words):
             lines.append(line.rstrip())
     if process.returncode:
         sys.exit(process.returncode)  # its numbers are not whole
+    if (now := commit()) != version:
+        version += f", at its end {now}"
     page = PAGE.read_text(encoding="utf-8") if PAGE.exists() else HEAD
     PAGE.parent.mkdir(exist_ok=True)
     names = [Path(word).name if os.path.isdir(word) else word for word in words]  # no path of this machine
-    PAGE.write_text(replace_section(page, section_of(script, names, lines)), encoding="utf-8")
+    PAGE.write_text(replace_section(page, section_of(script, names, lines, version)), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -317,7 +317,8 @@ class TestInAStudy:
     def test_one_alone_is_kept_from_it(self, study, call):
         call("train", "--set-resources", "train_one:gpu=0")
         said = {name: study.read(f"logs/train/{name}/seed_1.log").decode() for name in self.MODELS}
-        assert "GPU" not in said["one"] and f"training on {UUIDS[0]}\n" in said["two"]
+        assert "asks for gpu: 0, and leaves the GPU of this machine alone" in said["one"]
+        assert UUIDS[0] not in said["one"] and f"training on {UUIDS[0]}\n" in said["two"]
 
     def test_where_none_is_wanted_nothing_is_said(self, study, call):
         call("train_one", "--resources", "gpu=0")

@@ -11,7 +11,8 @@ from conftest import REPOSITORY, Study, save_images
 
 from baton.study import gpus, memory
 from baton.study.call import Call
-from baton.study.cost import memory_of_training
+from baton.study.cost import VALIDATED_TOGETHER, measure, memory_of_training
+from baton.training.batches import VALIDATION_BATCH
 
 GB = 10**9
 
@@ -135,6 +136,15 @@ class TestCall:
         )
         call.warn_of_large_jobs([SimpleNamespace(output=["small.keras"])])
         assert capsys.readouterr().err == ""
+
+
+def test_of_small_batches_validation_takes_more():
+    """Its 64 images' first layer, before and after it is pooled: 4 and 1 bytes for each of 512 x 512 x 32 numbers."""
+    net = {"size": 512, "kernels": 32, "kernel_size": 3, "layers": 5, "dense": 512}
+    small, usual, large = (memory_of_training(net | {"batch_size": size}) for size in (1, 32, 64))
+    assert small == memory_of_training(net | {"batch_size": 4}) < usual < large
+    assert small - 1500 - 48e-6 * measure(net).weights == pytest.approx(64 * 512 * 512 * 32 * 5 / 1e6)
+    assert VALIDATED_TOGETHER == VALIDATION_BATCH
 
 
 def test_a_model_that_takes_more_than_there_is_is_asked_for_all_of_it(tmp_path):

@@ -12,7 +12,7 @@ import plan
 import try_model
 from baton.errors import UserError
 from baton.formatting import duration, file_size
-from baton.study import cost
+from baton.study import cost, status
 from baton.study.identity import fingerprint
 from baton.study.runs import Run
 from baton.training.state import save_state
@@ -75,17 +75,18 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
-def leave_progress(folder, best_epoch=1, **changes):
+def leave_progress(folder, best_epoch=1, device="the processor", **changes):
     """Leave the state and the progress.json of a training run of RUN in `folder`."""
     aside = ("name", "epochs", "precision", "synthetic_fraction")
     identity = {key: value for key, value in SETTINGS.items() if key not in aside}
     identity |= {f"augmentation.{key}": value for key, value in AUGMENTATION.items()}
     identity |= {"seed": 1, "threads": 2, "precision": "float32", "data": "abc", "devices": 1}
+    identity |= {"device": device} if device == "a GPU" else {}
     progress = {"epoch": 10, "epochs": 40, "complete": False, "machine": plan.platform.node()}
     progress |= {"epoch_seconds": 7.0, "identity": identity} | changes
     state = folder / "state/net/seed_1" / fingerprint(identity)
     state.mkdir(parents=True, exist_ok=True)
-    save_state(state, {}, {"epoch": progress["epoch"], "best_epoch": best_epoch})
+    save_state(state, {}, {"epoch": progress["epoch"], "best_epoch": best_epoch, "device": device})
     (folder / "state/net/seed_1/progress.json").write_text(json.dumps(progress))
 
 
@@ -108,6 +109,31 @@ def test_what_is_trained_is_not_planned_again(here):
     leave_progress(here, complete=True, epoch=40)
     row = plan.plan_run(RUN, VALUES, IMAGES, DATA, 2)
     assert (row["epochs_left"], row["training_seconds"], row["evaluation_seconds"]) == (0, 0, 0)
+
+
+def test_the_speed_of_what_was_trained_in_between_is_not_taken(here):
+    leave_progress(here)
+    progress = here / "state/net/seed_1/progress.json"
+    (own,) = (path.name for path in progress.parent.iterdir() if path.is_dir())
+    for state, source in ((own, "last session"), ("another", "measured")):
+        progress.write_text(json.dumps(json.loads(progress.read_text()) | {"state": state}))
+        row = plan.plan_run(RUN, VALUES, IMAGES, DATA, 2)
+        assert (row["epochs_left"], row["source"]) == (30, source)
+
+
+@pytest.mark.parametrize(("usable", "left"), [([], 40), (["GPU-1"], 30)])
+def test_what_a_gpu_began_counts_where_there_is_one(here, monkeypatch, usable, left):
+    leave_progress(here, device="a GPU")
+    for module in (plan.gpus, status):
+        monkeypatch.setattr(module, "usable_gpus", lambda: usable)
+    assert plan.plan_run(RUN, VALUES, IMAGES, DATA, 2)["epochs_left"] == left
+    (line, *_) = status.describe_progress(
+        SimpleNamespace(runs=[RUN], data=DATA, images_seen=None, config={}), {"net": 2}
+    )
+    said = "net: 10 of 40 epochs" + (
+        "" if usable else ", on a GPU (none can be used here: without one it trains from the start)"
+    )
+    assert line == said
 
 
 def test_finished_training_goes_on_where_more_epochs_are_asked_for(here):

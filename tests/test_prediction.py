@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -81,6 +82,26 @@ def test_of_another_model_it_is_not_taken(study, tmp_path):
     done = evaluate_without_tensorflow(copy, tmp_path)
     assert done.code != 0 and "import of keras halted" in done.output  # it had to predict
     assert not (tmp_path / "metrics.json").exists()
+
+
+@pytest.mark.parametrize("batches", [0, 1, 2])
+def test_where_the_session_ends_nothing_is_kept(study, tmp_path, caplog, batches):
+    """The 18 test images twice are two batches."""
+    caplog.set_level("INFO")
+    packed, run = study / "results/data/packed/16px", study / "results/models/net/seed_1"
+    np.save(tmp_path / "test.npy", np.concatenate([np.load(packed / "test.npy")] * 2))
+    reasons = iter([None] * batches + ["the time is up"] * 9)
+    session = SimpleNamespace(reason_to_stop=lambda seconds: seconds == 30 and next(reasons))
+    prediction.predict_and_keep(
+        run / "model.keras",
+        study / "results/data/class_weights.json",
+        session,
+        tmp_path / "test.npy",
+        packed / "test.csv",
+        tmp_path / "kept",
+    )
+    assert not (tmp_path / "kept").exists()
+    assert caplog.messages == ["the test images are predicted later: the time is up"]
 
 
 def test_what_is_kept_is_found_for_its_origin_only(tmp_path):

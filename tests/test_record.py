@@ -46,6 +46,14 @@ def test_each_has_its_section_which_is_written_anew(tmp_path, page):
     assert "\n\n\n" not in text
 
 
+def test_the_commit_is_that_from_which_it_began(tmp_path, page, monkeypatch):
+    commits = iter(["abc1234", "abc1234", "abc1234", "def5678"])
+    monkeypatch.setattr(record, "commit", lambda: next(commits))
+    for expected in ("Commit abc1234, 2", "Commit abc1234, at its end def5678, 2"):
+        record.main(write(tmp_path, "benchmark_a.py"))
+        assert f"Two lines. {expected}" in page.read_text()
+
+
 def test_long_lines_go_on_in_the_next(tmp_path, page):
     script = tmp_path / "benchmark_a.py"
     script.write_text('"""Print words."""\nprint("  two   spaces")\nprint("some-word " * 30)\n')

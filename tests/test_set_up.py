@@ -163,6 +163,18 @@ class TestWhatIsMissing:
         monkeypatch.setitem(sys.modules, "ensurepip", None)
         assert f"apt install python3.{sys.version_info[1]}-venv" in self.refused(set_up.check_python)
 
+    @pytest.mark.parametrize(
+        ("stamp", "there", "needed"),
+        [("installed", 0, 3.3), ("installed", 3.4, 0), ("gpu", 3.3, 4.4), ("gpu", 7.7, 0)],
+    )
+    def test_what_is_there_already_needs_no_room(self, tmp_path, monkeypatch, stamp, there, needed):
+        asked = []
+        monkeypatch.setattr(set_up, "size_of", lambda folder: there)
+        monkeypatch.setattr(set_up, "check_disk", lambda folder, needed: asked.append(needed) or sys.exit())
+        with pytest.raises(SystemExit):
+            set_up.set_up(str(tmp_path / ".venv" / stamp), [])
+        assert asked == [pytest.approx(needed)]
+
     def test_a_full_disk(self, tmp_path):
         said = self.refused(set_up.check_disk, str(tmp_path / ".venv"), 1e9)
         assert "the packages take 1000000000.0 GB more, and " in said

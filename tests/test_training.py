@@ -4,6 +4,7 @@ Everything else about training compares it with itself, one device with two, res
 network says what a step must do.
 """
 
+import contextlib
 import json
 import math
 import mmap
@@ -379,6 +380,31 @@ class TestDivergence:
         other.trainer.train_step = None  # nothing is trained any more
         other.run_epoch(lambda: None)
         assert other.complete and other.epoch == 2 and other.best_epoch == 1
+
+    @pytest.mark.parametrize("stop_after", [1, 2, 3])
+    @pytest.mark.parametrize("step", [1, 2, 3])
+    def test_stopped_at_any_step_it_ends_as_without(self, training, tmp_path, step, stop_after):
+        class Stop(Exception):
+            pass
+
+        def stop():
+            if (training.epoch, training.step) == (1, stop_after):
+                raise Stop
+
+        straight = of_nine_images(tmp_path, epochs=6)
+        self.spoil_at(straight, 2, step)
+        self.run(straight)
+        training.run_epoch(lambda: None)
+        self.spoil_at(training, 2, step)
+        with contextlib.suppress(Stop):
+            training.run_epoch(stop)
+        other = of_nine_images(tmp_path, epochs=6)
+        arrays, values = training.to_state()
+        other.restore(arrays, json.loads(json.dumps(values)))
+        self.spoil_at(other, 2, step)
+        self.run(other)
+        assert other.diverged == straight.diverged == {"epoch": 2, "step": step}
+        assert str(other.history) == str(straight.history)  # "nan" is "nan"
 
     def test_a_state_of_an_earlier_version_that_has_diverged_ends_at_its_next_step(self, training, tmp_path):
         training.run_epoch(lambda: None)

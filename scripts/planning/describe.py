@@ -88,7 +88,7 @@ def warn_of(plan, memory):
     if plan["packing_memory_bytes"] > memory:
         warnings.append(
             f"packing the images takes up to {file_size(plan['packing_memory_bytes'])} of memory, and this machine has "
-            f"{file_size(memory)}: give fewer --cores, or take smaller images (images.size) or no synthetic ones."
+            f"{file_size(memory)}: take smaller images (images.size) or no synthetic ones."
         )
     disk = plan["disk"]
     if disk["packed"] + disk["states"] + disk["models"] > disk["free"] + disk["there"]:

@@ -146,8 +146,8 @@ class Call:
             return
         if "mem_mb" not in given:
             given["mem_mb"] = memory.of_this_machine()
-        found = [] if declined else gpus.list_gpus()
-        if not found or not gpus.has_cuda():  # they train on the processor, each of which says so
+        found = [] if declined else gpus.usable_gpus()
+        if not found:  # they train on the processor, each of which says so
             return
         if warning := gpus.warn_of_numbers():
             print(f"WARNING: {warning}", file=sys.stderr)

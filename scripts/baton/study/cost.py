@@ -6,6 +6,7 @@ from baton.study.identity import Settings
 
 # Multiplications of a step, forward, up to which a second thread brings little: see `threads_of_training`.
 SMALL_STEP = 8e8
+VALIDATED_TOGETHER = 64  # images: VALIDATION_BATCH of baton.training.batches
 
 
 class Size(NamedTuple):
@@ -57,7 +58,9 @@ def memory_of_training(settings: Settings) -> float:
 
     TensorFlow and two Snakemakes take 1,500 MB; weights, gradients, Adam's two averages, the best weights and the
     copies of a save 12 x 4 bytes per weight (7 to 12 were measured on the study's models at 150 px); a batch's
-    activations and their gradients 3 x 4 bytes per pixel and kernel.
+    activations and their gradients 3 x 4 bytes per pixel and kernel. Where batches are small, a layer's outputs for the
+    images that are validated together take more: 4 bytes for each, and those that are pooled.
     """
-    activations = 12 * settings["batch_size"] * count_activations(settings)
-    return 1500 + (48 * measure(settings).weights + activations) / 1e6
+    training = 12 * settings["batch_size"] * count_activations(settings)
+    validation = 5 * VALIDATED_TOGETHER * settings["size"] ** 2 * settings["kernels"]
+    return 1500 + (48 * measure(settings).weights + max(training, validation)) / 1e6

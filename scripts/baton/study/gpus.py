@@ -71,6 +71,11 @@ def has_cuda() -> bool:
     return with_tensorflow or loaded or ctypes.util.find_library("cudnn") is not None
 
 
+def usable_gpus() -> list[str]:
+    """Return the GPUs of `list_gpus` where TensorFlow can compute on them, else none."""
+    return list_gpus() if has_cuda() else []
+
+
 def announce(gpus: list[str]) -> None:
     """Tell the training runs that this call starts here which GPUs they share."""
     os.environ[GPUS] = ",".join(gpus)

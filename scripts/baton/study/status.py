@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from baton.study import finished
+from baton.study.gpus import usable_gpus
 from baton.study.identity import (
     DEVICE,
+    GPU,
     UPDATE,
     identify_wanted,
     ignored_when_finished,
@@ -25,11 +27,12 @@ from baton.study.scan import recall
 
 @dataclass(frozen=True)
 class Status:
-    """How far a run is. epoch: how many are trained; changes: why what is there is another training run's."""
+    """How far a run is. epoch: how many are trained; on_gpu: by one; changes: why what is there is another training run's."""
 
     epoch: int = 0
     done: bool = False
     begun: bool = False
+    on_gpu: bool = False
     changes: list[str] = field(default_factory=list)
 
 
@@ -60,7 +63,7 @@ def how_far(run: Run, data: dict[str, Any], threads: int | None = None) -> Statu
         )
         record = {"epochs": state["epoch"], "stopped_early": early}
         done = finished.is_trained(record, settings["epochs"])
-        return Status(state["epoch"], done=done, begun=True)
+        return Status(state["epoch"], done=done, begun=True, on_gpu=state.get("device") == GPU)
     if previous:
         # What the machine decides is named only where it is known to differ.
         known = {
@@ -109,6 +112,8 @@ def describe_progress(study, threads: dict[str, int | None], call: str = "snakem
     for run in study.runs:
         status = how_far(run, study.data, threads[run.name])
         trained = f"{status.epoch} of {run.settings['epochs']} epochs" if status.begun else "not begun"
+        if status.on_gpu and not status.done and not usable_gpus():
+            trained += ", on a GPU (none can be used here: without one it trains from the start)"
         if status.changes:
             trained = f"trains from the start: {'; '.join(status.changes)}"
         unfinished += not status.done

@@ -9,7 +9,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from baton.console import log
-from baton.study.gpus import VISIBLE, announced
+from baton.study.gpus import VISIBLE, announced, list_gpus
 
 # The same for all calls: a job's folder for temporary files follows from its call.
 LOCKS = Path("/tmp" if os.name == "posix" else tempfile.gettempdir())
@@ -25,6 +25,8 @@ def take_gpus(count, may_wait, pause=time.sleep):
     """
     gpus = announced()
     if count == 0:
+        if list_gpus():
+            log.info("this job asks for gpu: 0, and leaves the GPU of this machine alone")
         os.environ[VISIBLE] = ""
     if not gpus or not count:
         yield

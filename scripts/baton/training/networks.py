@@ -213,12 +213,17 @@ def load(model):
     return keras.saving.load_model(model, compile=False)
 
 
-def predict(network, images):
-    """Return the probability of each class, (n, classes), for (n, size, size, 3) images, PREDICTION_BATCH at a time."""
-    starts = range(0, len(images), PREDICTION_BATCH)
-    batches = (images[start : start + PREDICTION_BATCH] for start in starts)
-    # Random layers change the images unless they are called with training=False.
-    return np.concatenate([network(batch, training=False) for batch in batches])
+def predict(network, images, pause=lambda: None):
+    """Return the probability of each class, (n, classes), for (n, size, size, 3) images, PREDICTION_BATCH at a time.
+
+    pause() is called before each batch; it ends the prediction by raising.
+    """
+    found = []
+    for start in range(0, len(images), PREDICTION_BATCH):
+        pause()
+        # Random layers change the images unless they are called with training=False.
+        found.append(network(images[start : start + PREDICTION_BATCH], training=False))
+    return np.concatenate(found)
 
 
 def for_prediction(network):

@@ -4,6 +4,7 @@ The process that trained a model predicts with it right away, as it is read back
 evaluation: another process would take longer to import TensorFlow than to predict.
 """
 
+import gc
 import hashlib
 import json
 import statistics
@@ -15,33 +16,46 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from baton.console import log
+from baton.errors import SessionEnded
 from baton.files import written_aside
 from baton.study.identity import digest_data
 
 REPEATS = 20  # predictions timed, after one that compiles
+TIME_LEFT = 30  # seconds of a session in which no more is predicted
 LONGEST = 2  # seconds after which no more are timed for a batch size
 
 
-def predict_test(model, test):
+def predict_test(model, test, pause=lambda: None):
     """Return the probabilities (n, classes) that the model in a file gives, and its milliseconds per image.
 
-    test: the file of n packed images. milliseconds: see `time_prediction`. TensorFlow is to be set up.
+    test: the file of n packed images. milliseconds: see `time_prediction`; pause: see `networks.predict`. TensorFlow is to be set
+    up.
     """
     from baton.training import networks  # here: imported where a prediction is made, not where one is found
 
     network = networks.load(model)
     images = np.load(test, mmap_mode="r")
-    return networks.predict(network, images), time_prediction(network, images[:32])
+    return networks.predict(network, images, pause), time_prediction(network, images[:32])
 
 
-def predict_and_keep(model, weights, images, manifest, kept_as):
+def predict_and_keep(model, weights, session, images, manifest, kept_as):
     """Predict the test images with the model as it is read back from its file, and keep that for the evaluation.
 
-    images, manifest: the packed test images; weights: class_weights.json; kept_as: where.
+    weights: class_weights.json; images, manifest: the packed test images; kept_as: where. Where the session ends before, or the
+    disk fails, the evaluation predicts by itself.
     """
+
+    def pause():
+        if reason := session.reason_to_stop(TIME_LEFT):
+            raise SessionEnded(reason)
+
+    gc.collect()  # what trained is a circle, and its memory is needed
     try:
-        keep(kept_as, describe(model, manifest, weights), *predict_test(model, images))
-    except OSError as trouble:  # the evaluation predicts by itself then
+        pause()
+        keep(kept_as, describe(model, manifest, weights), *predict_test(model, images, pause))
+    except SessionEnded as reason:
+        log.info("the test images are predicted later: %s", reason)
+    except OSError as trouble:
         log.warning("the test images are predicted later: %s", trouble.strerror or trouble)
 
 

@@ -3,6 +3,7 @@
 import math
 import time
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,8 @@ class Training:
     number until the epoch is validated, so that a session can end between the two. `history` has one
     row per epoch, with loss and val_loss as cross-entropy and the L2 penalty apart; `best_epoch`
     counts from 1, as the history does. `diverged` is the epoch and step (from 1) in which the weights
-    became NaN or infinite, and with which the training run ends; else None.
+    became NaN or infinite, and with which the training run ends; else None. `was_number` is whether the
+    loss of the step before was a number, None before an epoch's first.
     """
 
     def __init__(self, trainer, train, validation, settings, seed):
@@ -35,6 +37,7 @@ class Training:
         self.epoch, self.step, self.history = 0, 0, []
         self.best_epoch, self.best_weights = None, []
         self.diverged = None
+        self.was_number: Any = None
         self.precision_reason: str | None = None  # where it began, which may be other hardware
         self.device: str | None = None  # that computes it
         self.seconds, self.sessions = 0.0, []
@@ -54,7 +57,8 @@ class Training:
             "seconds",
             "sessions",
         )
-        return arrays, {name: getattr(self, name) for name in kept}
+        was_number = None if self.was_number is None else bool(self.was_number)
+        return arrays, {name: getattr(self, name) for name in kept} | {"was_number": was_number}
 
     def state_bytes(self):
         """Return the size of a state in bytes, with the best weights that the first epoch adds."""
@@ -69,7 +73,8 @@ class Training:
         for name, variable in variables.items():
             variable.assign(arrays[name])
         self.best_weights = [arrays[name] for name in sorted(arrays) if name.startswith("best/")]
-        self.precision_reason = self.device = None  # which earlier versions did not note
+        # Earlier versions did not note these.
+        self.precision_reason = self.device = self.was_number = None
         for name, value in values.items():
             setattr(self, name, value)
 
@@ -101,16 +106,18 @@ class Training:
         title = (
             f"{self.settings['name']} seed {self.seed}, epoch {self.epoch + 1} of {self.settings['epochs']}"
         )
-        was_number = None  # of the step before: its loss is there by now, and nothing waits for it
+        if self.step == 0:
+            self.was_number = None
         for batch in show_progress(batches, title, self.steps, "step", initial=self.step):
             is_number = self.trainer.train_step(*batch)
-            if was_number is not None and not was_number and self._diverges_at(self.step):
+            # Of the step before: its loss is there by now, and nothing waits for it.
+            if self.was_number is not None and not self.was_number and self._diverges_at(self.step):
                 self.step = self.steps  # the others would change nothing
                 break
-            was_number = is_number
+            self.was_number = is_number
             self.step += 1
             turn()
-        if self.diverged is None and was_number is not None and not was_number:
+        if self.diverged is None and self.was_number is not None and not self.was_number:
             self._diverges_at(self.step)
         self.trainer.validation_metrics.reset()
         for batch in self.validation.batches(VALIDATION_BATCH):
