@@ -24,8 +24,9 @@ from baton.training.keeper import Keeper
 from baton.training.prediction import time_prediction
 
 STEPS, VALIDATION_BATCHES = 4, 2  # of an epoch
-# What a step costs does not follow from these; one that diverges ends its epoch, and could not be timed.
-STEADY = {"learning_rate": 1e-6, "initializer": "glorot_uniform"}
+LEARNING_RATE = (
+    1e-6  # no step costs more or less by it, and a model that diverges ends its epoch: it could not be timed
+)
 SECONDS = 4  # of epochs at full speed, and at least one
 
 
@@ -109,7 +110,7 @@ def try_out(settings, augmentation, classes, threads, gpus, folder):
     precision in_force, and the seconds of a step by precision where the hardware computes more than one.
     """
     imported, folder = age(), Path(folder)
-    settings = settings | STEADY
+    settings = settings | {"learning_rate": LEARNING_RATE}
     packed, weights = write_noise(folder, settings, classes)
     precision = networks.choose_precision(settings["precision"]).precision
     if gpus == 0:

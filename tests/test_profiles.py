@@ -64,7 +64,7 @@ def test_memory_follows_from_the_size_of_the_model(study):
     jobs, _ = dry_run(study, "slurm")
     # Two convolutions of 64 and 128 kernels, 16 x 16 x 128 values into the dense layer.
     weights = 64 * (3 * 9 + 1) + 128 * (64 * 9 + 1) + 1024 * (16 * 16 * 128 + 1)
-    activations = 12 * 10 * 64 * 64 * 64 * 1.5
+    activations = 5 * 64 * 64 * 64 * 64  # of validation: 64 images at a time, and 10 to train on
     assert int(jobs["train_large"]["mem_mb"]) == pytest.approx(
         1500 + (48 * weights + activations) / 1e6, abs=1
     )

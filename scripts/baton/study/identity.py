@@ -152,9 +152,11 @@ def stopped_early(
 ) -> bool:
     """Whether a training run ended, or would end, before its last epoch.
 
-    So it does where none of the last `patience` epochs was better than the best, and where it diverged.
+    epochs: that are trained. So it does where none of the last `patience` was better than the best, and where it diverged, at the
+    end of that epoch.
     """
-    return bool(diverged) or (patience is not None and epochs - (best_epoch or 0) >= patience)
+    has_diverged = diverged is not None and diverged["epoch"] <= epochs
+    return has_diverged or (patience is not None and epochs - (best_epoch or 0) >= patience)
 
 
 def ignored_when_finished(settings: Settings) -> tuple[str, ...]:
