@@ -129,8 +129,8 @@ def measure_all(runs, fixed, given):
 def earlier_session(run, data, threads):
     """Return how many epochs of a Run are done that count here, and what one took on this machine, None where that is not known."""
     status, epochs = how_far(run, data, threads), run.settings["epochs"]
-    if status.on_gpu and not status.done and not gpus.usable_gpus():
-        return 0, None  # it trains from the start
+    if status.lacks_gpu:
+        return 0, None
     before = read_progress(run.files.progress)
     newest = next((Path(folder).name for _, folder in run.find_states(threads)), None)
     known = (
@@ -235,14 +235,14 @@ def main(split, runs, data, session_minutes, cores, limits, given):
         },
         "runs": rows,
     }
-    there = min(1e6 * most, psutil.virtual_memory().total)
-    decoding = memory.decoding_processes(int(there / 1e6), cores)
+    available = min(1e6 * most, psutil.virtual_memory().total)
+    decoding = memory.decoding_processes(int(available / 1e6), cores)
     needs = [
         memory.of_packing(run.packed.size, run.packed.synthetic_fraction, decoding, len(manifest))
         for run in runs
     ]
     plan["packing_memory_bytes"] = round(1e6 * (max(needs) - memory.SNAKEMAKES))
-    plan["warnings"] = warn_of(plan, there)
+    plan["warnings"] = warn_of(plan, available)
     write_json("results/plan.json", plan)
     log.info("\n%s", describe(plan, MOST_TRIALS))
     for warning in plan["warnings"]:

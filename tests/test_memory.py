@@ -144,6 +144,8 @@ def test_of_small_batches_validation_takes_more():
     small, usual, large = (memory_of_training(net | {"batch_size": size}) for size in (1, 32, 64))
     assert small == memory_of_training(net | {"batch_size": 4}) < usual < large
     assert small - 1500 - 48e-6 * measure(net).weights == pytest.approx(64 * 512 * 512 * 32 * 5 / 1e6)
+    activations = 32 * 512 * 512 * (1 + 1 / 2 + 1 / 4 + 1 / 8 + 1 / 16)
+    assert usual - 1500 - 48e-6 * measure(net).weights == pytest.approx(12 * 32 * activations / 1e6)
     assert VALIDATED_TOGETHER == VALIDATION_BATCH
 
 

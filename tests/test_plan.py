@@ -124,8 +124,7 @@ def test_the_speed_of_what_was_trained_in_between_is_not_taken(here):
 @pytest.mark.parametrize(("usable", "left"), [([], 40), (["GPU-1"], 30)])
 def test_what_a_gpu_began_counts_where_there_is_one(here, monkeypatch, usable, left):
     leave_progress(here, device="a GPU")
-    for module in (plan.gpus, status):
-        monkeypatch.setattr(module, "usable_gpus", lambda: usable)
+    monkeypatch.setattr(status, "usable_gpus", lambda: usable)
     assert plan.plan_run(RUN, VALUES, IMAGES, DATA, 2)["epochs_left"] == left
     (line, *_) = status.describe_progress(
         SimpleNamespace(runs=[RUN], data=DATA, images_seen=None, config={}), {"net": 2}

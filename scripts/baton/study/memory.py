@@ -26,7 +26,7 @@ def of_decoding(threads: int, images: int) -> float:
 
 def decoding_processes(mem_mb: int, most: int) -> int:
     """Return how many processes, up to `most`, decode photos in so much memory: see `of_decoding`; one at least."""
-    return max(1, min(most, (mem_mb - SNAKEMAKES - 300) // DECODING))
+    return max(1, min(most, int((mem_mb - of_decoding(0, 0)) // DECODING)))
 
 
 def of_agreement(answers: int) -> float:

@@ -35,6 +35,11 @@ class Status:
     on_gpu: bool = False
     changes: list[str] = field(default_factory=list)
 
+    @property
+    def lacks_gpu(self) -> bool:
+        """Whether a GPU began it and none can be used here, without which it trains from the start."""
+        return self.on_gpu and not self.done and not usable_gpus()
+
 
 def how_far(run: Run, data: dict[str, Any], threads: int | None = None) -> Status:
     """Return the Status of a Run.
@@ -112,7 +117,7 @@ def describe_progress(study, threads: dict[str, int | None], call: str = "snakem
     for run in study.runs:
         status = how_far(run, study.data, threads[run.name])
         trained = f"{status.epoch} of {run.settings['epochs']} epochs" if status.begun else "not begun"
-        if status.on_gpu and not status.done and not usable_gpus():
+        if status.lacks_gpu:
             trained += ", on a GPU (none can be used here: without one it trains from the start)"
         if status.changes:
             trained = f"trains from the start: {'; '.join(status.changes)}"
