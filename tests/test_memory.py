@@ -197,3 +197,18 @@ def test_what_the_studys_models_ask_for_is_not_had_together_on_16_cores_with_16_
     assert len(together) == 6
     assert max(sum(asked[name] for name in names) for names in together) <= 16_000
     assert max(map(len, together)) > 1
+
+
+def test_images_are_decoded_on_no_more_cores_than_there_is_memory_for(tmp_path):
+    net = {"name": "net", "kernels": 2, "kernel_size": 3, "dense": 4, "layers": 1, "size": 8}
+    config = {
+        "data": {"source": "class_folders", "images": "photos"},
+        "holdout": {"validation": 1, "test": 1},
+        "models": [net],
+    }
+    study = Study(tmp_path, config)
+    for colour in ("red", "green"):
+        save_images(study / "photos" / colour, colour, 4)
+    study.run("pack", "--resources", "mem_mb=1400", cores=4)
+    for log in ("logs/inspect_images.log", "logs/pack_images/8px.log"):
+        assert "decoding on 2 of 4 cores: there is memory for no more, 1400 MB" in study.read(log).decode()
