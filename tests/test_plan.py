@@ -542,11 +542,15 @@ def test_what_will_not_fit_is_said(planned):
 
 
 def test_plan_of_a_finished_study_has_nothing_left(planned):
-    _, _, _, again, _, plan_after = planned
+    study, _, _, again, plan_before, plan_after = planned
     assert (plan_after["training_seconds"], plan_after["sessions"]) == (0, 0)
     assert plan_after["at_a_time"] == 0 and "at a time" not in again.output
     assert plan_after["runs"][0]["epochs_left"] == 0
     assert again.jobs() == {"plan": 1}
+    made = [*(study / "state").rglob("*.safetensors"), *(study / "results/data/packed").rglob("*.npy")]
+    made.append(study / "results/models/net/seed_1/model.keras")
+    assert plan_after["disk"]["there"] == sum(path.stat().st_size for path in made)
+    assert plan_before["disk"]["there"] == 0
 
 
 def test_plan_leaves_no_trace_in_the_states(planned):
