@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import Study, packed_for_training, run_script, save_images
 
-from baton.training import prediction
+from baton.training import networks, prediction
 
 CONFIG = {
     "data": {"source": "class_folders", "images": "photos"},
@@ -88,6 +88,7 @@ def test_of_another_model_it_is_not_taken(study, tmp_path):
 @pytest.mark.parametrize("batches", [0, 1, 2])
 def test_where_the_session_ends_nothing_is_kept(study, tmp_path, caplog, batches):
     """The 18 test images twice are two batches."""
+    networks.set_up(1, "float32", seed=1)
     caplog.set_level("INFO")
     packed, run = study / "results/data/packed/16px", study / "results/models/net/seed_1"
     np.save(tmp_path / "test.npy", np.concatenate([np.load(packed / "test.npy")] * 2))

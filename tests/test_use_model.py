@@ -359,7 +359,6 @@ class TestFailing:
 
         formats = self.formats(export)
         monkeypatch.setattr(export, "FORMATS", formats)
-        monkeypatch.setattr(export.networks, "set_up", lambda *_, **__: None)
         monkeypatch.setattr(export.networks, "for_prediction", lambda network: self.Network())
         monkeypatch.setattr(export.networks, "predict", lambda network, images: self.EXPECTED)
         given = yaml.safe_load((trained / "config.yaml").read_text(encoding="utf-8"))
