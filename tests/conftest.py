@@ -321,9 +321,8 @@ def one_thread_of_tensorflow():
     """TensorFlow keeps the threads that it began with: where a file gave it others than 1, fail there, not in the next."""
     yield
     if tensorflow := sys.modules.get("tensorflow"):
-        tensorflow.config.threading.set_intra_op_parallelism_threads(
-            1
-        )  # refused where there are others already
+        # Refused where there are others already.
+        tensorflow.config.threading.set_intra_op_parallelism_threads(1)
 
 
 @pytest.fixture
