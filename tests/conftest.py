@@ -318,11 +318,12 @@ def wait_until(condition, what, pause=0.05):
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread_of_tensorflow():
-    """TensorFlow keeps the threads that it began with: where a file gave it others than 1, fail there, not in the next."""
+    """TensorFlow keeps the threads that it began with: where a file gave it more than 1, fail there, not in the next."""
     yield
     if tensorflow := sys.modules.get("tensorflow"):
-        # Refused where there are others already.
+        # As `networks.set_up` would next; refused where there are others already.
         tensorflow.config.threading.set_intra_op_parallelism_threads(1)
+        tensorflow.config.threading.set_inter_op_parallelism_threads(1)
 
 
 @pytest.fixture
