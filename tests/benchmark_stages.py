@@ -2,12 +2,15 @@
 
     PYTHONPATH=scripts:tests python tests/benchmark_stages.py [photos] [small]
 
-The stages should be linear, and their memory flat; the links that two of them make are no faster than the disk. The images
-are names of a few thousand files, which the stages take for images of their own, and not for copies: finding these is
-benchmark_copies.py's. Memory is that of the largest process of a stage. Half an hour, and 15 GB of disk in the temporary folder.
+The stages should be linear, and their memory flat. The tenth is timed before and after, since a machine has faster and slower
+minutes; and beside the stages stand bare loops over as many images: of links, which sort_into_classes and filter_corrupt make,
+and of reading, as the stages can be no faster than the disk. The images are names of a few thousand files, which the stages
+take for images of their own, and not for copies: finding these is benchmark_copies.py's. Memory is that of the largest process
+of a stage. Three quarters of an hour, and 15 GB of disk in the temporary folder.
 """
 
 import importlib
+import math
 import os
 import resource
 import sys
@@ -19,6 +22,8 @@ import numpy as np
 import yaml
 from own_process import read_output
 from PIL import Image
+
+from baton.manifests import stream_manifest
 
 CONFIG = yaml.safe_load((Path(__file__).parents[1] / "config.yaml").read_text())
 CLASSES = 4
@@ -102,25 +107,42 @@ def time_links(folder, count):
     return time.perf_counter() - start
 
 
+def time_reading(folder):
+    """Return how long it takes to read the images, in the order of the stages."""
+    images = [one["image"] for one in stream_manifest(folder / "made/classes.csv")]
+    start = time.perf_counter()
+    for image in images:
+        with open(folder / "photos" / image, "rb") as file:
+            file.read()
+    return time.perf_counter() - start
+
+
+def time_stages(folder, size, images):
+    """Return seconds and MB of each stage, and seconds of the bare loops (MB: nan), on the images in `folder`."""
+    found = {}
+    for stage in STAGES:
+        printed = read_output([sys.executable, __file__, "stage", stage, folder, str(size)])
+        found[stage] = tuple(float(value) for value in printed.split())
+    found["links in a bare loop"] = (time_links(folder, images), math.nan)
+    found["reading in a bare loop"] = (time_reading(folder), math.nan)
+    return found
+
+
 def run_stages(what, file_size, size, distinct, count):
-    """Call the stages on a tenth of the images and on all; print time and memory of each."""
-    found, bare = {stage: [] for stage in STAGES}, []
+    """Call the stages on a tenth of the images, on all and on a tenth again; print time and memory of each."""
     # Nothing is deleted in between: a file system may look for long past what was, when it makes files.
     with tempfile.TemporaryDirectory(prefix="baton-scale-") as scratch:
-        for images in (count // 10, count):
-            folder = Path(scratch) / str(images)
+        times = []
+        for number, images in enumerate((count // 10, count, count // 10)):
+            folder = Path(scratch) / str(number)
             link_images(folder, file_size, distinct, images)
-            for stage in STAGES:
-                printed = read_output([sys.executable, __file__, "stage", stage, folder, str(size)])
-                found[stage].append([float(value) for value in printed.split()])
-            bare.append(time_links(folder, images))
-    for stage, ((few_s, few_mb), (s, mb)) in found.items():
-        print(
-            f"{count:,} {what} at {size} px: {stage} {s:.1f} s, {mb:.0f} MB; "
-            f"with a tenth of them {few_s:.1f} s, {few_mb:.0f} MB",
-            flush=True,
-        )
-    print(f"{count:,} links in a bare loop: {bare[1]:.1f} s; a tenth of them {bare[0]:.1f} s", flush=True)
+            times.append(time_stages(folder, size, images))
+    print(f"{count:,} {what} at {size} px, and a tenth of them before and after:", flush=True)
+    before, whole, after = times
+    for name, (seconds, mb) in whole.items():
+        few, few_mb = zip(before[name], after[name], strict=True)
+        line = f"{name}: {seconds:.1f} s, {2 * seconds / sum(few):.1f} times a tenth's {few[0]:.1f} and {few[1]:.1f} s"
+        print(line if math.isnan(mb) else f"{line}; {mb:.0f} MB, a tenth {max(few_mb):.0f}", flush=True)
 
 
 def main():

@@ -45,7 +45,7 @@ CALLS = {
         r"net: # / # = #; # / # = #\ntraining and evaluation in all: # / # = #",
     ),
     "benchmark_saving": (
-        "largest(32, steps=2, saves=1); real('model_6', 32, seconds=2)",
+        "largest(64, steps=2, saves=1); real('model_6', 64, seconds=2)",
         r"model_\d at 32 px, .*million parameters.*a save: # s .*: # % of the time.*# s, # steps, # saves of # MB",
     ),
     "benchmark_scale": (
@@ -54,8 +54,8 @@ CALLS = {
     ),
     "benchmark_stages": (
         "run_stages('photos', (64, 48), 16, 5, 5000)",
-        r"5,000 photos at 16 px: sort_into_classes # s, # MB; .*pack_images # s, # MB; with a tenth of them # s, # MB\n"
-        r"5,000 links in a bare loop: # s; a tenth of them # s",
+        r"5,000 photos at 16 px, .*:\nsort_into_classes: # s, # times a tenth's # and # s; # MB, a tenth #\n.*"
+        r"links in a bare loop: # s, # times a tenth's # and # s\nreading in a bare loop: # s, #",
     ),
     "benchmark_step": (
         "main('model_6')",

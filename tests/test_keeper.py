@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import platform
+import random
 import re
 import shutil
 import signal
@@ -338,6 +339,28 @@ class TestDue:
                 saved.append(second)
         first, second = (sum(low <= at < low + 10_000 for at in saved) for low in (0, 10_000))
         assert 190 <= first <= 201 and 48 <= second <= 52
+
+    def test_a_save_that_took_longer_than_expected_is_made_up_for(self, keeper, clock):
+        keeper.save(make_training())
+        began, spent, draw = clock.now, 0.0, random.Random(1)
+        for _ in range(50):
+            clock.now = keeper.next_save
+            clock.cost = draw.choice([0.2, 1.0, 3.0, 30.0])
+            keeper.save(make_training())
+            spent += clock.cost
+            assert spent <= 0.01 * (keeper.next_save - began)
+        # To catch up is no reason to save late for good: after one as cheap as before, an interval like the first.
+        clock.now, clock.cost = keeper.next_save, 1.0
+        keeper.save(make_training())
+        clock.now = keeper.next_save
+        keeper.save(make_training())
+        assert keeper.next_save - clock.now == pytest.approx(100, rel=0.02)
+
+    def test_time_without_saves_is_no_reason_for_many(self, keeper, clock):
+        keeper.save(make_training())
+        clock.now += 100_000
+        keeper.save(make_training())
+        assert keeper.next_save - clock.now == pytest.approx(100)
 
 
 class TestFailingDisk:

@@ -47,7 +47,8 @@ class Keeper:
         self.current = self.folder / fingerprint(identity)
         self.progress = self.folder / PROGRESS
         self.cost = 0.0  # seconds of the last save
-        self.next_save = 0.0
+        self.overspent = 0.0  # seconds by which the saves since the first have gone over their share
+        self.next_save = self.saved = 0.0  # times, of the next save and of the last
         self.saved_at: tuple[int, int] | None = None  # (epoch, step) of the last good save
         self.trouble: str | None = None  # why the last save failed
 
@@ -158,10 +159,15 @@ class Keeper:
             log.warning("the state could not be saved (%s); trying again later", self.trouble)
             self.next_save = time.monotonic() + max(SOONEST_RETRY, self.cost / self.saving_share)
             return False
-        self.trouble = None
-        self.saved_at = (training.epoch, training.step)
-        self.cost = time.monotonic() - start
-        self.next_save = time.monotonic() + self.cost / self.saving_share
+        end = time.monotonic()
+        self.trouble, self.cost = None, end - start
+        if (
+            self.saved_at
+        ):  # what a save took beyond its share, as on a disk that slows down, the next ones wait for
+            allowed = self.saving_share * (end - self.saved)
+            self.overspent = max(0.0, self.overspent + self.cost - allowed)
+        self.saved, self.saved_at = end, (training.epoch, training.step)
+        self.next_save = end + (self.overspent + self.cost) / self.saving_share
         return True
 
     @property
