@@ -46,7 +46,7 @@ CALLS = {
     ),
     "benchmark_saving": (
         "largest(64, steps=2, saves=1); real('model_6', 64, seconds=2)",
-        r"model_\d at 32 px, .*million parameters.*a save: # s .*: # % of the time.*# s, # steps, # saves of # MB",
+        r"model_\d at 64 px, .*million parameters.*a save: # s .*: # % of the time.*# s, # steps, # saves of # MB",
     ),
     "benchmark_scale": (
         "packing_speed(32, 32, 16, 8, 1)",
