@@ -3,14 +3,13 @@
     PYTHONPATH=scripts:tests python tests/benchmark_stages.py [photos] [small]
 
 The stages should be linear, and their memory flat. The tenth is timed before and after, since a machine has faster and slower
-minutes; and beside the stages stand bare loops over as many images: of links, which sort_into_classes and filter_corrupt make,
-and of reading, as the stages can be no faster than the disk. The images are names of a few thousand files, which the stages
-take for images of their own, and not for copies: finding these is benchmark_copies.py's. Memory is that of the largest process
-of a stage. Three quarters of an hour, and 15 GB of disk in the temporary folder.
+minutes; the links that two of the stages make, at the speed of the disk, are timed apart from the rest. The images are
+names of a few thousand files, which the stages take for images of their own, and not for copies: finding these is
+benchmark_copies.py's. Memory is that of the largest process of a stage. Three quarters of an hour, and 15 GB of disk in the
+temporary folder.
 """
 
 import importlib
-import math
 import os
 import resource
 import sys
@@ -22,8 +21,6 @@ import numpy as np
 import yaml
 from own_process import read_output
 from PIL import Image
-
-from baton.manifests import stream_manifest
 
 CONFIG = yaml.safe_load((Path(__file__).parents[1] / "config.yaml").read_text())
 CLASSES = 4
@@ -51,7 +48,10 @@ def link_images(folder, size, distinct, count):
 
 
 def call_stage(stage, folder, size):
-    """Call a stage's program on the study in `folder`; print seconds and MB. No image is a copy of another, as it is said here."""
+    """Call a stage's program on the study in `folder`; print seconds, those of making links among them, and MB.
+
+    No image is a copy of another, as it is said here.
+    """
     made, root = folder / "made", folder / "photos"
     made.mkdir(exist_ok=True)
 
@@ -89,60 +89,42 @@ def call_stage(stage, folder, size):
     }
     (made / "copies.csv").write_text("image,twin,kind,likeness\n")
     (made / "groups.csv").write_text("image,group\n")
-    program = importlib.import_module(stage)
+    program, links, symlink = importlib.import_module(stage), [0.0], os.symlink
+
+    def timed_symlink(*paths):
+        start = time.perf_counter()
+        symlink(*paths)
+        links[0] += time.perf_counter() - start
+
+    os.symlink = timed_symlink
     start = time.perf_counter()
     program.main(*arguments[stage])
     most = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    print(time.perf_counter() - start, max(most) / 1000)
-
-
-def time_links(folder, count):
-    """Return how long the disk takes for as many links as sort_into_classes and filter_corrupt make, each."""
-    for label in range(CLASSES):
-        (folder / f"bare/{label}").mkdir(parents=True)
-    start = time.perf_counter()
-    for label in range(CLASSES):
-        for number in range(label, count, CLASSES):
-            os.symlink(f"{folder}/photos/{label}/{number}.jpg", f"{folder}/bare/{label}/{number}.jpg")
-    return time.perf_counter() - start
-
-
-def time_reading(folder):
-    """Return how long it takes to read the images, in the order of the stages."""
-    images = [one["image"] for one in stream_manifest(folder / "made/classes.csv")]
-    start = time.perf_counter()
-    for image in images:
-        with open(folder / "photos" / image, "rb") as file:
-            file.read()
-    return time.perf_counter() - start
-
-
-def time_stages(folder, size, images):
-    """Return seconds and MB of each stage, and seconds of the bare loops (MB: nan), on the images in `folder`."""
-    found = {}
-    for stage in STAGES:
-        printed = read_output([sys.executable, __file__, "stage", stage, folder, str(size)])
-        found[stage] = tuple(float(value) for value in printed.split())
-    found["links in a bare loop"] = (time_links(folder, images), math.nan)
-    found["reading in a bare loop"] = (time_reading(folder), math.nan)
-    return found
+    print(time.perf_counter() - start, links[0], max(most) / 1000)
 
 
 def run_stages(what, file_size, size, distinct, count):
     """Call the stages on a tenth of the images, on all and on a tenth again; print time and memory of each."""
+    found = {stage: [] for stage in STAGES}
     # Nothing is deleted in between: a file system may look for long past what was, when it makes files.
     with tempfile.TemporaryDirectory(prefix="baton-scale-") as scratch:
-        times = []
         for number, images in enumerate((count // 10, count, count // 10)):
             folder = Path(scratch) / str(number)
             link_images(folder, file_size, distinct, images)
-            times.append(time_stages(folder, size, images))
+            for stage in STAGES:
+                printed = read_output([sys.executable, __file__, "stage", stage, folder, str(size)])
+                found[stage].append([float(value) for value in printed.split()])
     print(f"{count:,} {what} at {size} px, and a tenth of them before and after:", flush=True)
-    before, whole, after = times
-    for name, (seconds, mb) in whole.items():
-        few, few_mb = zip(before[name], after[name], strict=True)
-        line = f"{name}: {seconds:.1f} s, {2 * seconds / sum(few):.1f} times a tenth's {few[0]:.1f} and {few[1]:.1f} s"
-        print(line if math.isnan(mb) else f"{line}; {mb:.0f} MB, a tenth {max(few_mb):.0f}", flush=True)
+    for stage, runs in found.items():
+        seconds, links, mb = np.transpose(runs)
+        for name, (before, whole, after) in ((stage, seconds - links), (f"{stage}, making links", links)):
+            if whole:
+                ratio = 2 * whole / (before + after)
+                print(
+                    f"{name}: {whole:.1f} s, {ratio:.1f} times a tenth's {before:.1f} and {after:.1f} s",
+                    flush=True,
+                )
+        print(f"{stage}, memory: {mb[1]:.0f} MB, a tenth's {max(mb[0], mb[2]):.0f}", flush=True)
 
 
 def main():

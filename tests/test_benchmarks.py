@@ -54,8 +54,8 @@ CALLS = {
     ),
     "benchmark_stages": (
         "run_stages('photos', (64, 48), 16, 5, 5000)",
-        r"5,000 photos at 16 px, .*:\nsort_into_classes: # s, # times a tenth's # and # s; # MB, a tenth #\n.*"
-        r"links in a bare loop: # s, # times a tenth's # and # s\nreading in a bare loop: # s, #",
+        r"5,000 photos at 16 px, .*:\nsort_into_classes: # s, # times a tenth's # and # s\nsort_into_classes, making links: # s, .*"
+        r"pack_images: # s, .*\npack_images, memory: # MB, a tenth's #\n$",
     ),
     "benchmark_step": (
         "main('model_6')",
