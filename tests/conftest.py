@@ -33,6 +33,9 @@ from PIL import Image
 
 from baton.training.state import NEWEST, load_state
 
+# A shell has what it runs in the background ignore Ctrl-C, and so would all that the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 COLOURS = {"red": (200, 60, 60), "green": (60, 200, 60), "blue": (60, 60, 200)}
 ENDLESS = 1_000_000  # epochs: however late it is stopped, a training run is not over before

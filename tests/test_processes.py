@@ -113,7 +113,10 @@ def test_none_is_left_where_the_one_that_forked_them_is_ended(number):
     environment = os.environ | {"PYTHONPATH": str(SCRIPTS)}
     quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(command, env=environment, text=True, **quiet) as program:
-        assert len({program.stdout.readline() for _ in range(2)}) == 2
-        program.send_signal(number)
-        program.communicate(timeout=60)  # ends when the last of them has closed its output
+        try:
+            assert len({program.stdout.readline() for _ in range(2)}) == 2
+            program.send_signal(number)
+            program.communicate(timeout=60)  # ends when the last of them has closed its output
+        finally:
+            program.kill()
     assert program.returncode != 0
