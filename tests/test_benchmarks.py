@@ -44,7 +44,7 @@ CALLS = {
         "main(Path('.').resolve(), Path('small.yaml').resolve())",
         r"net: # / # = #; # / # = #\ntraining and evaluation in all: # / # = #",
     ),
-    "benchmark_saving": (
+    "benchmark_saving": (  # in one process, so at a size at which both models train on as many threads
         "largest(64, steps=2, saves=1); real('model_6', 64, seconds=2)",
         r"model_\d at 64 px, .*million parameters.*a save: # s .*: # % of the time.*# s, # steps, # saves of # MB",
     ),

@@ -48,7 +48,7 @@ class Keeper:
         self.progress = self.folder / PROGRESS
         self.cost = 0.0  # seconds of the last save
         self.overspent = 0.0  # seconds by which the saves since the first have gone over their share
-        self.next_save = self.saved = 0.0  # times, of the next save and of the last
+        self.next_save = self.last_save = 0.0  # monotonic times
         self.saved_at: tuple[int, int] | None = None  # (epoch, step) of the last good save
         self.trouble: str | None = None  # why the last save failed
 
@@ -161,12 +161,11 @@ class Keeper:
             return False
         end = time.monotonic()
         self.trouble, self.cost = None, end - start
-        if (
-            self.saved_at
-        ):  # what a save took beyond its share, as on a disk that slows down, the next ones wait for
-            allowed = self.saving_share * (end - self.saved)
+        # What a save took beyond its share, as on a disk that slows down, the next ones wait for.
+        if self.saved_at:
+            allowed = self.saving_share * (end - self.last_save)
             self.overspent = max(0.0, self.overspent + self.cost - allowed)
-        self.saved, self.saved_at = end, (training.epoch, training.step)
+        self.last_save, self.saved_at = end, (training.epoch, training.step)
         self.next_save = end + (self.overspent + self.cost) / self.saving_share
         return True
 
